@@ -1,0 +1,173 @@
+"""One entry of an ``allow`` or ``deny`` list, from what an operator writes to canonical form."""
+
+from __future__ import annotations
+
+import grp
+import json
+import pwd
+import re
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from netd.admission.networks import Unreadable, network, packed
+
+_FORMS: Final = (
+    'an address or network ("10.0.0.0/8", "::1"), a host name, "unix", "uid:1000", "user:alice",'
+    ' "gid:100" or "group:staff"'
+)
+_NO_SCOPE: Final = "a rule has no scope id, since it holds on every link"
+_LARGEST_ID: Final = 2**32 - 2
+"""The number after it, -1 to the kernel, means "nobody in particular" (chown(2))."""
+_HOST_NAME: Final = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
+_ENDS_IN_NUMBER: Final = re.compile(r"(\S*\.)?([0-9]+|0[xX][0-9a-fA-F]*)\.?")
+_Answer = list[tuple[Any, Any, int, str, tuple[Any, ...]]]
+_RESOLVER_CODES: Final = {
+    getattr(socket, name): name for name in dir(socket) if name.startswith("EAI_")
+}
+
+
+def canonical(entry: str) -> tuple[str, ...]:
+    """Read an entry: the networks, ``unix``, ``uid:N`` or ``gid:N`` that it stands for.
+
+    Host names are looked up here, once, by the system's resolver, users and groups in the system's
+    databases. Raises ValueError that says what is wrong and what would be right.
+    """
+    try:
+        number, length = network(entry)
+    except Unreadable:
+        return _named(entry)
+    except ValueError as error:
+        raise ValueError(f"{_quoted(entry)}: {error}") from None
+    text = _network_text(number, length)
+    if _masked(number, length) != number:
+        better = _network_text(_masked(number, length), length)
+        raise ValueError(
+            f"{_quoted(entry)} has host bits set;"
+            f' write "{better}" or "{_network_text(number, 8 * len(number))}"'
+        )
+    return (text,)
+
+
+def _named(entry: str) -> tuple[str, ...]:
+    if entry == "unix":
+        return (entry,)
+    kind, colon, name = entry.partition(":")
+    if colon and kind in _PEERS:
+        try:
+            return (_PEERS[kind](name),)
+        except ValueError as error:
+            raise ValueError(f"{_quoted(entry)}: {error}") from None
+    if _ENDS_IN_NUMBER.fullmatch(entry):
+        # To the resolver "10.1" is 10.0.0.1 and "010.0.0.1" is 8.0.0.1 (inet_aton(3)); an operator
+        # who wrote that meant something else.
+        raise ValueError(
+            f"{_quoted(entry)} is not an IPv4 address; write four numbers from 0 to 255"
+            " without leading zeros"
+        )
+    if _HOST_NAME.fullmatch(entry):
+        return _looked_up(entry)
+    raise ValueError(_refusal(entry))
+
+
+def resolved(name: str, answer: _Answer) -> tuple[str, ...]:
+    """Take all addresses of a host from what ``socket.getaddrinfo`` says.
+
+    Raises ValueError for an address that means one host on one link and another on the next.
+    """
+    for *_, address in answer:
+        if len(address) == 4 and address[3]:
+            raise ValueError(f"{_quoted(name)} is {address[0]} on one link only; {_NO_SCOPE}")
+    # In order, since a resolver that rotates its answers must not look like a changed file.
+    numbers = sorted({packed(address[0]) for *_, address in answer}, key=lambda n: (len(n), n))
+    return tuple(_network_text(number, 8 * len(number)) for number in numbers)
+
+
+def _looked_up(name: str) -> tuple[str, ...]:
+    try:
+        answer = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        code = _RESOLVER_CODES.get(error.errno, "unknown code")
+        raise ValueError(f"{_quoted(name)}: {code} ({error.errno}) {error.strerror}") from None
+    except OSError as error:  # what the resolver calls EAI_SYSTEM
+        raise ValueError(f"{_quoted(name)}: EAI_SYSTEM, {error}") from None
+    return resolved(name, answer)
+
+
+def _refusal(entry: str) -> str:
+    """Say what is wrong with an entry that is nothing we know."""
+    host, percent, scope = entry.partition("%")
+    if percent and _is_address(host):
+        return f"{_quoted(entry)}: {_NO_SCOPE}; write {_quoted(host + _with_slash(scope))}"
+    name, slash, _ = entry.partition("/")
+    if slash and _HOST_NAME.fullmatch(name) and not _ENDS_IN_NUMBER.fullmatch(name):
+        return f"{_quoted(entry)}: a host name has no prefix length; write {_quoted(name)}"
+    if entry.startswith("[") and entry.endswith("]") and _is_address(entry[1:-1]):
+        return f"{_quoted(entry)}: brackets are for ports; write {_quoted(entry[1:-1])}"
+    return f"{_quoted(entry)} is not an entry; write {_FORMS}"
+
+
+def _with_slash(scope: str) -> str:
+    """Keep the prefix length of a network that was written with a scope id."""
+    _, slash, length = scope.partition("/")
+    return slash + length
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(packed(text))
+    except Unreadable:
+        return False
+
+
+def _uid(text: str) -> str:
+    return f"uid:{_id(text, 'user')}"
+
+
+def _gid(text: str) -> str:
+    return f"gid:{_id(text, 'group')}"
+
+
+def _id(text: str, kind: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _LARGEST_ID:
+        return int(text)
+    raise ValueError(f'must be a number from 0 to {_LARGEST_ID}; for a name write "{kind}:NAME"')
+
+
+def _user(name: str) -> str:
+    try:
+        return f"uid:{pwd.getpwnam(name).pw_uid}"
+    except (KeyError, ValueError):  # ValueError: a NUL
+        raise ValueError('no such user here; for a number write "uid:N"') from None
+
+
+def _group(name: str) -> str:
+    try:
+        return f"gid:{grp.getgrnam(name).gr_gid}"
+    except (KeyError, ValueError):  # ValueError: a NUL
+        raise ValueError('no such group here; for a number write "gid:N"') from None
+
+
+_PEERS: Final[dict[str, Callable[[str], str]]] = {
+    "uid": _uid,
+    "user": _user,
+    "gid": _gid,
+    "group": _group,
+}
+
+
+def _masked(number: bytes, length: int) -> bytes:
+    shift = 8 * len(number) - length
+    return (int.from_bytes(number) >> shift << shift).to_bytes(len(number))
+
+
+def _network_text(number: bytes, length: int) -> str:
+    """Write a network; a single address without its prefix length."""
+    bits = 8 * len(number)
+    address = socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, number)
+    return address if length == bits else f"{address}/{length}"
+
+
+def _quoted(entry: str) -> str:
+    # A problem is one line, whatever characters an entry has.
+    return json.dumps(entry, ensure_ascii=False)

@@ -1,0 +1,120 @@
+"""The ``verify_request`` hook: a user's function that is asked about every client.
+
+``socketserver`` asks a method of the server class, and an exception in it ends the server. Here
+the function stands in the configuration, and whatever it does costs at most its own client: an
+exception refuses, and so does taking longer than ``verify_timeout``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from netd.admission.deadlines import Deadlines
+from netd.values.reactor import Reactor
+
+REFUSED: Final = "verify_request"
+RAISED: Final = "verify_request raised"
+TOO_SLOW: Final = "verify_timeout"
+
+Report = Callable[[str, BaseException], None]
+"""Told the client and what its filter raised; called in the thread that serves the client."""
+
+
+class RequestFilter:
+    """Asks *function*, plain or ``async``, in the thread that serves the client.
+
+    An ``async`` function runs on *reactor*, whose thread must be another one, and may await
+    Deferreds. *report* is told what a filter raises.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any, Any], Any],
+        timeout: float,
+        reactor: Reactor,
+        report: Report,
+    ) -> None:
+        self._function = function
+        self._timeout = timeout
+        self._reactor = reactor
+        self._deadlines = Deadlines(reactor)
+        self._report = report
+
+    def refuses(self, request: Any, client_address: Any, client: str) -> str | None:
+        """Return the reason to refuse, or None; *request* is what ``socketserver`` passes.
+
+        A stream's socket is shut down as soon as the deadline is over, also while a plain
+        function is still running; its thread is free again when the function returns.
+        """
+        started = time.monotonic()
+        self._deadlines.set(id(request), self._timeout, lambda: _hang_up(request))
+        try:
+            verdict = self._ask(request, client_address)
+        except TimeoutError as error:
+            if time.monotonic() - started < self._timeout:
+                self._report(client, error)
+                return RAISED
+            return TOO_SLOW
+        except BaseException as error:
+            self._report(client, error)
+            return RAISED
+        finally:
+            self._deadlines.met(id(request))
+        if time.monotonic() - started >= self._timeout:
+            return TOO_SLOW
+        return None if verdict else REFUSED
+
+    def _ask(self, request: Any, client_address: Any) -> bool:
+        verdict = self._function(request, client_address)
+        if inspect.iscoroutine(verdict) or isinstance(verdict, Deferred):
+            return self._await(verdict)
+        return bool(verdict)
+
+    def _await(self, awaitable: Coroutine[Any, Any, Any] | Deferred[Any]) -> bool:
+        """Run *awaitable* on the reactor and wait, not longer than the deadline."""
+        future: Future[bool] = Future()
+        running: list[Deferred[Any]] = []
+
+        def start() -> None:
+            deferred = ensureDeferred(awaitable)
+            running.append(deferred)
+            deferred.addCallbacks(
+                lambda verdict: _settle(future, bool(verdict)),
+                lambda failure: _settle(future, failure.value),
+            )
+
+        def give_up() -> None:
+            future.cancel()
+            running[0].cancel()
+
+        self._reactor.callFromThread(start)
+        try:
+            return future.result(self._timeout)
+        except TimeoutError:
+            self._reactor.callFromThread(give_up)
+            raise
+
+
+def _settle(future: Future[bool], result: bool | BaseException) -> None:
+    """Give *future* its result; one that has been given up needs none."""
+    if future.cancelled():
+        return
+    if isinstance(result, BaseException):
+        # concurrent.futures raises its own CancelledError past "except Exception" otherwise.
+        future.set_exception(result if not isinstance(result, CancelledError) else OSError())
+    else:
+        future.set_result(result)
+
+
+def _hang_up(request: Any) -> None:
+    if isinstance(request, socket.socket):
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,43 @@
+"""The whole question: may this client come in? Lists first, then the service's own filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netd.admission.filter import RequestFilter
+from netd.admission.lists import AccessLists, Credentials
+
+
+class Gate:
+    """Decides for the clients of one listener. Safe from any thread."""
+
+    def __init__(
+        self, lists: AccessLists, request_filter: RequestFilter | None, *, of_unix: bool
+    ) -> None:
+        self._lists = lists
+        self._filter = request_filter
+        self._of_unix = of_unix
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody is admitted without a question."""
+        return self._lists.is_open and self._filter is None
+
+    def refuses(
+        self, request: Any, client_address: Any, client: str, peer: Credentials | None
+    ) -> str | None:
+        """Return the reason word, or None to admit. Raises nothing.
+
+        *request* and *client_address* are what ``socketserver`` passes, *client* names the
+        client for people, *peer* is who a Unix client is.
+        """
+        if not self._lists.is_open:
+            if self._of_unix:
+                reason = self._lists.refuses_unix(peer)
+            else:
+                reason = self._lists.refuses_inet(client_address[0])
+            if reason is not None:
+                return reason
+        if self._filter is None:
+            return None
+        return self._filter.refuses(request, client_address, client)

@@ -1,0 +1,30 @@
+"""How long to wait before a worker that died is replaced."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_DELAY: Final = 0.1
+"""Seconds before the second replacement in a row; the first comes at once."""
+
+LONGEST_DELAY: Final = 10.0
+"""Seconds; a worker that dies at every start costs little, and one that is repaired is back soon."""
+
+STABLE: Final = 10.0
+"""Seconds of serving after which a death is the first one again."""
+
+
+class Backoff:
+    """Counts deaths in a row; each doubles the delay before the next start."""
+
+    def __init__(self) -> None:
+        self._deaths = 0
+
+    def died(self, served: float) -> float:
+        """Return the delay in seconds after a death; the worker had served for *served*."""
+        if served >= STABLE:
+            self._deaths = 0
+        self._deaths += 1
+        if self._deaths == 1:
+            return 0.0
+        return float(min(FIRST_DELAY * 2 ** (self._deaths - 2), LONGEST_DELAY))

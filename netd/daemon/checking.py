@@ -1,0 +1,54 @@
+"""Reading a configuration and trying what it names: all that can be known without binding."""
+
+from __future__ import annotations
+
+import os
+
+from netd.config.load import load
+from netd.daemon.probing import ask, faults
+from netd.values.probe import Fault
+from netd.values.problem import ConfigurationError, Problem
+from netd.values.service import Configuration, Owner
+
+
+def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
+    """Return the configuration in *file*, every handler of it imported once, elsewhere.
+
+    Handlers of services that name no user are imported as *as_whom*. Binds nothing. Raises
+    ConfigurationError with every problem.
+    """
+    configuration = load(file)
+    found = faults(configuration.services, ask(configuration, as_whom))
+    if found:
+        raise ConfigurationError([_located(fault, configuration) for fault in found])
+    return configuration
+
+
+def check_rights(configuration: Configuration, as_whom: Owner) -> None:
+    """Raise ConfigurationError where a service's user cannot be become when the daemon runs.
+
+    *as_whom* is what twistd's ``--uid`` and ``--gid`` make of the daemon.
+    """
+    found = []
+    for service in configuration.services:
+        if service.owner == Owner():
+            continue
+        why = None
+        if as_whom != Owner():
+            why = "twistd's --uid and --gid give up the right to become another user"
+        elif os.geteuid() != 0 and service.owner != Owner(os.geteuid(), os.getegid()):
+            why = f"only root can become another user, and netd was started by uid {os.geteuid()}"
+        if why is not None:
+            key = "user" if service.owner.uid is not None else "group"
+            found.append(_located(Fault(service.name, key, why), configuration))
+    if found:
+        raise ConfigurationError(found)
+
+
+def _located(fault: Fault, configuration: Configuration) -> Problem:
+    key = f"services.{fault.service}.{fault.key}"
+    nearest = key
+    while nearest not in configuration.places and "." in nearest:
+        nearest = nearest.rpartition(".")[0]
+    file, line = configuration.places.get(nearest, (configuration.file, 1))
+    return Problem(file, line, key, fault.message)

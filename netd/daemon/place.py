@@ -1,0 +1,295 @@
+"""A worker as the daemon sees it: a place in which one process after another serves."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+
+from netd.daemon.backoff import Backoff
+from netd.daemon.spawning import Process, Spawner
+from netd.daemon.states import Event, State, after
+from netd.values.channel import (
+    LONGEST_REPORT,
+    Drain,
+    Failed,
+    Lines,
+    NotUnderstood,
+    Order,
+    Ready,
+    Report,
+    ServiceStart,
+    Start,
+    Stop,
+    decode_report,
+    encode_order,
+)
+from netd.values.reactor import DelayedCall
+from netd.values.scoreboard import Counts, Scoreboard
+from netd.values.service import Service
+
+log = Logger()
+
+START_DEADLINE: Final = 60.0
+"""Seconds that a worker has to say it is ready: imports were tried before, and took less."""
+
+LAST_WORDS: Final = 1.0
+"""Seconds to read what a process sent before it ended; its children may hold the channel open."""
+
+END_DEADLINE: Final = 1.0
+"""Seconds between "stop" and SIGKILL."""
+
+SHOWN: Final = 10
+"""Clients named in one log line when a worker is lost; the rest are a number."""
+
+_CHANNEL: Final = 3
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A service in its worker, with what the daemon keeps for it. The daemon closes both."""
+
+    service: Service
+    listeners: tuple[socket.socket, ...]
+    page: int
+    """The descriptor of its scoreboard."""
+    board: Scoreboard
+
+
+class WorkerPlace:
+    """Keeps a worker running for *placed* services, until it is drained. Reactor's thread only.
+
+    *lines* gets the worker's log; *changed* is called after every change of ``state``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        placed: Sequence[Placed],
+        python_path: tuple[str, ...],
+        graceful_timeout: float,
+        reactor: Any,
+        spawner: Spawner,
+        lines: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.state = State.EMPTY
+        self.counts = Counts()
+        """Of the processes that have gone."""
+        self._placed = tuple(placed)
+        self._python_path = python_path
+        self._graceful_timeout = graceful_timeout
+        self._reactor = reactor
+        self._spawner = spawner
+        self._lines = lines
+        self._changed = changed
+        self._backoff = Backoff()
+        self._process: Process | None = None
+        self._channel: _WorkerChannel | None = None
+        self._timer: DelayedCall | None = None
+        self._ready_at: float | None = None
+
+    def start(self) -> None:
+        """Put a process into the empty place."""
+        self._advance(Event.START)
+        self._ready_at = None
+        ours, theirs = socket.socketpair()
+        try:
+            descriptors, order = self._start_order(theirs.fileno())
+            self._process = self._spawner.spawn(self.name, descriptors, self._wrote, self._ended)
+        except OSError as error:
+            log.error("worker {name} cannot be started: {error}", name=self.name, error=error)
+            ours.close()
+            self._ended(str(error))
+            return
+        finally:
+            theirs.close()
+        self._channel = _WorkerChannel(self._heard, self._misunderstood)
+        factory = Factory.forProtocol(partial(_the, self._channel))
+        factory.noisy = False
+        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+        ours.close()
+        self._channel.order(order)
+        self._set_timer(START_DEADLINE, self._too_slow)
+
+    def drain(self) -> None:
+        """Let the worker finish what it has and leave; then the place is closed."""
+        before = self.state
+        self._advance(Event.DRAIN)
+        if before in (State.STARTING, State.SERVING):
+            self._clear_timer()
+            self._order(Drain())
+        elif before is State.WAITING:
+            self._clear_timer()
+
+    def end(self) -> None:
+        """Tell a worker that is draining to leave at once, and see to it that it does."""
+        if self.state is not State.DRAINING:
+            return
+        for placed in self._placed:
+            inside = placed.board.occupants()
+            if inside:
+                log.warn(
+                    "service {service}: {clients} still served when the time was over",
+                    service=placed.service.name,
+                    clients=_named([occupant.client for occupant in inside]),
+                )
+        self._order(Stop())
+        self._set_timer(END_DEADLINE, self.kill)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    def _start_order(self, channel: int) -> tuple[dict[int, int], Start]:
+        """Number the worker's descriptors; return which of ours they are, and the order."""
+        descriptors = {_CHANNEL: channel}
+        services = []
+        for placed in self._placed:
+            ours = [placed.page, *(listener.fileno() for listener in placed.listeners)]
+            page, *listeners = range(len(descriptors) + _CHANNEL, len(descriptors) + _CHANNEL + len(ours))
+            descriptors.update(zip([page, *listeners], ours, strict=True))
+            services.append(ServiceStart(placed.service, tuple(listeners), page))
+        return descriptors, Start(
+            self.name, tuple(services), self._python_path, self._graceful_timeout
+        )
+
+    # What the worker says and does.
+
+    def _heard(self, channel: _WorkerChannel, report: Report) -> None:
+        if isinstance(report, Lines):
+            self._lines(report.text)
+        elif channel is not self._channel:
+            pass  # last words of a process whose end is known already
+        elif isinstance(report, Ready):
+            if self.state is State.STARTING:
+                self._clear_timer()
+            self._ready_at = self._reactor.seconds()
+            self._advance(Event.READY)
+        elif isinstance(report, Failed):
+            log.error("service {name}: {message}", name=report.service, message=report.message)
+
+    def _misunderstood(self, why: str) -> None:
+        log.error("worker {name} said {why}; it is ended", name=self.name, why=why)
+        self.kill()
+
+    def _wrote(self, line: str) -> None:
+        log.warn("worker {name}: {line}", name=self.name, line=line)
+
+    def _too_slow(self) -> None:
+        log.error(
+            "worker {name} is not ready after {seconds:g} s; it is ended",
+            name=self.name,
+            seconds=START_DEADLINE,
+        )
+        self.kill()
+
+    def _ended(self, how: str) -> None:
+        """The process has gone: say what that cost, and replace it, unless it was to go."""
+        self._clear_timer()
+        lost = self._take_stock()
+        pid = self._process.pid if self._process is not None else None
+        self._process = None
+        if self._channel is not None:
+            self._reactor.callLater(LAST_WORDS, self._channel.close)
+            self._channel = None
+        self._advance(Event.DIED)
+        if self.state is State.CLOSED:
+            return
+        served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
+        delay = self._backoff.died(served)
+        log.error(
+            "worker {name} (pid {pid}) ended with {how}; {lost} lost; the next starts in {delay:g} s",
+            name=self.name,
+            pid=pid,
+            how=how,
+            lost=_named(lost),
+            delay=delay,
+        )
+        self._set_timer(delay, self.start)
+
+    def _take_stock(self) -> list[str]:
+        """Add up what the process had done, clear its pages; return whom it held."""
+        lost = []
+        for placed in self._placed:
+            lost += [occupant.client for occupant in placed.board.occupants()]
+            self.counts += placed.board.counts()
+            placed.board.clear()
+        return lost
+
+    def _advance(self, event: Event) -> None:
+        self.state = after(self.state, event)
+        self._changed()
+
+    def _order(self, order: Order) -> None:
+        if self._channel is not None:
+            self._channel.order(order)
+
+    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        self._clear_timer()
+        self._timer = self._reactor.callLater(seconds, call)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+
+class _WorkerChannel(Int32StringReceiver):
+    """The daemon's end of the channel to one process."""
+
+    MAX_LENGTH = LONGEST_REPORT
+
+    def __init__(
+        self, heard: Callable[[_WorkerChannel, Report], None], misunderstood: Callable[[str], None]
+    ) -> None:
+        self._heard = heard
+        self._misunderstood = misunderstood
+
+    def order(self, order: Order) -> None:
+        """Tell the worker."""
+        self.sendString(encode_order(order))
+
+    def close(self) -> None:
+        """Read no more of what the process sent."""
+        transport: ITransport | None = self.transport
+        if transport is not None:
+            transport.loseConnection()
+
+    def stringReceived(self, string: bytes) -> None:
+        try:
+            self._heard(self, decode_report(string))
+        except NotUnderstood as error:
+            self._misunderstood(f"something that is no report ({error})")
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        self._misunderstood(f"something too long ({length} bytes)")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The process has gone, or is about to: its end is told by the spawner."""
+
+
+def _the(channel: _WorkerChannel) -> _WorkerChannel:
+    return channel
+
+
+def _named(clients: list[str]) -> str:
+    """Clients for a log line."""
+    if not clients:
+        return "no connection"
+    shown = ", ".join(clients[:SHOWN])
+    more = f" and {len(clients) - SHOWN} more" if len(clients) > SHOWN else ""
+    plural = "s" if len(clients) > 1 else ""
+    return f"{len(clients)} connection{plural} ({shown}{more})"
+
+

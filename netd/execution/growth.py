@@ -1,0 +1,126 @@
+"""How many threads a service needs: the rule, as pure code.
+
+Few runnable threads are fast, because each further one costs hand-overs of the interpreter's
+lock; but handlers wait, and a waiting thread takes nobody. So a pool starts with one thread and
+is looked at only while none is idle. The measurements behind the rule are in
+``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+LOOK_INTERVAL: Final = 0.005
+"""Seconds between two looks: a client of a pool that waits is late by this much, once a step."""
+
+BUSY_SHARE: Final = 0.7
+"""Share of one processor above which more threads are not the obvious cure for a full pool."""
+
+WINDOW: Final = 0.1
+"""Seconds over which the rate before and during a trial is measured."""
+
+WORTH: Final = 1.25
+"""A trial is kept when the rate grew by this factor."""
+
+LONGEST_PATIENCE: Final = 5.0
+"""Seconds between trials, at most, when they keep failing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a look sees."""
+
+    now: float
+    """Seconds, of a clock that never steps."""
+    taken: int
+    """Connections taken since the pool began."""
+    cpu: float
+    """Seconds of processor time the process has used."""
+
+    def rate_since(self, earlier: Sample) -> float:
+        """Connections a second taken since *earlier*."""
+        elapsed = self.now - earlier.now
+        return (self.taken - earlier.taken) / elapsed if elapsed > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Threads added to see whether the rate rises."""
+
+    step: int
+    rate_before: float
+
+
+class Growth:
+    """Decides, look by look, how many threads a pool of at most *maximum* threads gains or loses.
+
+    Not safe for several threads: one looks.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._patience = WINDOW
+        self._last: Sample | None = None
+        self._window: Sample | None = None
+        self._settled = 0.0
+        self._trial: Trial | None = None
+
+    def rest(self) -> None:
+        """Take note that a thread was idle: whatever the pool has is enough."""
+        self._last = self._window = self._trial = None
+        self._patience = WINDOW
+
+    def look(self, sample: Sample, threads: int) -> int:
+        """Say how many threads to add, or as a negative number to take back, none being idle.
+
+        *threads* is how many there are. Called every LOOK_INTERVAL while no thread is idle.
+        """
+        last, self._last = self._last, sample
+        if last is None or self._window is None:
+            self._begin(sample)
+            return 0
+        if self._everybody_waits(last, sample):
+            self._trial = None
+            self._begin(sample)
+            return self._step(threads)
+        if sample.now - self._window.now < WINDOW:
+            return 0
+        rate = sample.rate_since(self._window)
+        self._window = sample
+        if self._trial is not None:
+            if not self._succeeded(self._trial, rate):
+                return self._give_up(self._trial, sample)
+            self._patience = WINDOW
+        elif sample.now - self._settled < self._patience:
+            return 0
+        return self._try(rate, threads)
+
+    def _begin(self, sample: Sample) -> None:
+        self._window = sample
+        self._settled = sample.now
+
+    def _everybody_waits(self, last: Sample, sample: Sample) -> bool:
+        return (
+            sample.taken == last.taken
+            and sample.cpu - last.cpu < BUSY_SHARE * (sample.now - last.now)
+        )
+
+    def _step(self, threads: int) -> int:
+        return max(0, min(max(1, threads // 2), self._maximum - threads))
+
+    def _try(self, rate: float, threads: int) -> int:
+        """Start a trial; one that follows a success starts at once, its rate being known."""
+        step = self._step(threads)
+        self._trial = Trial(step, rate) if step else None
+        return step
+
+    def _succeeded(self, trial: Trial, rate: float) -> bool:
+        return rate > 0 and rate >= WORTH * trial.rate_before
+
+    def _give_up(self, trial: Trial, sample: Sample) -> int:
+        """Take back what a trial added, and be slower with the next."""
+        self._trial = None
+        self._settled = sample.now
+        self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+        return -trial.step

@@ -1,0 +1,112 @@
+"""One request from taken to closed: admission, handler, traffic, scoreboard, journal."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from socketserver import BaseServer
+from typing import Any, Final
+
+from netd.admission.gate import Gate
+from netd.execution.journal import Journal, Served
+from netd.execution.sources import Taken, TooLong
+from netd.execution.traffic import NOTHING, Traffic, traffic
+from netd.values.scoreboard import Slot
+
+Handler = Callable[[Any, Any, BaseServer], object]
+"""A request handler class, or anything that is called like one and returns when it is done."""
+
+
+class Serving:
+    """Serves what is taken from one source, in the thread that took it.
+
+    *server* is the ``socketserver`` object that handlers see, and ends every connection. What
+    leaves a handler is logged, once, with its traceback. With *dry_run* a client that
+    *gate* refuses is logged and counted, and served. *slots* are the scoreboard's, one a thread,
+    and the same for all sources of a service.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        transport: str,
+        server: BaseServer,
+        handler: Handler,
+        gate: Gate | None,
+        dry_run: bool,
+        slots: Sequence[Slot],
+        journal: Journal,
+    ) -> None:
+        self._service = service
+        self._transport = transport
+        self._server = server
+        self._handler = handler
+        self._gate = gate
+        self._dry_run = dry_run
+        self._slots = slots
+        self._journal = journal
+
+    def serve(self, thread: int, taken: Taken) -> None:
+        """Admit and serve one request, close it, count it, log it. Raises nothing."""
+        started = time.monotonic()
+        slot = self._slots[thread]
+        slot.enter(taken.client, started)
+        reason = self._gate.refuses(*taken) if self._gate is not None else None
+        if reason is not None:
+            slot.refused += 1
+            if not self._dry_run:
+                with suppress(Exception):
+                    self._server.close_request(taken.request)
+                self._end(taken, f"refused: {reason}", started, NOTHING)
+                slot.leave()
+                return
+            self._end(taken, f"would be refused: {reason}", started, NOTHING)
+        slot.served += 1
+        verdict = "served"
+        try:
+            self._handler(taken.request, taken.client_address, self._server)
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: a handler can end its own connection only.
+            slot.failed += 1
+            verdict = "failed"
+            self._say_raised(taken, error)
+        carried = traffic(taken.request)
+        with suppress(Exception):
+            self._server.shutdown_request(taken.request)
+        self._end(taken, verdict, started, carried)
+        slot.leave()
+
+    def drop(self, thread: int, why: TooLong) -> None:
+        """Count and log a datagram that was too long."""
+        slot = self._slots[thread]
+        slot.dropped += 1
+        slot.leave()
+        self._journal.say(self._service, "warn", f"dropped: {why}")
+
+    def _say_raised(self, taken: Taken, error: BaseException) -> None:
+        text = f"{taken.client} {self._transport}: the handler raised\n{user_traceback(error)}"
+        self._journal.say(self._service, "error", text)
+
+    def _end(
+        self, taken: Taken, verdict: str, started: float, carried: Traffic
+    ) -> None:
+        now = time.monotonic()
+        self._journal.add(
+            Served(
+                now, self._service, self._transport, taken.client, verdict, now - started, carried
+            )
+        )
+
+
+def user_traceback(error: BaseException) -> str:
+    """Format *error* with its traceback, from the first line that is not netd's own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+_OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep

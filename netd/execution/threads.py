@@ -1,0 +1,256 @@
+"""Threads of a Twisted pool that take requests for themselves.
+
+Accepting in the reactor and handing each connection to a thread costs two hand-overs of the
+interpreter's lock, as much as starting a new thread. So every thread stays in a loop: take,
+re-arm, serve, take again. One epoll holds the sources, each EPOLLONESHOT: its event goes to one
+thread, and the next only after that thread has re-armed it, which it does before anything that
+can block. EPOLL_CTL_MOD reports at once what is already queued, so the next thread wakes for the
+next client, and none is stranded behind a handler.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from heapq import heapify, heappop, heappush
+from typing import Final, Protocol
+
+from twisted.python.threadpool import ThreadPool
+
+from netd.execution.growth import LOOK_INTERVAL, Growth, Sample
+from netd.execution.sources import EXHAUSTED, NEXT, Source, Taken, TooLong
+from netd.values.reactor import Reactor
+
+ARMED: Final = select.EPOLLIN | select.EPOLLONESHOT
+
+PAUSE: Final = 0.1
+"""Seconds without taking after the system had no descriptors left (OpenSSH and Ranch wait as long)."""
+
+IDLE_TIME: Final = 10.0
+"""Seconds without a request after which a thread that is not the last one leaves."""
+
+
+class Service(Protocol):
+    """What a pool serves. All methods are called in the pool's threads."""
+
+    def serve(self, thread: int, taken: Taken) -> None:
+        """Serve one request to its end; raises nothing."""
+        ...
+
+    def drop(self, thread: int, why: TooLong) -> None:
+        """A datagram was dropped."""
+        ...
+
+
+class TakingThreads:
+    """The threads of one service: at most *maximum*, started and retired as needed.
+
+    *sources* says for each source the service that serves what is taken from it. *say* is given
+    a level and a text for the log, from any thread. *thread_factory* makes the threads, which
+    must be daemonic: a stuck handler may not hold up the end of the process. Closes nothing that
+    it is given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sources: Mapping[Source, Service],
+        maximum: int,
+        reactor: Reactor,
+        say: Callable[[str, str], None],
+        thread_factory: Callable[..., threading.Thread],
+        idle_time: float = IDLE_TIME,
+    ) -> None:
+        self._reactor = reactor
+        self._say = say
+        self._idle_time = idle_time
+        self._sources = {source.fileno(): (source, service) for source, service in sources.items()}
+        self._pool = ThreadPool(0, maximum, name)
+        self._pool.threadFactory = thread_factory
+        self._growth = Growth(maximum)
+        self._epoll = select.epoll()
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+        self._lock = threading.Lock()
+        # Under the lock.
+        self._size = 0
+        self._surplus = 0
+        self._free = list(range(maximum))
+        heapify(self._free)
+
+        # Each entry is written by its own thread, and read by whoever looks.
+        self._taken = [0] * maximum
+        self._waiting: dict[int, int] = {}
+        self._waiting_at_last_look: dict[int, int] = {}
+        self._looking = False
+        self._complained = False
+        self._stopping = False
+        self._stopped: Callable[[], None] | None = None
+
+    # The reactor's thread.
+
+    def start(self) -> None:
+        """Begin to take requests, with one thread."""
+        self._pool.start()
+        for descriptor in self._sources:
+            self._epoll.register(descriptor, ARMED)
+        self._epoll.register(self._stop, select.EPOLLIN)
+        self._add(1)
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """Take nothing more; *stopped* is called here when the last handler has returned."""
+        self._stopped = stopped
+        self._stopping = True
+        with self._lock:
+            for descriptor in self._sources:
+                self._epoll.unregister(descriptor)
+        os.eventfd_write(self._stop, 1)
+
+    def _add(self, count: int) -> None:
+        for _ in range(count):
+            with self._lock:
+                if self._surplus:
+                    # One that was to leave stays instead.
+                    self._surplus -= 1
+                    continue
+                if not self._free:
+                    return
+                number = heappop(self._free)
+                self._size += 1
+            try:
+                self._pool.callInThread(self._run, number)
+            except RuntimeError as error:  # the system gives this process no more threads
+                with self._lock:
+                    heappush(self._free, number)
+                    self._size -= 1
+                self._say("warn", f"cannot start another thread: {error}")
+                return
+
+    def _look(self) -> None:
+        """Ask the rule, now that no thread is idle, and come back while that is so."""
+        if self._stopping or self._somebody_rests():
+            self._looking = False
+            # A thread that became busy in between has seen that we were looking; see _take.
+            if self._stopping or self._waiting or self._looking:
+                return
+            self._looking = True
+        with self._lock:
+            size = self._size - self._surplus
+        sample = Sample(time.monotonic(), sum(self._taken), time.process_time())
+        change = self._growth.look(sample, size)
+        if change > 0:
+            self._add(change)
+        elif change < 0:
+            with self._lock:
+                self._surplus -= change
+        self._reactor.callLater(LOOK_INTERVAL, self._look)
+
+    def _somebody_rests(self) -> bool:
+        """Whether a thread has been waiting ever since the last look.
+
+        A thread also waits for a moment when another one has the event of its source, so one
+        glance does not tell.
+        """
+        waiting, before = self._waiting.copy(), self._waiting_at_last_look
+        self._waiting_at_last_look = waiting
+        rests = any(before.get(number) == taken for number, taken in waiting.items())
+        if rests:
+            self._growth.rest()
+        return rests
+
+    def _left(self) -> None:
+        """A thread has left: give its place back to the pool, and say when it was the last."""
+        self._pool.stopAWorker()
+        # Twisted's pool remembers every thread that it ever had.
+        self._pool.threads[:] = [thread for thread in self._pool.threads if thread.is_alive()]
+        if self._size == 0 and self._stopped is not None:
+            stopped, self._stopped = self._stopped, None
+            stopped()
+
+    # The pool's threads.
+
+    def _run(self, number: int) -> None:
+        """The loop of one thread."""
+        while not self._should_leave():
+            ready = self._epoll.poll(0, 1) or self._wait(number)
+            if not ready:
+                if self._may_retire():
+                    break
+            elif ready[0][0] != self._stop:
+                self._take(number, ready[0][0])
+        with self._lock:
+            heappush(self._free, number)
+        self._reactor.callFromThread(self._left)
+
+    def _should_leave(self) -> bool:
+        """Whether to leave before waiting: nothing has been taken, so nobody is stranded."""
+        if not (self._stopping or self._surplus):
+            return False
+        with self._lock:
+            if self._stopping or (self._surplus and self._size > 1):
+                self._surplus = max(0, self._surplus - 1)
+                self._size -= 1
+                return True
+            self._surplus = 0
+            return False
+
+    def _may_retire(self) -> bool:
+        """Whether to leave after a wait that brought nothing: all but the last thread do."""
+        with self._lock:
+            if self._size == 1:
+                return False
+            self._size -= 1
+            return True
+
+    def _wait(self, number: int) -> list[tuple[int, int]]:
+        """Wait for an event; the last thread waits for ever, so an idle service never wakes up."""
+        self._waiting[number] = self._taken[number]
+        try:
+            return self._epoll.poll(-1 if self._size == 1 else self._idle_time, 1)
+        finally:
+            del self._waiting[number]
+
+    def _take(self, number: int, descriptor: int) -> None:
+        source, service = self._sources[descriptor]
+        try:
+            taken = source.take()
+        except TooLong as too_long:
+            self._arm(descriptor)
+            service.drop(number, too_long)
+            return
+        except OSError as error:
+            if error.errno in NEXT:
+                self._arm(descriptor)
+            else:
+                self._pause(descriptor, error)
+            return
+        except Exception as error:  # MemoryError, or a bug of ours: never a dead service
+            self._pause(descriptor, error)
+            return
+        self._arm(descriptor)
+        self._taken[number] += 1
+        if self._complained:
+            self._complained = False
+            self._say("info", "taking clients again")
+        if not (self._waiting or self._looking):
+            self._looking = True
+            self._reactor.callFromThread(self._look)
+        service.serve(number, taken)
+
+    def _arm(self, descriptor: int) -> None:
+        # Not there (ENOENT): taking has been stopped.
+        with suppress(FileNotFoundError):
+            self._epoll.modify(descriptor, ARMED)
+
+    def _pause(self, descriptor: int, error: Exception) -> None:
+        """Leave a source alone for a while, instead of spinning; say so once, until it works."""
+        if not self._complained:
+            self._complained = True
+            exhausted = isinstance(error, OSError) and error.errno in EXHAUSTED
+            why = "out of descriptors or memory" if exhausted else "cannot take clients"
+            self._say("error", f"{why}, they wait in the backlog: {error}")
+        self._reactor.callFromThread(self._reactor.callLater, PAUSE, self._arm, descriptor)

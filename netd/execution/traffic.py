@@ -1,0 +1,44 @@
+"""How many bytes a request carried, asked of the kernel once, at its end."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any, Final
+
+from netd.execution.sources import CountedSocket
+
+_TCP_INFO: Final = struct.Struct("B127xQ8xI52xQQ")
+"""Of ``struct tcp_info`` (linux/tcp.h): state, then at 128 bytes_received, 144 notsent_bytes,
+200 bytes_sent, 208 bytes_retrans (Linux 4.19)."""
+
+_FIN_RECEIVED: Final = frozenset({6, 8, 9, 11})
+"""TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING: the peer's FIN counts as a byte received."""
+
+
+Traffic = tuple[int | None, int | None]
+"""Bytes received and sent; None where nobody can tell."""
+
+NOTHING: Final[Traffic] = (0, 0)
+
+UNKNOWN: Final[Traffic] = (None, None)
+
+
+def traffic(request: Any) -> Traffic:
+    """What a request carried; ask before its connection is shut down.
+
+    A handler that closed its socket, or took the descriptor away (``detach()``), leaves nothing
+    to ask. Of a datagram only the size is known: its replies leave by a socket shared by all.
+    """
+    if isinstance(request, tuple):
+        return len(request[0]), None
+    if isinstance(request, CountedSocket):
+        return request.received, request.sent
+    try:
+        info = request.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    except OSError:
+        return UNKNOWN
+    if len(info) < _TCP_INFO.size:
+        return UNKNOWN
+    state, received, unsent, sent, again = _TCP_INFO.unpack(info)
+    return received - (state in _FIN_RECEIVED), sent - again + unsent

@@ -1,0 +1,1 @@
+"""From the text of a ``listen`` key to a bound socket."""

@@ -1,0 +1,248 @@
+"""Bind the listening sockets of services ourselves: all of them, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from netd.values.address import Address, InetAddress, Transport, UnixAddress
+from netd.values.service import Service
+
+Socket: TypeAlias = socket.socket
+
+PARENT_MODE: Final = 0o755
+"""Of the directories made for a Unix path: ``DirectoryMode=`` of systemd.socket(5)."""
+
+
+class CannotBind(Exception):  # noqa: N818 - it reads as the sentence it stands for
+    """A service cannot listen on one of its addresses; nothing of the same call stays bound."""
+
+    def __init__(self, service: str, address: Address, reason: str) -> None:
+        super().__init__(service, address, reason)
+        self.service = service
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"services.{self.service}: cannot listen on {self.address}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A bound socket and what it is for; the ``Listeners`` that it came in close it."""
+
+    service: str
+    index: int
+    """The place of the address in the service's ``listen``."""
+    address: Address
+    """As configured: with port 0 for a free port."""
+    socket: Socket
+
+    @property
+    def bound(self) -> str:
+        """The address that was bound, for people: ``tcp6 [::1]:80``, ``unix /run/x``.
+
+        Raises:
+            OSError: EBADF, the socket is closed.
+        """
+        if isinstance(self.address, UnixAddress):
+            return f"{self.address.transport.value} {self.address.path}"
+        return _inet_text(self.address.transport, self.socket.getsockname())
+
+
+class Listeners:
+    """Owns bound sockets, and the Unix paths that were made for them."""
+
+    def __init__(self, listeners: Iterable[Listener], undo: ExitStack) -> None:
+        self._listeners = tuple(listeners)
+        self._undo = undo
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self._listeners)
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    def of(self, service: str) -> tuple[Listener, ...]:
+        """Those of one service, in the order of its ``listen``."""
+        return tuple(listener for listener in self._listeners if listener.service == service)
+
+    def close(self) -> None:
+        """Close the sockets, and unlink those of their paths that are still theirs.
+
+        A path that somebody else has replaced, or that may not be unlinked (any more), stays.
+        Closing again does nothing.
+        """
+        self._undo.close()
+
+
+def bind_all(services: Iterable[Service]) -> Listeners:
+    """Bind every address of *services*, in order; the caller closes what it is given.
+
+    Directories that are missing above a Unix path are made, and stay.
+
+    Raises:
+        CannotBind: one of them cannot be bound; those before it are closed and unlinked again.
+    """
+    with ExitStack() as undo:
+        bound = [
+            _bind(service, index, address, undo)
+            for service in services
+            for index, address in enumerate(service.listen)
+        ]
+        return Listeners(bound, undo.pop_all())
+
+
+def _bind(service: Service, index: int, address: Address, undo: ExitStack) -> Listener:
+    transport = address.transport
+    try:
+        sock = undo.enter_context(socket.socket(transport.family, transport.type))
+        if isinstance(address, InetAddress):
+            _bind_inet(sock, address)
+        else:
+            _bind_unix(sock, address, undo)
+        # O_NONBLOCK belongs to the open file, which every process shares: datagram readers wait
+        # in recvmsg or say MSG_DONTWAIT. Only an accept must never wait for a client that left.
+        if not transport.is_datagram:
+            sock.listen(service.backlog)
+            sock.setblocking(False)
+    except OSError as error:
+        raise CannotBind(service.name, address, error.strerror or str(error)) from error
+    return Listener(service.name, index, address, sock)
+
+
+def _bind_inet(sock: Socket, address: InetAddress) -> None:
+    # Not for datagrams: there it lets a second socket take the packets of the first (socket(7)).
+    if not address.transport.is_datagram:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if address.transport.family != socket.AF_INET6:
+        sock.bind((address.host, address.port))
+        return
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    # socket.bind takes the scope from the fourth item only, and forgets one in the text.
+    host, _, zone = address.host.partition("%")
+    sock.bind((host, address.port, 0, _scope_id(zone)))
+
+
+def _scope_id(zone: str) -> int:
+    if not zone or zone.isdecimal():
+        return int(zone or 0)
+    try:
+        return socket.if_nametoindex(zone)
+    except OSError:  # which carries no errno
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
+
+
+def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> None:
+    if address.transport.is_datagram:
+        # Before bind, so that the credentials of the first datagram are there, too (unix(7)).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    if address.is_abstract:
+        sock.bind(address.bind_name)
+        return
+    _make_parents(Path(address.path).parent)
+    _clear(address.path)
+    # On Linux the path's inode takes the mode of the socket's, less the umask. So nobody gets in
+    # before owner and mode are as configured.
+    os.fchmod(sock.fileno(), 0o600 & address.mode)
+    sock.bind(address.bind_name)
+    # The stack runs backwards: the path goes while the socket still holds its inode, which
+    # therefore cannot have become the number of somebody else's file.
+    undo.callback(_unlink, address.path, _inode(os.lstat(address.path)))
+    _set_owner_and_mode(address)
+
+
+def _make_parents(directory: Path) -> None:
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # somebody else was faster; it is theirs
+            path.mkdir(PARENT_MODE)
+            with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+                os.fchmod(descriptor, PARENT_MODE)  # whatever the umask is
+
+
+def _clear(path: str) -> None:
+    """Unlink a socket that its process has left behind; refuse to touch anything else."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, f"{os.strerror(errno.EEXIST)}: what is there is not a socket")
+    refusal = _refusal(_probe(path))
+    if refusal is not None:
+        raise refusal
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _probe(path: str) -> int:
+    """Ask whether a socket is bound to *path*; never waits and never reaches its owner.
+
+    Connecting a datagram socket sends nothing. To a stream socket it fails with EPROTOTYPE,
+    even to one that does not listen yet, which would refuse a stream as if it were stale.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path)
+
+
+def _refusal(code: int) -> OSError | None:
+    """What forbids to replace a socket that answered a probe with *code*; None if it is stale."""
+    if code in (errno.ECONNREFUSED, errno.ENOENT):
+        return None
+    # EPERM: a datagram socket that is connected to somebody else (unix(7)).
+    if code in (0, errno.EAGAIN, errno.EPROTOTYPE, errno.EPERM):
+        in_use = os.strerror(errno.EADDRINUSE)
+        return OSError(errno.EADDRINUSE, f"{in_use}: something is listening there")
+    return OSError(code, os.strerror(code))
+
+
+def _set_owner_and_mode(address: UnixAddress) -> None:
+    # By way of a descriptor, as chmod(2) follows a symbolic link: who may write in the directory
+    # could put one there between two calls. O_PATH opens a socket; proc(5) leads back to it.
+    with _opened(address.path, os.O_PATH) as descriptor:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ESTALE, "somebody replaced the socket while it was being bound")
+        path = f"/proc/self/fd/{descriptor}"
+        user, group = (-1 if i is None else i for i in (address.user, address.group))
+        if (user, group) != (-1, -1):
+            os.chown(path, user, group)
+        os.chmod(path, address.mode)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _unlink(path: str, inode: tuple[int, int]) -> None:
+    # What cannot be removed stays behind as a stale socket, which the next start replaces: after
+    # privileges are given up, the directory may be out of reach, and closing must go on.
+    with contextlib.suppress(OSError):
+        if _inode(os.lstat(path)) == inode:
+            os.unlink(path)
+
+
+def _inet_text(transport: Transport, name: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    # getsockname leaves the scope out of the text; getnameinfo writes it: fe80::1%eth0.
+    flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    host, port = socket.getnameinfo(name, flags)
+    host = f"[{host}]" if ":" in host else host
+    return f"{transport.value} {host}:{port}"

@@ -1,0 +1,42 @@
+"""A worker's view of the listeners it inherits from the daemon."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from socketserver import DatagramRequestHandler
+from typing import Any, Final
+
+_FINISH: Final = DatagramRequestHandler.finish.__code__
+
+
+class ListenerSocket(socket.socket):
+    """A service's listener as its handlers see it: ``self.server.socket``.
+
+    It is the daemon's kernel socket, shared by all processes of the service, and O_NONBLOCK
+    belongs to the open file; so what would change the socket for everybody changes nothing. The
+    descriptor is a copy of its own: closing it takes nothing away from netd.
+    """
+
+    @classmethod
+    def copy_of(cls, listener: socket.socket) -> ListenerSocket:
+        """Return a copy of *listener*, which the caller closes."""
+        return cls(listener.family, listener.type, listener.proto, fileno=os.dup(listener.fileno()))
+
+    def setblocking(self, flag: bool) -> None:
+        """Change nothing."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Change nothing."""
+
+    def sendto(self, data: Any, *where: Any) -> int:
+        """Send a datagram; but not the empty one of a handler that wrote nothing.
+
+        ``DatagramRequestHandler.finish`` always sends what was written to ``wfile``, even
+        nothing, which answers every stray packet with another one. A handler that means to send
+        an empty datagram calls ``sendto`` itself.
+        """
+        if not data and sys._getframe(1).f_code is _FINISH:
+            return 0
+        return super().sendto(data, *where)

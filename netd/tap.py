@@ -1,0 +1,109 @@
+"""``twistd netd``: options, and the service that they make.
+
+twistd forks after ``makeService``, and closes stderr. So everything that can be wrong is found
+here, and everything is bound here; but nothing is started: no thread, no worker, no reactor call.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, Final, NoReturn
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from netd import __version__
+from netd.daemon.checking import check, check_rights
+from netd.daemon.log import DaemonLog, Destination, Log, RelayedLog
+from netd.daemon.service import Daemon
+from netd.daemon.spawning import DirectSpawner
+from netd.listening.binding import CannotBind, bind_all
+from netd.values.problem import ConfigurationError, ExitStatus
+from netd.values.service import Configuration, Owner
+
+DEFAULT_FILES: Final = ("netd.toml", "conf/netd.toml", "/etc/netd/netd.toml")
+"""Where a configuration is looked for when none is named; the first that exists is taken."""
+
+
+class Options(usage.Options):  # type: ignore[misc]
+    """Command line of ``twistd netd``."""
+
+    synopsis = "[options]"
+    longdesc = "Serves socketserver handlers from a configuration file."
+    optParameters = [
+        ["config", "c", None, f"The configuration file; otherwise the first of {', '.join(DEFAULT_FILES)}"]
+    ]
+    optFlags = [["check", None, "Read, validate and import everything, bind nothing, and leave"]]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
+
+    def opt_version(self) -> None:
+        """Print the version and leave."""
+        print(f"netd {__version__}")
+        sys.exit(ExitStatus.OK)
+
+
+def makeService(options: Options) -> IService:
+    """Check the configuration, bind its listeners and return the daemon, not started.
+
+    Ends the process with status 78 and every problem on stderr, or with status 1 and what cannot
+    be bound.
+    """
+    # Until the daemon takes signals over, and the default action is to end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    configuration = _checked(options)
+    if options["check"]:
+        print(f"{configuration.file}: ok ({len(configuration.services)} services)")
+        sys.exit(ExitStatus.OK)
+    daemon_log = _log(options.parent)
+    try:
+        listeners = bind_all(configuration.services)
+    except CannotBind as error:
+        _leave(ExitStatus.FAILURE, f"netd: {error}")
+    from twisted.internet import reactor
+
+    return Daemon(configuration, listeners, reactor, DirectSpawner(reactor), daemon_log)
+
+
+def default_file() -> str | None:
+    """The configuration file that is taken when none is named."""
+    return next((file for file in DEFAULT_FILES if os.path.exists(file)), None)
+
+
+def _checked(options: Options) -> Configuration:
+    file = options["config"] or default_file()
+    if file is None:
+        _leave(
+            ExitStatus.CONFIG,
+            f"netd: no configuration: there is no {', '.join(DEFAULT_FILES)}; use --config FILE",
+        )
+    twistd = options.parent
+    as_whom = Owner(twistd.get("uid"), twistd.get("gid"))
+    try:
+        configuration = check(file, as_whom)
+        if not options["check"]:
+            check_rights(configuration, as_whom)
+    except ConfigurationError as error:
+        _leave(ExitStatus.CONFIG, str(error))
+    return configuration
+
+
+def _log(twistd: Any) -> Log:
+    """The log, where twistd's own options say: ``--logfile``, the terminal, or its own business."""
+    if twistd.get("syslog") or twistd.get("logger"):
+        return RelayedLog()
+    file, foreground = twistd.get("logfile"), twistd.get("nodaemon") or twistd.get("debug")
+    if file == "-" and not foreground:
+        _leave(ExitStatus.USAGE, "netd: a daemon cannot log to stdout; use --logfile FILE")
+    if foreground and file in (None, "", "-"):
+        return DaemonLog(Destination(descriptor=sys.stdout.fileno()))
+    try:
+        return DaemonLog(Destination(os.path.abspath(file or "twistd.log")))
+    except OSError as error:
+        _leave(ExitStatus.FAILURE, f"netd: cannot log to {file or 'twistd.log'}: {error.strerror}")
+
+
+def _leave(status: ExitStatus, message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,97 @@
+"""Where a service listens: a transport, and an Internet or a Unix address on it."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Transport(Enum):
+    """How bytes travel to a listener; the value is the word that opens its description."""
+
+    TCP = "tcp"
+    TCP6 = "tcp6"
+    UDP = "udp"
+    UDP6 = "udp6"
+    UNIX = "unix"
+    UNIXGRAM = "unixgram"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """The socket's address family."""
+        if self in (Transport.UNIX, Transport.UNIXGRAM):
+            return socket.AF_UNIX
+        if self in (Transport.TCP6, Transport.UDP6):
+            return socket.AF_INET6
+        return socket.AF_INET
+
+    @property
+    def type(self) -> socket.SocketKind:
+        """The socket's type: a stream has connections, a datagram socket has packets."""
+        return socket.SOCK_DGRAM if self.is_datagram else socket.SOCK_STREAM
+
+    @property
+    def is_datagram(self) -> bool:
+        """Whether a request is one packet, rather than a connection."""
+        return self in (Transport.UDP, Transport.UDP6, Transport.UNIXGRAM)
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is a path (or an abstract name), and the peer has credentials."""
+        return self.family == socket.AF_UNIX
+
+
+ALL_ADDRESSES: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+
+@dataclass(frozen=True)
+class InetAddress:
+    """A TCP or UDP port, on one address of this machine or on all of them."""
+
+    transport: Transport
+    port: int
+    """0 lets the system pick a free one."""
+    interface: str = ""
+    """A numeric address; empty for all addresses of the family."""
+
+    @property
+    def host(self) -> str:
+        """The address to bind."""
+        return self.interface or ALL_ADDRESSES[self.transport.family]
+
+    def __str__(self) -> str:
+        if not self.interface:
+            return f"{self.transport.value}:{self.port}"
+        host = f"[{self.interface}]" if ":" in self.interface else self.interface
+        return f"{self.transport.value}:{self.port}:interface={host}"
+
+
+@dataclass(frozen=True)
+class UnixAddress:
+    """A Unix socket: a path with mode and owner, or an abstract name (unix(7))."""
+
+    transport: Transport
+    path: str
+    """As it stands in the file system; one that starts with ``@`` is an abstract name."""
+    mode: int = 0o660
+    user: int | None = None
+    """The owner's uid; None leaves who binds."""
+    group: int | None = None
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether the name is not in the file system, so that mode and owner mean nothing."""
+        return self.path.startswith("@")
+
+    @property
+    def bind_name(self) -> str | bytes:
+        """The name as ``socket.bind`` takes it."""
+        return b"\0" + self.path[1:].encode() if self.is_abstract else self.path
+
+    def __str__(self) -> str:
+        return f"{self.transport.value}:{self.path}"
+
+
+Address = InetAddress | UnixAddress

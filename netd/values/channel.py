@@ -1,0 +1,126 @@
+"""What the daemon and its workers say to each other, and how it is put in bytes.
+
+A frame is four bytes of length and a message, both ways, on one Unix stream socket. The daemon
+hands values down as they are (pickle: it commands the worker anyway); a worker runs a user's
+code, so what comes up is JSON, and only messages of the table below are understood.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from netd.values.service import Service
+
+LONGEST_ORDER: Final = 256 << 20
+"""Bytes of an order: a hundred thousand access rules are 3 MiB."""
+
+LONGEST_REPORT: Final = 8 << 20
+"""Bytes of a report, which is bounded because a worker runs a user's code: a batch of log lines
+is 300 KiB, six times that where every character needs an escape."""
+
+LENGTH: Final = 4
+"""Bytes of a frame's length, big-endian (``Int32StringReceiver`` of Twisted)."""
+
+
+# Down: the daemon to a worker.
+
+
+@dataclass(frozen=True)
+class ServiceStart:
+    """What a worker needs to serve one service; descriptors are numbers in the worker."""
+
+    service: Service
+    listeners: tuple[int, ...]
+    """One for each address in ``service.listen``, in that order."""
+    scoreboard: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first message: become this worker."""
+
+    worker: str
+    services: tuple[ServiceStart, ...]
+    python_path: tuple[str, ...]
+    graceful_timeout: float
+    """Seconds that running handlers get when the daemon has gone."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Take nothing more, let the handlers finish, and leave."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Leave at once."""
+
+
+Order = Start | Drain | Stop
+
+
+# Up: a worker to the daemon.
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything is imported, and clients are being taken."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a service runs cannot be used; the worker leaves."""
+
+    service: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines for the log, complete with time and newline."""
+
+    text: str
+
+
+Report = Ready | Failed | Lines
+
+_REPORTS: Final = {kind.__name__: kind for kind in (Ready, Failed, Lines)}
+
+
+class NotUnderstood(Exception):
+    """The other end said something that is no message."""
+
+
+def encode_order(order: Order) -> bytes:
+    """Put an order in bytes, without the frame."""
+    return pickle.dumps(order)
+
+
+def decode_order(data: bytes) -> Order:
+    """Read what the daemon said. Only ever for bytes from the daemon."""
+    order = pickle.loads(data)
+    if not isinstance(order, Start | Drain | Stop):
+        raise NotUnderstood(type(order).__name__)
+    return order
+
+
+def encode_report(report: Report) -> bytes:
+    """Put a report in bytes, without the frame."""
+    return json.dumps([type(report).__name__, asdict(report)]).encode()
+
+
+def decode_report(data: bytes) -> Report:
+    """Read what a worker said. Raises NotUnderstood for anything that is no report."""
+    try:
+        name, values = json.loads(data)
+        kind = _REPORTS[name]
+        if set(values) != {field.name for field in fields(kind)}:
+            raise NotUnderstood(name)
+        if not all(isinstance(value, str) for value in values.values()):
+            raise NotUnderstood(name)
+        return kind(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotUnderstood(repr(data[:80])) from error

@@ -1,0 +1,44 @@
+"""What is wrong with a configuration, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """The exit statuses of ``twistd netd`` and ``netdctl`` (CONFIG is EX_CONFIG of sysexits(3))."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    CONFIG = 78
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong with a configuration, at the place to put it right."""
+
+    file: str
+    line: int
+    """Counted from 1; for something that is missing, the line of its table."""
+    key: str
+    """The dotted path of the key, ``services.time.listen``; empty for the file as a whole."""
+    message: str
+    """What is wrong, and what would be right."""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:"
+        text = self.message.replace("\n", " ")
+        return f"{where} {self.key}: {text}" if self.key else f"{where} {text}"
+
+
+class ConfigurationError(Exception):
+    """A configuration cannot be used; carries every problem that was found, in order of place."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(f"{len(problems)} configuration problem(s)")
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))

@@ -1,0 +1,129 @@
+"""One shared page a service: who is inside, since when, and how much has been served.
+
+The daemon makes the page (memfd_create(2)) and a worker inherits it. A slot belongs to one
+thread of one worker, which alone writes it; the daemon reads. Nothing is locked: a reader may
+see a slot while it is written, so what it reads is for people and for sums, never for decisions
+about memory. The page outlives a killed worker, which is how the daemon knows whom it held.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+_OCCUPANT: Final = struct.Struct("<BB6xd64s")
+"""Busy flag, length of the client's text, start (seconds of CLOCK_MONOTONIC), the text."""
+
+_COUNTS: Final = struct.Struct("<QQQQ")
+"""Served, refused, failed, dropped: since the worker started."""
+
+_COUNTS_AT: Final = _OCCUPANT.size
+
+SLOT_SIZE: Final = 128
+"""Bytes: two cache lines, so that neighbouring threads do not slow each other down."""
+
+CLIENT_SIZE: Final = 64
+"""Bytes of a client's text that are kept: the longest IPv6 address and port are 60."""
+
+
+@dataclass(frozen=True)
+class Occupant:
+    """A client that is being served."""
+
+    slot: int
+    client: str
+    since: float
+    """Seconds of CLOCK_MONOTONIC, the same clock in every process of a machine."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a service's threads have done, added up."""
+
+    served: int = 0
+    refused: int = 0
+    failed: int = 0
+    """Served, but the handler raised; these are part of *served*."""
+    dropped: int = 0
+    """Datagrams longer than ``datagram_size``."""
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.served + other.served,
+            self.refused + other.refused,
+            self.failed + other.failed,
+            self.dropped + other.dropped,
+        )
+
+
+class Slot:
+    """One thread's own part of a page. Written by that thread only."""
+
+    __slots__ = ("_counts_at", "_occupant_at", "_page", "dropped", "failed", "refused", "served")
+
+    def __init__(self, page: mmap.mmap, number: int) -> None:
+        self._page = page
+        self._occupant_at = number * SLOT_SIZE
+        self._counts_at = self._occupant_at + _COUNTS_AT
+        self.served, self.refused, self.failed, self.dropped = _COUNTS.unpack_from(
+            page, self._counts_at
+        )
+
+    def enter(self, client: str, since: float) -> None:
+        """A client is inside from now on."""
+        text = client.encode()
+        _OCCUPANT.pack_into(self._page, self._occupant_at, 1, min(len(text), CLIENT_SIZE), since, text)
+
+    def leave(self) -> None:
+        """The client has gone; the counters, which the caller has raised, become visible."""
+        _COUNTS.pack_into(
+            self._page, self._counts_at, self.served, self.refused, self.failed, self.dropped
+        )
+        self._page[self._occupant_at] = 0
+
+
+class Scoreboard:
+    """A service's page, *slots* long. Owns the mapping; who made the descriptor closes it."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self.slots = slots
+        self._page = mmap.mmap(descriptor, slots * SLOT_SIZE)
+
+    @staticmethod
+    def make(service: str, slots: int) -> int:
+        """Make the memory of a page of *slots* slots; returns a descriptor the caller closes."""
+        descriptor = os.memfd_create(f"netd scoreboard {service}", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, slots * SLOT_SIZE)
+        return descriptor
+
+    def slot(self, number: int) -> Slot:
+        """The part of the page that thread *number* (from 0) writes."""
+        return Slot(self._page, number)
+
+    def occupants(self) -> list[Occupant]:
+        """Who is inside, the longest first."""
+        found = []
+        for number in range(self.slots):
+            busy, length, since, text = _OCCUPANT.unpack_from(self._page, number * SLOT_SIZE)
+            if busy:
+                client = text[: min(length, CLIENT_SIZE)].decode(errors="replace")
+                found.append(Occupant(number, client, since))
+        return sorted(found, key=lambda occupant: occupant.since)
+
+    def counts(self) -> Counts:
+        """What all slots together have done."""
+        total = Counts()
+        for number in range(self.slots):
+            total += Counts(*_COUNTS.unpack_from(self._page, number * SLOT_SIZE + _COUNTS_AT))
+        return total
+
+    def clear(self) -> None:
+        """Forget everything: the worker that wrote here has gone."""
+        self._page[:] = bytes(len(self._page))
+
+    def close(self) -> None:
+        """Give the mapping back."""
+        self._page.close()

@@ -1,0 +1,136 @@
+"""A worker's end of the channel to its daemon."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netd.execution.journal import Journal
+from netd.values.channel import (
+    LENGTH,
+    LONGEST_ORDER,
+    Lines,
+    NotUnderstood,
+    Order,
+    Report,
+    Start,
+    decode_order,
+    encode_report,
+)
+from netd.values.reactor import Reactor
+
+LOG_DELAY: Final = 0.1
+"""Seconds that log records wait for others, so that many are written at once."""
+
+BATCH: Final = 256 << 10
+"""Characters of log in one message, about."""
+
+
+def receive_start(channel: socket.socket) -> Start:
+    """Wait for the first order, before there is a reactor. Raises EOFError, NotUnderstood."""
+    length = int.from_bytes(_exactly(channel, LENGTH))
+    order = decode_order(_exactly(channel, length))
+    if not isinstance(order, Start):
+        raise NotUnderstood(type(order).__name__)
+    return order
+
+
+def _exactly(channel: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        more = channel.recv(count - len(data))
+        if not more:
+            raise EOFError("the daemon has gone")
+        data += more
+    return bytes(data)
+
+
+class DaemonChannel(Int32StringReceiver):
+    """Passes orders on, and reports back.
+
+    *lost* is called when the daemon has gone. In the reactor's thread.
+    """
+
+    MAX_LENGTH = LONGEST_ORDER
+
+    def __init__(self, obey: Callable[[Order], None], lost: Callable[[], None]) -> None:
+        self._obey = obey
+        self.lost = lost
+
+    def report(self, report: Report) -> None:
+        """Tell the daemon."""
+        self.sendString(encode_report(report))
+
+    def stringReceived(self, string: bytes) -> None:
+        self._obey(decode_order(string))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost()
+
+
+@implementer(IPushProducer)
+class LogStream:
+    """Sends the journal's lines up the channel, as fast as the daemon takes them.
+
+    While the channel is full nothing is taken from the journal, which is bounded and drops.
+    """
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._channel: DaemonChannel | None = None
+        self._paused = False
+        self._waiting = False
+        self.journal = Journal(wake=self._wake)
+
+    def connect(self, channel: DaemonChannel) -> None:
+        """Begin to send. What has been said before waits in the journal."""
+        self._channel = channel
+        channel.transport.registerProducer(self, True)
+        self._flush_soon()
+
+    def flush(self) -> None:
+        """Send all there is, as far as the channel has room."""
+        while self._channel is not None and not self._paused:
+            lines = self.journal.take(BATCH)
+            if not lines:
+                return
+            self._channel.report(Lines(lines))
+
+    def disconnect(self) -> None:
+        """Send the rest, whatever room there is, and no more after it."""
+        if self._channel is not None:
+            self._paused = False
+            self.flush()
+            self._channel.transport.unregisterProducer()
+            self._channel = None
+
+    def _wake(self) -> None:
+        self._reactor.callFromThread(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._reactor.callLater(LOG_DELAY, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._waiting = False
+        self.flush()
+
+    # IPushProducer, called by the transport.
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._flush_soon()
+
+    def stopProducing(self) -> None:
+        self._channel = None

@@ -1,0 +1,133 @@
+"""Importing what a configuration names, from ``python_path``, so that it harms nobody.
+
+``python_path`` stands before ``sys.path``, where a handler's module called ``queue.py`` or
+``html.py`` would be found by every part of the standard library that imports the real one later.
+So for ordinary imports the standard library comes first, and a module that the configuration
+names itself is loaded from its file, under a name of its own where the library has that name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any, Final
+
+from netd.values.service import Reference
+
+_STANDARD: Final = sys.stdlib_module_names - {
+    # Programs and tests that come with Python and that no other module imports: people have
+    # modules of these names.
+    "__hello__", "__phello__", "antigravity", "idlelib", "lib2to3", "test", "this",
+    "turtle", "turtledemo",
+}  # fmt: skip
+
+
+class CannotImport(Exception):
+    """A reference leads nowhere; the text says why, for the person who wrote it."""
+
+
+class StandardLibraryFirst(MetaPathFinder):
+    """Finds modules of the standard library past the directories of ``python_path``."""
+
+    def __init__(self, python_path: Sequence[str]) -> None:
+        self._python_path = frozenset(python_path)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a top-level module of the standard library; leave all others to the next finder."""
+        if path is not None or name not in _STANDARD:
+            return None
+        return PathFinder.find_spec(name, [p for p in sys.path if p not in self._python_path])
+
+
+def put_first(python_path: Sequence[str]) -> None:
+    """Put the directories before ``sys.path``, and the standard library before them."""
+    sys.path[:0] = python_path
+    sys.meta_path.insert(0, StandardLibraryFirst(python_path))
+
+
+def load(reference: Reference, python_path: Sequence[str]) -> Any:
+    """Import what *reference* names. Raises CannotImport, whatever the module does."""
+    module = _load_module(reference.module, python_path)
+    try:
+        return getattr(module, reference.name)
+    except AttributeError:
+        near = difflib.get_close_matches(reference.name, dir(module), 1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        raise CannotImport(
+            f'module "{reference.module}" ({_place(module)}) has no "{reference.name}"{hint}'
+        ) from None
+
+
+def _load_module(name: str, python_path: Sequence[str]) -> ModuleType:
+    try:
+        top, _, rest = name.partition(".")
+        own = top in _STANDARD and PathFinder.find_spec(top, list(python_path))
+        if own and own.origin:
+            return _load_beside(own, rest)
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            where = ", ".join(python_path) or "no python_path is set"
+            raise CannotImport(f'there is no module "{error.name}" ({where})') from None
+        raise CannotImport(_what_raised(name, error, python_path)) from error
+    except BaseException as error:
+        # SystemExit and KeyboardInterrupt too: a module that leaves is one that cannot be used.
+        raise CannotImport(_what_raised(name, error, python_path)) from error
+
+
+def _load_beside(spec: ModuleSpec, rest: str) -> ModuleType:
+    """Load a module whose name the standard library has, without taking that name away."""
+    name = f"python_path_{spec.name}"
+    if name not in sys.modules:
+        assert spec.origin is not None
+        beside = spec_from_file_location(
+            name, spec.origin, submodule_search_locations=spec.submodule_search_locations
+        )
+        assert beside is not None
+        assert beside.loader is not None
+        sys.modules[name] = module = module_from_spec(beside)
+        try:
+            beside.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return importlib.import_module(f"{name}.{rest}" if rest else name)
+
+
+def _what_raised(name: str, error: BaseException, python_path: Sequence[str]) -> str:
+    """Say what the import raised, with the line of the user's code that did."""
+    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f'importing "{name}": {error.filename}:{error.lineno}: {what}'
+    theirs = tuple(os.path.join(directory, "") for directory in python_path)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename and frame.filename != __file__
+    ]
+    own = [frame for frame in frames if frame.filename.startswith(theirs)] if theirs else []
+    if not (own or frames):
+        return f'importing "{name}": {what}'
+    frame = (own or frames)[-1]
+    return f'importing "{name}": {frame.filename}:{frame.lineno}: {what}'
+
+
+def _place(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or "built in"
+
+
+def imported_from(python_path: Sequence[str]) -> list[str]:
+    """The source files that this process has imported from ``python_path``."""
+    theirs = tuple(os.path.join(directory, "") for directory in python_path)
+    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    return sorted(file for file in files if theirs and file.startswith(theirs))

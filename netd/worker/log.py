@@ -1,0 +1,107 @@
+"""Everything said in a worker process, brought to the journal: events, ``logging``, prints."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogBeginner
+
+from netd.execution.journal import Journal
+
+_NAMES: Final = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"))
+
+LONGEST_LINE: Final = 64 << 10
+"""Characters of a printed line that are waited for; a longer one is logged in pieces."""
+
+
+class ServiceThread(threading.Thread):
+    """A pool's thread: it belongs to one service, and never holds up the end of the process."""
+
+    def __init__(self, *args: Any, service: str, **keywords: Any) -> None:
+        super().__init__(*args, daemon=True, **keywords)
+        self.service = service
+
+
+class Speaker:
+    """Names the service that the current thread works for."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+
+    def __call__(self) -> str:
+        """The service of a pool's thread; the worker's name in all others."""
+        return getattr(threading.current_thread(), "service", self._worker)
+
+
+def capture(journal: Journal, speaker: Callable[[], str]) -> None:
+    """Send all that this process logs or prints to *journal*, under the speaker's name."""
+
+    def observe(event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        journal.say(speaker(), level.name, text)
+
+    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
+    root = logging.getLogger()
+    root.addHandler(_ToJournal(journal, speaker))
+    root.setLevel(logging.INFO)
+    sys.stdout = _Printed(journal, speaker, "info", sys.__stdout__)
+    sys.stderr = _Printed(journal, speaker, "warn", sys.__stderr__)
+
+
+class _ToJournal(logging.Handler):
+    def __init__(self, journal: Journal, speaker: Callable[[], str]) -> None:
+        super().__init__()
+        self._journal = journal
+        self._speaker = speaker
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = next((name for least, name in _NAMES if record.levelno >= least), "debug")
+        try:
+            self._journal.say(self._speaker(), level, self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+class _Printed(io.TextIOBase):
+    """A standard stream whose lines go to the journal, each thread's apart from the others'."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(
+        self, journal: Journal, speaker: Callable[[], str], level: str, original: Any
+    ) -> None:
+        self._journal = journal
+        self._speaker = speaker
+        self._level = level
+        self._original = original
+        self._unfinished = threading.local()
+
+    @property
+    def buffer(self) -> Any:
+        """The descriptor's own stream, for what is not text; the daemon logs it line by line."""
+        return self._original.buffer
+
+    def fileno(self) -> int:
+        """The process's own descriptor, a pipe to the daemon."""
+        return int(self._original.fileno())
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        """Log every line that is complete."""
+        *lines, rest = (getattr(self._unfinished, "text", "") + text).split("\n")
+        if len(rest) > LONGEST_LINE:
+            lines, rest = [*lines, rest], ""
+        self._unfinished.text = rest
+        for line in lines:
+            self._journal.say(self._speaker(), self._level, line)
+        return len(text)

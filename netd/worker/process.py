@@ -1,0 +1,159 @@
+"""The life of a worker process, from its first order to its end."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, Final
+
+from twisted.internet.protocol import Factory
+
+from netd.execution.threads import TakingThreads
+from netd.values.channel import Drain, Failed, Order, Ready, Start, encode_report
+from netd.values.reactor import Reactor
+from netd.worker import importing, privilege
+from netd.worker.channel import DaemonChannel, LogStream, receive_start
+from netd.worker.log import Speaker, capture
+from netd.worker.services import joined_up
+
+CHANNEL: Final = 3
+"""The descriptor of the channel in a worker process."""
+
+LAST_WORDS: Final = 1.0
+"""Seconds that the daemon has to read what a leaving worker has sent."""
+
+
+def main() -> None:
+    """Run a worker; returns when it has left in good order."""
+    _leave_the_terminal()
+    channel = socket.socket(fileno=CHANNEL)
+    try:
+        start = receive_start(channel)
+    except EOFError:
+        return
+    _keep_descriptors_from_programs(start)
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
+    # Imported here, so that it is there before the rights to read it may be dropped.
+    from twisted.internet import reactor
+
+    try:
+        privilege.drop(start.services[0].service.owner)
+    except privilege.NotDropped as error:
+        _report_failure(channel, Failed(start.services[0].service.name, str(error)))
+        return
+    worker = Worker(reactor, start)
+    failure = worker.prepare()
+    if failure is not None:
+        _report_failure(channel, failure)
+        return
+    worker.connect(channel)
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+
+
+def _leave_the_terminal() -> None:
+    """Leave signals to the daemon, which gets them too and says what to do.
+
+    A handler that does nothing, not SIG_IGN: programs that a handler starts would inherit that,
+    and could never be terminated.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)
+
+
+def _keep_descriptors_from_programs(start: Start) -> None:
+    for service in start.services:
+        for descriptor in (CHANNEL, service.scoreboard, *service.listeners):
+            os.set_inheritable(descriptor, False)
+
+
+def _report_failure(channel: socket.socket, failure: Failed) -> None:
+    """Say why there will be no worker, before there is a reactor to say it with."""
+    report = encode_report(failure)
+    with suppress(OSError):
+        channel.sendall(len(report).to_bytes(4) + report)
+
+
+class Worker:
+    """The services of one process, and its obedience to the daemon. In the reactor's thread."""
+
+    def __init__(self, reactor: Any, start: Start) -> None:
+        self._reactor = reactor
+        self._start = start
+        self._stream = LogStream(reactor)
+        self._serving: list[TakingThreads] = []
+        self._channel = DaemonChannel(self._obey, self._drain_alone)
+        self._draining = False
+
+    def prepare(self) -> Failed | None:
+        """Import what the services run. Returns what is wrong, if something is."""
+        capture(self._stream.journal, Speaker(self._start.worker))
+        importing.put_first(self._start.python_path)
+        reactor: Reactor = self._reactor
+        for start in self._start.services:
+            try:
+                threads = joined_up(start, self._start.python_path, reactor, self._stream.journal)
+            except importing.CannotImport as error:
+                return Failed(start.service.name, str(error))
+            self._serving.append(threads)
+        return None
+
+    def connect(self, channel: socket.socket) -> None:
+        """Take over the channel, begin to serve and say so."""
+        factory = Factory.forProtocol(lambda: self._channel)
+        factory.noisy = False
+        self._reactor.adoptStreamConnection(channel.fileno(), socket.AF_UNIX, factory)
+        channel.close()
+        self._stream.connect(self._channel)
+        for threads in self._serving:
+            threads.start()
+        self._channel.report(Ready())
+
+    def _obey(self, order: Order) -> None:
+        if isinstance(order, Drain):
+            self._drain()
+        else:
+            self._leave(at_once=True)
+
+    def _drain(self) -> None:
+        """Take nothing more, and leave when the last handler has returned."""
+        if self._draining:
+            return
+        self._draining = True
+        busy = set(self._serving)
+        for threads in list(busy):
+
+            def stopped(these: TakingThreads = threads) -> None:
+                busy.discard(these)
+                if not busy:
+                    self._leave(at_once=False)
+
+            threads.stop(stopped)
+
+    def _drain_alone(self) -> None:
+        """The daemon has gone: nobody will say "stop", so set a time, and log to nobody."""
+        self._stream.disconnect()
+        # Ends the process even if a handler holds the interpreter's lock for ever.
+        faulthandler.dump_traceback_later(
+            max(0.1, self._start.graceful_timeout), exit=True, file=open(os.devnull, "w")  # noqa: SIM115
+        )
+        self._drain()
+
+    def _leave(self, at_once: bool) -> None:
+        """Say the last words and end; with handlers still running, past the interpreter."""
+        self._stream.disconnect()
+        if self._channel.transport is None or not self._channel.connected:
+            self._end(at_once)
+            return
+        self._channel.lost = lambda: self._end(at_once)
+        self._channel.transport.loseConnection()
+        self._reactor.callLater(LAST_WORDS, self._end, at_once)
+
+    def _end(self, at_once: bool) -> None:
+        if at_once:
+            os._exit(0)
+        if self._reactor.running:
+            self._reactor.stop()
