@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IService
@@ -27,13 +28,18 @@ DEFAULT_FILES: Final = ("netd.toml", "conf/netd.toml", "/etc/netd/netd.toml")
 """Where a configuration is looked for when none is named; the first that exists is taken."""
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """Command line of ``twistd netd``."""
 
     synopsis = "[options]"
     longdesc = "Serves socketserver handlers from a configuration file."
     optParameters = [
-        ["config", "c", None, f"The configuration file; otherwise the first of {', '.join(DEFAULT_FILES)}"]
+        [
+            "config",
+            "c",
+            None,
+            f"The configuration file; otherwise the first of {', '.join(DEFAULT_FILES)}",
+        ]
     ]
     optFlags = [["check", None, "Read, validate and import everything, bind nothing, and leave"]]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
@@ -56,7 +62,7 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         print(f"{configuration.file}: ok ({len(configuration.services)} services)")
         sys.exit(ExitStatus.OK)
-    daemon_log = _log(options.parent)
+    daemon_log = _log(options.parent or {})
     try:
         listeners = bind_all(configuration.services)
     except CannotBind as error:
@@ -78,7 +84,7 @@ def _checked(options: Options) -> Configuration:
             ExitStatus.CONFIG,
             f"netd: no configuration: there is no {', '.join(DEFAULT_FILES)}; use --config FILE",
         )
-    twistd = options.parent
+    twistd: Mapping[str, Any] = options.parent or {}
     as_whom = Owner(twistd.get("uid"), twistd.get("gid"))
     try:
         configuration = check(file, as_whom)
@@ -89,7 +95,7 @@ def _checked(options: Options) -> Configuration:
     return configuration
 
 
-def _log(twistd: Any) -> Log:
+def _log(twistd: Mapping[str, Any]) -> Log:
     """The log, where twistd's own options say: ``--logfile``, the terminal, or its own business."""
     if twistd.get("syslog") or twistd.get("logger"):
         return RelayedLog()

@@ -16,7 +16,7 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 _MAPPED_BITS: Final = 8 * len(_MAPPED)
 
 
-class Unreadable(ValueError):  # noqa: N818 (what it says of the address, not of a fault)
+class Unreadable(ValueError):
     """A text that is no IPv4 or IPv6 address."""
 
 

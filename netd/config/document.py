@@ -48,7 +48,9 @@ def read(file: str) -> Document:
         with open(file, "rb") as opened:
             data = opened.read()
     except OSError as error:
-        raise ConfigurationError([Problem(file, 1, "", f"cannot read: {error.strerror}")]) from error
+        raise ConfigurationError(
+            [Problem(file, 1, "", f"cannot read: {error.strerror}")]
+        ) from error
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -239,9 +239,7 @@ class _Reading:
                     self._problem(document, (*path, *detail["loc"]), message(detail, model))
             return None
 
-    def _problem(
-        self, document: Document, path: Path, text: str, line: int | None = None
-    ) -> None:
+    def _problem(self, document: Document, path: Path, text: str, line: int | None = None) -> None:
         where = document.line(path) if line is None else line
         self.problems.append(Problem(document.file, where, dotted(path), text))
 

@@ -51,9 +51,9 @@ def _user(value: Any) -> Owner:
     try:
         entry = pwd.getpwnam(value) if isinstance(value, str) else pwd.getpwuid(value)
     except KeyError:
-        if isinstance(value, str):
-            raise ValueError(f'there is no user "{value}"') from None
-        return Owner(uid=value)
+        if not isinstance(value, str):
+            return Owner(uid=value)
+        raise ValueError(f'there is no user "{value}"') from None
     except (TypeError, OverflowError):
         raise ValueError("must be a user's name or number") from None
     return Owner(entry.pw_uid, entry.pw_gid)

@@ -8,7 +8,7 @@ FIRST_DELAY: Final = 0.1
 """Seconds before the second replacement in a row; the first comes at once."""
 
 LONGEST_DELAY: Final = 10.0
-"""Seconds; a worker that dies at every start costs little, and one that is repaired is back soon."""
+"""Seconds: a worker that dies at every start costs little; one that is repaired is back soon."""
 
 STABLE: Final = 10.0
 """Seconds of serving after which a death is the first one again."""

@@ -55,7 +55,7 @@ class Destination:
                 select.select([], [self._descriptor], [])
 
     def reopen(self) -> None:
-        """Write to a new file at the same path from now on. Raises OSError, and goes on as before."""
+        """Go on in a new file at the same path. Raises OSError, and goes on in the old one."""
         if self._path is None:
             return
         new = self._open()
@@ -157,7 +157,7 @@ class DaemonLog:
 
 
 class RelayedLog:
-    """Brings the workers' lines to twistd's own log (``--syslog``, ``--logger``), event by event."""
+    """Brings the workers' lines to a log of twistd's own (``--syslog``, ``--logger``)."""
 
     def write(self, text: str) -> None:
         """Log *text*, lines as workers write them, with their service as the namespace."""

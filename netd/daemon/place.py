@@ -157,7 +157,9 @@ class WorkerPlace:
         services = []
         for placed in self._placed:
             ours = [placed.page, *(listener.fileno() for listener in placed.listeners)]
-            page, *listeners = range(len(descriptors) + _CHANNEL, len(descriptors) + _CHANNEL + len(ours))
+            page, *listeners = range(
+                len(descriptors) + _CHANNEL, len(descriptors) + _CHANNEL + len(ours)
+            )
             descriptors.update(zip([page, *listeners], ours, strict=True))
             services.append(ServiceStart(placed.service, tuple(listeners), page))
         return descriptors, Start(
@@ -209,7 +211,7 @@ class WorkerPlace:
         served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
         delay = self._backoff.died(served)
         log.error(
-            "worker {name} (pid {pid}) ended with {how}; {lost} lost; the next starts in {delay:g} s",
+            "worker {name} (pid {pid}) ended with {how}; {lost} lost; the next in {delay:g} s",
             name=self.name,
             pid=pid,
             how=how,
@@ -291,5 +293,3 @@ def _named(clients: list[str]) -> str:
     more = f" and {len(clients) - SHOWN} more" if len(clients) > SHOWN else ""
     plural = "s" if len(clients) > 1 else ""
     return f"{len(clients)} connection{plural} ({shown}{more})"
-
-

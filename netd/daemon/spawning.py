@@ -13,8 +13,13 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
+from netd.values.reactor import DelayedCall
+
 PROGRAM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "worker", "__main__.py")
 """The worker's program, by its path: the daemon imports nothing of it."""
+
+PATIENCE: Final = 0.2
+"""Seconds after a process ended in which its last output is still read before that is told."""
 
 LONGEST_LINE: Final = 16 << 10
 """Bytes of a line that a worker writes past its log, to descriptor 1 or 2."""
@@ -68,7 +73,7 @@ class DirectSpawner:
     ) -> Process:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            protocol = _Spawned(wrote, ended)
+            protocol = _Spawned(self._reactor, wrote, ended)
             self._reactor.spawnProcess(
                 protocol,
                 sys.executable,
@@ -84,13 +89,18 @@ class DirectSpawner:
 class _Spawned(ProcessProtocol):
     """A process that spawnProcess started."""
 
-    def __init__(self, wrote: Callable[[str], None], ended: Callable[[str], None]) -> None:
+    def __init__(
+        self, reactor: Any, wrote: Callable[[str], None], ended: Callable[[str], None]
+    ) -> None:
+        self._reactor = reactor
+        self._patience: DelayedCall | None = None
         self._output = {1: _Lines(wrote), 2: _Lines(wrote)}
         self._ended = ended
         self.pid = 0
 
     def connectionMade(self) -> None:
-        self.pid = self.transport.pid
+        assert self.transport is not None
+        self.pid = self.transport.pid or 0
 
     def kill(self) -> None:
         if self.transport is not None and self.transport.pid is not None:
@@ -99,13 +109,19 @@ class _Spawned(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803
         self._output[childFD].dataReceived(data)
 
-    # The process itself, not its pipes: a program that it left behind may hold those for long.
     def processExited(self, reason: Failure) -> None:
-        self._ended(_how(reason.value))
+        """Wait for what is left in the pipes, not for a program that holds them for long."""
+        self._patience = self._reactor.callLater(PATIENCE, self._tell, _how(reason.value))
 
     def processEnded(self, reason: Failure) -> None:
         for lines in self._output.values():
             lines.finish()
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+            self._tell(_how(reason.value))
+
+    def _tell(self, how: str) -> None:
+        self._ended(how)
 
 
 class _Lines(LineReceiver):

@@ -101,9 +101,8 @@ class Growth:
         self._settled = sample.now
 
     def _everybody_waits(self, last: Sample, sample: Sample) -> bool:
-        return (
-            sample.taken == last.taken
-            and sample.cpu - last.cpu < BUSY_SHARE * (sample.now - last.now)
+        return sample.taken == last.taken and sample.cpu - last.cpu < BUSY_SHARE * (
+            sample.now - last.now
         )
 
     def _step(self, threads: int) -> int:

@@ -7,6 +7,7 @@ nobody takes from it, records are dropped and counted, and no thread ever waits 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from netd.execution.traffic import Traffic
 
 CAPACITY: Final = 20_000
 """Records kept while the log is slow: about a second at the highest rate measured, 4 MiB."""
+
+MOST_TEXT: Final = 8 << 20
+"""Characters of what has been said that are kept while the log is slow."""
 
 LONGEST_TEXT: Final = 32 << 10
 """Characters kept of what somebody says at once: a deep traceback is 10 KiB."""
@@ -69,6 +73,8 @@ class Journal:
         self._capacity = capacity
         self._awake = False
         self._dropped = 0
+        self._lock = threading.Lock()
+        self._said = 0
         self._stamp_second = -1
         self._stamp = ""
 
@@ -87,9 +93,14 @@ class Journal:
             self._wake()
 
     def say(self, service: str, level: str, text: str) -> None:
-        """Queue a line of text."""
+        """Queue a line of text, or drop it when too much of it is waiting already."""
         if len(text) > LONGEST_TEXT:
             text = f"{text[:LONGEST_TEXT]} … ({len(text)} characters)"
+        with self._lock:
+            if self._said + len(text) > MOST_TEXT:
+                self._dropped += 1
+                return
+            self._said += len(text)
         self.add(Said(self._monotonic(), service, level, text))
 
     # The thread that writes.
@@ -118,11 +129,15 @@ class Journal:
         dropped, self._dropped = self._dropped, 0
         if not dropped:
             return ""
-        return f"{self._time(self._wall())} [netd#warn] {dropped} log records dropped: log too slow\n"
+        return (
+            f"{self._time(self._wall())} [netd#warn] {dropped} log records dropped: log too slow\n"
+        )
 
     def _line(self, record: Served | Said, offset: float) -> str:
         stamp = self._time(record.ended + offset)
         if isinstance(record, Said):
+            with self._lock:
+                self._said -= len(record.text)
             text = record.text.translate(_HARMLESS).replace("\n", "\n\t")
             return f"{stamp} [{record.service}#{record.level}] {text}\n"
         _, service, transport, client, verdict, seconds, traffic = record

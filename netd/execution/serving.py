@@ -90,9 +90,7 @@ class Serving:
         text = f"{taken.client} {self._transport}: the handler raised\n{user_traceback(error)}"
         self._journal.say(self._service, "error", text)
 
-    def _end(
-        self, taken: Taken, verdict: str, started: float, carried: Traffic
-    ) -> None:
+    def _end(self, taken: Taken, verdict: str, started: float, carried: Traffic) -> None:
         now = time.monotonic()
         self._journal.add(
             Served(

@@ -28,7 +28,7 @@ from netd.values.reactor import Reactor
 ARMED: Final = select.EPOLLIN | select.EPOLLONESHOT
 
 PAUSE: Final = 0.1
-"""Seconds without taking after the system had no descriptors left (OpenSSH and Ranch wait as long)."""
+"""Seconds without taking when the system has no descriptors left (as OpenSSH and Ranch do)."""
 
 IDLE_TIME: Final = 10.0
 """Seconds without a request after which a thread that is not the last one leaves."""
@@ -70,7 +70,7 @@ class TakingThreads:
         self._idle_time = idle_time
         self._sources = {source.fileno(): (source, service) for source, service in sources.items()}
         self._pool = ThreadPool(0, maximum, name)
-        self._pool.threadFactory = thread_factory
+        self._pool.threadFactory = thread_factory  # type: ignore[assignment]
         self._growth = Growth(maximum)
         self._epoll = select.epoll()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -22,7 +22,7 @@ PARENT_MODE: Final = 0o755
 """Of the directories made for a Unix path: ``DirectoryMode=`` of systemd.socket(5)."""
 
 
-class CannotBind(Exception):  # noqa: N818 - it reads as the sentence it stands for
+class CannotBind(Exception):
     """A service cannot listen on one of its addresses; nothing of the same call stays bound."""
 
     def __init__(self, service: str, address: Address, reason: str) -> None:

@@ -75,7 +75,9 @@ class Slot:
     def enter(self, client: str, since: float) -> None:
         """A client is inside from now on."""
         text = client.encode()
-        _OCCUPANT.pack_into(self._page, self._occupant_at, 1, min(len(text), CLIENT_SIZE), since, text)
+        _OCCUPANT.pack_into(
+            self._page, self._occupant_at, 1, min(len(text), CLIENT_SIZE), since, text
+        )
 
     def leave(self) -> None:
         """The client has gone; the counters, which the caller has raised, become visible."""

@@ -15,7 +15,9 @@ def duration(value: object) -> float:
 
     Returns seconds. Raises ValueError for anything else.
     """
-    return _quantity(value, _SECONDS, "s", 'a number of seconds, or like "250ms", "30s", "5m", "2h"')
+    return _quantity(
+        value, _SECONDS, "s", 'a number of seconds, or like "250ms", "30s", "5m", "2h"'
+    )
 
 
 def size(value: object) -> int:
@@ -26,7 +28,9 @@ def size(value: object) -> int:
     return int(_quantity(value, _BYTES, "B", 'a number of bytes, or like "64KiB", "10MiB"'))
 
 
-def _quantity(value: object, units: dict[str, float] | dict[str, int], own: str, form: str) -> float:
+def _quantity(
+    value: object, units: dict[str, float] | dict[str, int], own: str, form: str
+) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"must be {form}")
     match = _QUANTITY.fullmatch(str(value))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
@@ -75,6 +75,11 @@ class DaemonChannel(Int32StringReceiver):
         self.lost()
 
 
+def _consumer(channel: DaemonChannel) -> IConsumer:
+    """The channel's transport, as one that says when it is full (which ITransport lacks)."""
+    return cast(IConsumer, channel.transport)
+
+
 @implementer(IPushProducer)
 class LogStream:
     """Sends the journal's lines up the channel, as fast as the daemon takes them.
@@ -92,24 +97,27 @@ class LogStream:
     def connect(self, channel: DaemonChannel) -> None:
         """Begin to send. What has been said before waits in the journal."""
         self._channel = channel
-        channel.transport.registerProducer(self, True)
+        _consumer(channel).registerProducer(self, True)
         self._flush_soon()
 
     def flush(self) -> None:
         """Send all there is, as far as the channel has room."""
-        while self._channel is not None and not self._paused:
-            lines = self.journal.take(BATCH)
-            if not lines:
-                return
-            self._channel.report(Lines(lines))
+        while self._channel is not None and not self._paused and self._send_some(self._channel):
+            pass
 
     def disconnect(self) -> None:
         """Send the rest, whatever room there is, and no more after it."""
-        if self._channel is not None:
-            self._paused = False
-            self.flush()
-            self._channel.transport.unregisterProducer()
-            self._channel = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            _consumer(channel).unregisterProducer()
+            while self._send_some(channel):
+                pass
+
+    def _send_some(self, channel: DaemonChannel) -> bool:
+        lines = self.journal.take(BATCH)
+        if lines:
+            channel.report(Lines(lines))
+        return bool(lines)
 
     def _wake(self) -> None:
         self._reactor.callFromThread(self._flush_soon)

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from zope.interface import implementer
 
 from netd.execution.journal import Journal
 
@@ -41,6 +42,7 @@ class Speaker:
 def capture(journal: Journal, speaker: Callable[[], str]) -> None:
     """Send all that this process logs or prints to *journal*, under the speaker's name."""
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)

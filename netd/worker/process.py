@@ -51,7 +51,9 @@ def main() -> None:
         _report_failure(channel, failure)
         return
     worker.connect(channel)
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
+    # What is said from here on (atexit) has no channel, but the daemon still reads the pipes.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
 
 def _leave_the_terminal() -> None:
@@ -138,7 +140,9 @@ class Worker:
         self._stream.disconnect()
         # Ends the process even if a handler holds the interpreter's lock for ever.
         faulthandler.dump_traceback_later(
-            max(0.1, self._start.graceful_timeout), exit=True, file=open(os.devnull, "w")  # noqa: SIM115
+            max(0.1, self._start.graceful_timeout),
+            exit=True,
+            file=open(os.devnull, "w"),  # noqa: SIM115
         )
         self._drain()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -39,6 +40,7 @@ def joined_up(
     lists = AccessLists.of(service.access)
     request_filter = _filter(service, python_path, reactor, journal)
     board = Scoreboard(start.scoreboard, service.threads)
+    os.close(start.scoreboard)  # the mapping stays
     slots = [board.slot(number) for number in range(service.threads)]
     call: Any = partial(handler, **service.options) if service.options else handler
 
