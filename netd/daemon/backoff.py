@@ -15,16 +15,13 @@ STABLE: Final = 10.0
 
 
 class Backoff:
-    """Counts deaths in a row; each doubles the delay before the next start."""
+    """Remembers deaths in a row; each doubles the delay before the next start."""
 
     def __init__(self) -> None:
-        self._deaths = 0
+        self._next = 0.0
 
     def died(self, served: float) -> float:
         """Return the delay in seconds after a death; the worker had served for *served*."""
-        if served >= STABLE:
-            self._deaths = 0
-        self._deaths += 1
-        if self._deaths == 1:
-            return 0.0
-        return float(min(FIRST_DELAY * 2 ** (self._deaths - 2), LONGEST_DELAY))
+        delay = 0.0 if served >= STABLE else self._next
+        self._next = min(2 * delay, LONGEST_DELAY) or FIRST_DELAY
+        return delay

@@ -102,24 +102,25 @@ class WorkerPlace:
         """Put a process into the empty place."""
         self._advance(Event.START)
         self._ready_at = None
-        ours, theirs = socket.socketpair()
         try:
-            descriptors, order = self._start_order(theirs.fileno())
-            self._process = self._spawner.spawn(self.name, descriptors, self._wrote, self._ended)
+            self._spawn()
         except OSError as error:
             log.error("worker {name} cannot be started: {error}", name=self.name, error=error)
-            ours.close()
             self._ended(str(error))
             return
-        finally:
-            theirs.close()
-        self._channel = _WorkerChannel(self._heard, self._misunderstood)
-        factory = Factory.forProtocol(partial(_the, self._channel))
-        factory.noisy = False
-        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
-        ours.close()
-        self._channel.order(order)
         self._set_timer(START_DEADLINE, self._too_slow)
+
+    def _spawn(self) -> None:
+        """Start a process with a channel to it, and tell it what to be. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._channel = _WorkerChannel(self._heard, self._misunderstood)
+            factory = Factory.forProtocol(partial(_the, self._channel))
+            factory.noisy = False
+            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+            descriptors, order = self._start_order(theirs.fileno())
+            self._process = self._spawner.spawn(self.name, descriptors, self._wrote, self._ended)
+        self._channel.order(order)
 
     def drain(self) -> None:
         """Let the worker finish what it has and leave; then the place is closed."""
@@ -169,21 +170,27 @@ class WorkerPlace:
     # What the worker says and does.
 
     def _heard(self, channel: _WorkerChannel, report: Report) -> None:
+        # Lines and reasons may be the last words of a process whose end is known already.
         if isinstance(report, Lines):
             self._lines(report.text)
-        elif channel is not self._channel:
-            pass  # last words of a process whose end is known already
-        elif isinstance(report, Ready):
-            if self.state is State.STARTING:
-                self._clear_timer()
-            self._ready_at = self._reactor.seconds()
-            self._advance(Event.READY)
         elif isinstance(report, Failed):
             log.error("service {name}: {message}", name=report.service, message=report.message)
+        elif channel is self._channel:
+            self._ready(channel)
 
-    def _misunderstood(self, why: str) -> None:
+    def _ready(self, channel: _WorkerChannel) -> None:
+        if self.state is State.SERVING:
+            channel.misunderstand("that it is ready, again")
+            return
+        if self.state is State.STARTING:
+            self._clear_timer()
+        self._ready_at = self._reactor.seconds()
+        self._advance(Event.READY)
+
+    def _misunderstood(self, channel: _WorkerChannel, why: str) -> None:
         log.error("worker {name} said {why}; it is ended", name=self.name, why=why)
-        self.kill()
+        if channel is self._channel:
+            self.kill()
 
     def _wrote(self, line: str) -> None:
         log.warn("worker {name}: {line}", name=self.name, line=line)
@@ -205,20 +212,24 @@ class WorkerPlace:
         if self._channel is not None:
             self._reactor.callLater(LAST_WORDS, self._channel.close)
             self._channel = None
+        if self.state is not State.DRAINING:
+            served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
+            delay = self._backoff.died(served)
+            self._set_timer(delay, self.start)
+            self._say_ended(pid, how, lost, f"; the next in {delay:g} s")
+        elif lost:
+            self._say_ended(pid, how, lost, "")
         self._advance(Event.DIED)
-        if self.state is State.CLOSED:
-            return
-        served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
-        delay = self._backoff.died(served)
+
+    def _say_ended(self, pid: int | None, how: str, lost: list[str], then: str) -> None:
         log.error(
-            "worker {name} (pid {pid}) ended with {how}; {lost} lost; the next in {delay:g} s",
+            "worker {name} (pid {pid}) ended with {how}; {lost} lost{then}",
             name=self.name,
             pid=pid,
             how=how,
             lost=_named(lost),
-            delay=delay,
+            then=then,
         )
-        self._set_timer(delay, self.start)
 
     def _take_stock(self) -> list[str]:
         """Add up what the process had done, clear its pages; return whom it held."""
@@ -253,7 +264,9 @@ class _WorkerChannel(Int32StringReceiver):
     MAX_LENGTH = LONGEST_REPORT
 
     def __init__(
-        self, heard: Callable[[_WorkerChannel, Report], None], misunderstood: Callable[[str], None]
+        self,
+        heard: Callable[[_WorkerChannel, Report], None],
+        misunderstood: Callable[[_WorkerChannel, str], None],
     ) -> None:
         self._heard = heard
         self._misunderstood = misunderstood
@@ -268,14 +281,21 @@ class _WorkerChannel(Int32StringReceiver):
         if transport is not None:
             transport.loseConnection()
 
+    def misunderstand(self, why: str) -> None:
+        """Hear nothing more of who says such things."""
+        self.pauseProducing()
+        self._misunderstood(self, why)
+
     def stringReceived(self, string: bytes) -> None:
         try:
-            self._heard(self, decode_report(string))
-        except NotUnderstood as error:
-            self._misunderstood(f"something that is no report ({error})")
+            report = decode_report(string)
+        except (NotUnderstood, RecursionError) as error:  # the latter of json, nested too deep
+            self.misunderstand(f"something that is no report ({error})")
+            return
+        self._heard(self, report)
 
     def lengthLimitExceeded(self, length: int) -> None:
-        self._misunderstood(f"something too long ({length} bytes)")
+        self.misunderstand(f"something too long ({length} bytes)")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The process has gone, or is about to: its end is told by the spawner."""
