@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from netd.config.positions import Path, line_of, positions
+from netd.config.text import printable, quoted
 from netd.values.problem import ConfigurationError, Problem
+
+DEEPEST: Final = 100
+"""Tables and lists inside each other: more than anybody writes, and far from the end of the stack
+of whoever walks through them."""
 
 _PLACE: Final = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
 """How tomllib ends its messages; it has attributes for this from Python 3.14 only."""
+
+_TUPLE: Final = re.compile(r"^(?P<words>Cannot [a-z ]+ )(?P<key>\(.*\))", re.DOTALL)
+"""How tomllib names a key in a message."""
+
+_RIGHT: Final = {
+    "Invalid value": "a string stands in quotes",
+    "Invalid statement": "a line has a [table] or a KEY = VALUE",
+    "Cannot declare": "put the keys of both into one",
+    "Cannot overwrite": "the key is there already, and can be given once",
+}
+"""What would be right, where tomllib only says what is wrong; by the start of its message."""
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -25,7 +42,7 @@ class Document:
     file: str
     """As it was named, so that people find it in messages."""
     values: dict[str, Any]
-    lines: dict[Path, int]
+    lines: Mapping[Path, int]
 
     @property
     def directory(self) -> str:
@@ -39,38 +56,76 @@ class Document:
     def problem(self, path: Iterable[int | str], message: str) -> Problem:
         """A problem with the key at *path*."""
         path = tuple(path)
-        return Problem(self.file, self.line(path), dotted(path), message)
+        return Problem(self.file, self.line(path), dotted(path), printable(message))
 
 
 def read(file: str) -> Document:
     """Read *file*. Raises ConfigurationError when it cannot be read, or is not TOML."""
-    try:
-        with open(file, "rb") as opened:
-            data = opened.read()
-    except OSError as error:
-        raise ConfigurationError(
-            [Problem(file, 1, "", f"cannot read: {error.strerror}")]
-        ) from error
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError([Problem(file, line, "", "not UTF-8, which TOML is")]) from error
-    try:
-        return Document(file, tomllib.loads(text), positions(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([_not_toml(file, text, str(error))]) from error
+    text = _text(file)
+    document = Document(file, _values(file, text), positions(text))
+    for path, line in document.lines.items():
+        if len(path) > DEEPEST:
+            raise ConfigurationError([_too_deep(file, line, path)])
+    return document
 
 
 def dotted(path: Iterable[int | str]) -> str:
     """A path as a dotted key; the place of an element in a list is left to its line."""
     keys = (key for key in path if isinstance(key, str))
-    return ".".join(key if _BARE.fullmatch(key) else f'"{key}"' for key in keys)
+    return ".".join(key if _BARE.fullmatch(key) else quoted(key) for key in keys)
+
+
+def _text(file: str) -> str:
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read()
+    except OSError as error:
+        text = f"cannot read: {error.strerror}"
+        raise ConfigurationError([Problem(file, 1, "", text)]) from error
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        wrong = f"not UTF-8, which TOML is: byte 0x{data[error.start]:02x}; save it as UTF-8"
+        raise ConfigurationError([Problem(file, line, "", wrong)]) from error
+    if text.startswith("\ufeff"):
+        wrong = "not TOML: starts with a byte order mark; save it as UTF-8 without one"
+        raise ConfigurationError([Problem(file, 1, "", wrong)])
+    return text
+
+
+def _values(file: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([_not_toml(file, text, str(error))]) from error
+    except RecursionError:
+        raise ConfigurationError([_too_deep(file, 1, ())]) from None
+    except ValueError as error:  # of int(), which refuses to read thousands of digits
+        raise ConfigurationError([_too_long(file, text)]) from error
 
 
 def _not_toml(file: str, text: str, message: str) -> Problem:
     match = _PLACE.search(message)
-    if match is None:
-        return Problem(file, 1, "", f"not TOML: {message}")
-    line = int(match["line"]) if match["line"] else text.rstrip("\n").count("\n") + 1
-    return Problem(file, line, "", f"not TOML: {message[: match.start()]}")
+    what = message if match is None else message[: match.start()]
+    right = next((f"; {_RIGHT[start]}" for start in _RIGHT if what.startswith(start)), "")
+    line = 1
+    if match is not None and match["line"]:
+        line = int(match["line"])
+    elif match is not None:
+        # Where a file ends, people see its last line that is not blank.
+        line, right = text.rstrip().count("\n") + 1, "; the file ends there"
+    what = _TUPLE.sub(lambda key: key["words"] + dotted(ast.literal_eval(key["key"])), what)
+    return Problem(file, line, "", f"not TOML: {printable(what)}{right}")
+
+
+def _too_deep(file: str, line: int, path: Path) -> Problem:
+    text = f"lists and tables stand inside each other more than {DEEPEST} deep, which is the most"
+    return Problem(file, line, dotted(path[:2]), text)
+
+
+def _too_long(file: str, text: str) -> Problem:
+    # It does not say which number it was; so the longest is to blame.
+    longest = max(re.finditer("[0-9_]+", text), key=lambda number: len(number[0]))
+    line = text.count("\n", 0, longest.start()) + 1
+    return Problem(file, line, "", "a number has thousands of digits; the largest have 19")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,16 +20,20 @@ from netd.config.schema import (
     IncludedFile,
     MainFile,
     ServiceTable,
+    check_name,
 )
 from netd.listening.description import resolved
 from netd.values.address import Address, InetAddress
 from netd.values.problem import ConfigurationError, Problem
 from netd.values.service import Access, Configuration, Owner, Service
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
 DEFAULTS: Final = "defaults"
+INCLUDE: Final = "include"
 SERVICES: Final = "services"
+
+_MAIN_ONLY: Final = MainFile.model_fields.keys() - IncludedFile.model_fields.keys()
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def load(file: str) -> Configuration:
@@ -55,6 +60,10 @@ class _Written:
     def path(self) -> Path:
         return SERVICES, self.name
 
+    @property
+    def place(self) -> str:
+        return f"{self.document.file}:{self.document.line(self.path)}"
+
 
 class _Reading:
     """One reading of a configuration: collects problems instead of raising them."""
@@ -63,35 +72,57 @@ class _Reading:
         self.documents = [main]
         self.problems: list[Problem] = []
         self._main = main
+        self._defaults: dict[str, Any] = {}
+        self._read = {os.path.realpath(main.file)}
         self._places: dict[str, tuple[str, int]] = {}
 
     def configuration(self) -> Configuration:
         """Put everything together; what has a problem is left out."""
-        main, defaults = self._main, self._defaults()
-        table = self._validate(main, (), main.values, MainFile) or MainFile()
-        assert isinstance(table, MainFile)
+        table = self._main_file()
+        self._defaults = table.defaults
+        self._validate(self._main, (DEFAULTS,), table.defaults, ServiceTable, whole=False)
         self._include(table.include)
-        services = list(self._services(defaults))
-        self._check_together(services)
+        self._check_presence()
+        services = list(self._services())
+        self._check_workers(services)
+        self._check_addresses(services)
         return Configuration(
-            file=main.file,
+            file=self._main.file,
             services=tuple(service for service, _ in services),
             python_path=tuple(self._python_path(table.python_path)),
             graceful_timeout=table.daemon.graceful_timeout,
-            places=self._places,
+            places=MappingProxyType(self._places),
         )
 
     # Files.
 
+    def _main_file(self) -> MainFile:
+        """What the file says for itself; a key with a problem, as if it were not there."""
+        values = self._main.values
+        table = self._validate(self._main, (), values, MainFile)
+        if table is not None:
+            return table
+        sound = {key: values[key] for key in values if _is_valid({key: values[key]}, MainFile)}
+        return MainFile.model_validate(sound)
+
     def _include(self, patterns: list[str]) -> None:
+        directory = os.path.dirname(self._main.file)
         for number, pattern in enumerate(patterns):
-            files = sorted(glob.glob(os.path.join(os.path.dirname(self._main.file), pattern)))
+            files = sorted(glob.glob(pattern, root_dir=directory or None))
             if not files and not glob.has_magic(pattern):
-                self._problem(self._main, ("include", number), f'there is no file "{pattern}"')
+                text = f"there is no file {os.path.join(directory, pattern)}"
+                self._problem(
+                    self._main, (INCLUDE, number), f"{text}; only a wildcard may match none"
+                )
             for file in files:
-                self._read_included(file)
+                self._read_included(os.path.join(directory, file))
 
     def _read_included(self, file: str) -> None:
+        # Patterns may overlap, and "*.toml" matches the file that it stands in, too.
+        real = os.path.realpath(file)
+        if real in self._read:
+            return
+        self._read.add(real)
         try:
             document = read(file)
         except ConfigurationError as error:
@@ -99,45 +130,41 @@ class _Reading:
             self.problems += error.problems
             return
         self.documents.append(document)
-        self._validate(document, (), document.values, IncludedFile)
+        for key in document.values.keys() & _MAIN_ONLY:
+            text = f"goes into {self._main.file}: an included file has tables [services.NAME] only"
+            self._problem(document, (key,), text)
+        own = {key: value for key, value in document.values.items() if key not in _MAIN_ONLY}
+        self._validate(document, (), own, IncludedFile)
 
     def _python_path(self, directories: list[str]) -> Iterator[str]:
         for number, directory in enumerate(directories):
             path = os.path.normpath(os.path.join(self._main.directory, directory))
             if not os.path.isdir(path):
-                self._problem(
-                    self._main, ("python_path", number), f'there is no directory "{path}"'
-                )
+                text = f"there is no directory {path}: make it, or name another"
+                self._problem(self._main, ("python_path", number), text)
             yield path
+
+    def _check_presence(self) -> None:
+        """Say that there is no service, unless something is wrong with where they would be."""
+        if any(document.values.get(SERVICES, {}) != {} for document in self.documents):
+            return
+        if not (self.problems and INCLUDE in self._main.values):
+            text = "there is no service: add a table [services.NAME]"
+            self.problems.append(Problem(self._main.file, 1, SERVICES, text))
 
     # Services.
 
-    def _defaults(self) -> dict[str, Any]:
-        """The defaults, checked by themselves; they may lack what a service must have."""
-        table = self._main.values.get(DEFAULTS, {})
-        if not isinstance(table, dict):
-            return {}  # which the file's own check says
-        self._validate(self._main, (DEFAULTS,), table, ServiceTable, whole=False)
-        return table
-
-    def _services(self, defaults: dict[str, Any]) -> Iterator[tuple[Service, _Written]]:
+    def _services(self) -> Iterator[tuple[Service, _Written]]:
         """Every service that is enabled and has no problem of its own."""
-        seen: dict[str, Document] = {}
-        found = False
+        first_of: dict[str, _Written] = {}
         for written in self._written():
-            found = True
-            if written.name in seen:
-                where = seen[written.name]
-                place = f"{where.file}:{where.line(written.path)}"
-                self._problem(written.document, written.path, f"is also in {place}")
-                continue
-            seen[written.name] = written.document
-            service = self._service(written, defaults)
-            if service is not None:
+            service = self._service(written)
+            first = first_of.setdefault(written.name, written)
+            if first is not written:
+                text = f"is also in {first.place}: give one of them another name"
+                self._problem(written.document, written.path, text)
+            elif service is not None:
                 yield service, written
-        if not found:
-            text = "there is no service: add a table [services.NAME]"
-            self._problem(self._main, (SERVICES,), text, line=1)
 
     def _written(self) -> Iterator[_Written]:
         for document in self.documents:
@@ -146,17 +173,16 @@ class _Reading:
                 if isinstance(table, dict):
                     yield _Written(document, name, table)
 
-    def _service(self, written: _Written, defaults: dict[str, Any]) -> Service | None:
+    def _service(self, written: _Written) -> Service | None:
         document, path = written.document, written.path
-        if not _NAME.fullmatch(written.name):
-            self._problem(document, path, "a service's name has letters, digits, and . _ - only")
-        merged = _merged(defaults, written.table)
         before = len(self.problems)
+        self._check_name(written)
+        merged = _merged(self._defaults, written.table)
         table = self._validate(document, path, merged, ServiceTable, written=written.table)
-        self._remember(document, path, written.table)
+        self._remember(self._main, (DEFAULTS,), self._defaults, path)
+        self._remember(document, path, written.table, path)
         if table is None:
             return None
-        assert isinstance(table, ServiceTable)
         listen = tuple(self._resolved(written, table.listen))
         owner = self._owner(written, table)
         if len(self.problems) > before or not table.enabled:
@@ -171,44 +197,62 @@ class _Reading:
             datagram_size=table.datagram_size,
             owner=owner,
             access=_access(table.access),
-            options=table.options,
+            # Services that share a worker must not share what they only have from the defaults.
+            options=copy.deepcopy(table.options),
         )
+
+    def _check_name(self, written: _Written) -> None:
+        try:
+            check_name(written.name)
+        except ValueError as error:
+            self._problem(written.document, written.path, str(error))
+
+    def _place(self, written: _Written, key: str) -> tuple[Document, Path]:
+        """Where a service has a key from: its own table, or the defaults."""
+        if key in written.table or key not in self._defaults:
+            return written.document, (*written.path, key)
+        return self._main, (DEFAULTS, key)
 
     def _resolved(self, written: _Written, addresses: list[Address]) -> Iterator[Address]:
         """The addresses with absolute paths; a path is relative to the file it stands in."""
-        own = "listen" in written.table
-        document = written.document if own else self._main
+        document, path = self._place(written, "listen")
         for number, address in enumerate(addresses):
             try:
                 yield resolved(address, document.directory)
             except ValueError as error:
-                table = written.path if own else (DEFAULTS,)
-                self._problem(document, (*table, "listen", number), str(error))
+                self._problem(document, (*path, number), str(error))
 
     def _owner(self, written: _Written, table: ServiceTable) -> Owner:
         uid = table.user.uid if table.user is not None else None
         primary = table.user.gid if table.user is not None else None
         gid = table.group if table.group is not None else primary
         if uid is not None and gid is None:
-            text = f"user {uid} has no entry in the passwd file, so it needs a group"
-            self._problem(written.document, (*written.path, "user"), text)
+            text = f"user {uid} has no entry in the passwd file, so it needs a group beside it"
+            self._problem(*self._place(written, "user"), text)
         return Owner(uid, gid)
 
-    def _check_together(self, services: list[tuple[Service, _Written]]) -> None:
-        """What is wrong with services only beside each other."""
+    def _check_workers(self, services: list[tuple[Service, _Written]]) -> None:
+        """Services can share a process only as the same user."""
         first_of: dict[str, Service] = {}
-        taken: dict[object, Service] = {}
         for service, written in services:
             first = first_of.setdefault(service.worker, service)
             if first.owner != service.owner:
-                text = f'shares worker "{service.worker}" with {first.name}, which has another user'
+                text = (
+                    f"shares worker {service.worker} with {dotted((SERVICES, first.name))}, which "
+                    "has another user or group: give both the same, or each a worker"
+                )
                 self._problem(written.document, (*written.path, "worker"), text)
+
+    def _check_addresses(self, services: list[tuple[Service, _Written]]) -> None:
+        """An address can be bound once."""
+        taken: dict[object, Service] = {}
+        for service, written in services:
             for number, address in enumerate(service.listen):
                 where = _where(address)
                 if where in taken:
-                    path = (*written.path, "listen", number)
-                    text = f"{address} is listened on by services.{taken[where].name} already"
-                    self._problem(written.document, path, text)
+                    other = dotted((SERVICES, taken[where].name))
+                    text = f"{address} is listened on by {other} already: take another"
+                    self._problem(written.document, (*written.path, "listen", number), text)
                 elif where is not None:
                     taken[where] = service
 
@@ -219,10 +263,10 @@ class _Reading:
         document: Document,
         path: Path,
         table: dict[str, Any],
-        model: type[BaseModel],
+        model: type[_Model],
         whole: bool = True,
         written: Mapping[str, Any] | None = None,
-    ) -> BaseModel | None:
+    ) -> _Model | None:
         """Check *table*, which stands at *path*; None when something is wrong with it.
 
         Without *whole*, keys may be missing. *written* is the part of the table that really
@@ -239,19 +283,31 @@ class _Reading:
                     self._problem(document, (*path, *detail["loc"]), message(detail, model))
             return None
 
-    def _problem(self, document: Document, path: Path, text: str, line: int | None = None) -> None:
-        where = document.line(path) if line is None else line
-        self.problems.append(Problem(document.file, where, dotted(path), text))
+    def _problem(self, document: Document, path: Path, text: str) -> None:
+        self.problems.append(document.problem(path, text))
 
-    def _remember(self, document: Document, path: Path, table: Mapping[str, Any]) -> None:
-        """Keep the place of every key, for problems that only show when it is used."""
-        self._places[dotted(path)] = document.file, document.line(path)
-        for key, value in table.items():
+    def _remember(
+        self, document: Document, path: Path, table: Mapping[str, Any], key: Path
+    ) -> None:
+        """Keep the place of all that a service has from *table*, under the service's *key*.
+
+        For problems that only show when it is used.
+        """
+        self._places[dotted(key)] = document.file, document.line(path)
+        for name, value in table.items():
             if isinstance(value, dict):
-                self._remember(document, (*path, key), value)
+                self._remember(document, (*path, name), value, (*key, name))
             else:
-                place = document.file, document.line((*path, key))
-                self._places[dotted((*path, key))] = place
+                place = document.file, document.line((*path, name))
+                self._places[dotted((*key, name))] = place
+
+
+def _is_valid(table: Mapping[str, Any], model: type[BaseModel]) -> bool:
+    try:
+        model.model_validate(table)
+    except ValidationError:
+        return False
+    return True
 
 
 def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +347,6 @@ def _access(table: AccessTable) -> Access:
 def _where(address: Address) -> object:
     """What two addresses have in common that cannot both be bound; None for any free port."""
     if isinstance(address, InetAddress):
-        if address.port == 0:
-            return None
-        return address.transport, address.host, address.port
-    return address.path
+        return (address.transport, address.host, address.port) if address.port else None
+    # An abstract name is one thing for streams and another for datagrams; a path is one file.
+    return (address.transport, address.path) if address.is_abstract else address.path

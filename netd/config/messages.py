@@ -9,54 +9,45 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from netd.config.text import shown
+
 _WORDS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "int_type": lambda _: "must be a whole number",
-    "float_type": lambda _: "must be a number",
     "string_type": lambda _: "must be a string",
     "bool_type": lambda _: "must be true or false",
     "list_type": lambda _: "must be a list",
     "dict_type": lambda _: "must be a table",
     "model_type": lambda _: "must be a table",
-    "model_attributes_type": lambda _: "must be a table",
-    "literal_error": lambda context: f"must be {context['expected']}",
+    "literal_error": lambda context: f"must be {context['expected']}".replace("'", '"'),
     "greater_than_equal": lambda context: f"must be {context['ge']} or more",
     "less_than_equal": lambda context: f"must be {context['le']} or less",
     "too_short": lambda _: "must not be empty",
-    "string_too_short": lambda _: "must not be empty",
+    "value_error": lambda context: str(context["error"]),
 }
 
 
 def message(error: ErrorDetails, model: type[BaseModel]) -> str:
     """Say what is wrong with a key of *model*'s table, and what would be right."""
-    kind, context = error["type"], error.get("ctx", {})
+    kind, value = error["type"], error["input"]
     if kind == "missing":
         return f"is required: {_described(model, error['loc'])}"
     if kind == "extra_forbidden":
         return unknown_key(str(error["loc"][-1]), _keys_around(model, error["loc"]))
-    if kind == "value_error":
-        return str(context["error"])
     words = _WORDS.get(kind)
-    text = words(context) if words is not None else error["msg"].lower()
-    return f"{text}, not {_shown(error['input'])}"
+    text = words(error.get("ctx", {})) if words is not None else error["msg"].lower()
+    if kind == "list_type" and isinstance(value, str):
+        return f"{text}: [{shown(value)}], not {shown(value)}"
+    # Whatever says only what would be right leaves it to this place to say what is there.
+    return f"{text}, not {shown(value)}" if text.startswith("must be ") else text
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Say that *key* means nothing, and which one may have been meant."""
     known = sorted(known)
-    near = difflib.get_close_matches(key, known, 1, cutoff=0.6)
+    near = difflib.get_close_matches(key.lower(), known, 1, cutoff=0.6)
     if near:
         return f'unknown key; did you mean "{near[0]}"?'
     return f"unknown key; known here are {', '.join(known)}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _described(model: type[BaseModel], path: tuple[int | str, ...]) -> str:

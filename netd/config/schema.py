@@ -14,12 +14,21 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
 from netd.admission.entries import canonical
+from netd.config.text import shown
 from netd.listening.description import parse
 from netd.values import units
 from netd.values.address import Address
 from netd.values.service import Owner, Reference
 
 _REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
+
+LONGEST_NAME: Final = 100
+"""Characters of a name: it is part of a process's arguments, and of what memfd_create(2) takes."""
+
+_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}")
+
+LARGEST_ID: Final = 2**32 - 2
+"""Of a user or a group; the number after it is -1, which chown(2) reads as "leave it"."""
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""
@@ -39,52 +48,100 @@ def _text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
     return validate
 
 
-def _reference(text: str) -> Reference:
-    match = _REFERENCE.fullmatch(text)
-    if match is None:
-        raise ValueError(f'"{text}" must be "module:Class"')
-    return Reference(match["module"], match["name"])
+def check_name(text: str) -> str:
+    """Return *text* if it can be the name of a service or a worker. Raises ValueError."""
+    if _NAME.fullmatch(text) is None:
+        raise ValueError(
+            f"{shown(text)} is no name: write letters and digits, and . _ - but not first, "
+            f"{LONGEST_NAME} characters at most"
+        )
+    return text
+
+
+def _reference(form: str) -> Callable[[str], Reference]:
+    def read(text: str) -> Reference:
+        match = _REFERENCE.fullmatch(text)
+        if match is None:
+            raise ValueError(f'must be "{form}"')
+        return Reference(match["module"], match["name"])
+
+    return read
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    if "\0" in text:
+        raise ValueError(f"{shown(text)} has a NUL character, and no path can")
+    return text
 
 
 def _user(value: Any) -> Owner:
-    """A user by name or number, with its primary group."""
+    """A user by name or number, with its primary group where the system knows the user."""
     try:
-        entry = pwd.getpwnam(value) if isinstance(value, str) else pwd.getpwuid(value)
+        if isinstance(value, str):
+            entry = pwd.getpwnam(_account(value, "user"))
+        else:
+            entry = pwd.getpwuid(_number(value, "user"))
     except KeyError:
-        if not isinstance(value, str):
-            return Owner(uid=value)
-        raise ValueError(f'there is no user "{value}"') from None
-    except (TypeError, OverflowError):
-        raise ValueError("must be a user's name or number") from None
+        if isinstance(value, str):
+            raise _unknown(value, "user") from None
+        return Owner(uid=value)
     return Owner(entry.pw_uid, entry.pw_gid)
 
 
 def _group(value: Any) -> int:
     """A group by name or number."""
-    if isinstance(value, str):
-        try:
-            return grp.getgrnam(value).gr_gid
-        except KeyError:
-            raise ValueError(f'there is no group "{value}"') from None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("must be a group's name or number")
+    if not isinstance(value, str):
+        return _number(value, "group")
+    try:
+        return grp.getgrnam(_account(value, "group")).gr_gid
+    except KeyError:
+        raise _unknown(value, "group") from None
+
+
+def _account(text: str, kind: str) -> str:
+    if "\0" in text:  # which the look-up would refuse in words of its own
+        raise _unknown(text, kind)
+    return text
+
+
+def _unknown(text: str, kind: str) -> ValueError:
+    return ValueError(
+        f"there is no {kind} {shown(text)}: write a name that this system knows, or a number "
+        "without quotes"
+    )
+
+
+def _number(value: Any, kind: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
+        raise ValueError(f"must be a {kind}'s name, or a number from 0 to {LARGEST_ID}")
     return value
-
-
-Listen = Annotated[Address, PlainValidator(_text(parse))]
-Runs = Annotated[Reference, PlainValidator(_text(_reference))]
-Entry = Annotated[Any, PlainValidator(_text(canonical))]
-User = Annotated[Owner, PlainValidator(_user)]
-Group = Annotated[int, PlainValidator(_group)]
-Duration = Annotated[float, PlainValidator(units.duration)]
-Timeout = Annotated[Duration, AfterValidator(lambda seconds: _positive(seconds))]
-Size = Annotated[int, PlainValidator(units.size)]
 
 
 def _positive(seconds: float) -> float:
     if seconds <= 0:
         raise ValueError("must be longer than 0 s")
     return seconds
+
+
+def _datagram(size: int) -> int:
+    if not 1 <= size <= LARGEST_DATAGRAM:
+        raise ValueError(f"must be from 1 to {LARGEST_DATAGRAM} bytes")
+    return size
+
+
+Listen = Annotated[Address, PlainValidator(_text(parse))]
+Class = Annotated[Reference, PlainValidator(_text(_reference("module:Class")))]
+Function = Annotated[Reference, PlainValidator(_text(_reference("module:function")))]
+Entry = Annotated[Any, PlainValidator(_text(canonical))]
+Name = Annotated[str, PlainValidator(_text(check_name))]
+PathText = Annotated[str, PlainValidator(_text(_path))]
+User = Annotated[Owner, PlainValidator(_user)]
+Group = Annotated[int, PlainValidator(_group)]
+Duration = Annotated[float, PlainValidator(units.duration)]
+Timeout = Annotated[Duration, AfterValidator(_positive)]
+Size = Annotated[int, PlainValidator(units.size)]
 
 
 class Table(BaseModel):
@@ -98,7 +155,7 @@ class AccessTable(Table):
 
     allow: list[Entry] | None = None
     deny: list[Entry] = []
-    verify_request: Runs | None = None
+    verify_request: Function | None = None
     verify_timeout: Timeout = 5.0
     dry_run: bool = False
 
@@ -109,23 +166,17 @@ class ServiceTable(Table):
     listen: Annotated[
         list[Listen], Field(min_length=1, description='where it listens, like ["tcp:10037"]')
     ]
-    handler: Annotated[Runs, Field(description='what it runs, "module:Class"')]
+    handler: Annotated[Class, Field(description='what it runs, "module:Class"')]
     concurrency: Literal["thread"] = "thread"
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 100
-    worker: Annotated[str, Field(min_length=1)] | None = None
+    worker: Name | None = None
     backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
-    datagram_size: Annotated[Size, AfterValidator(lambda size: _datagram(size))] = 8192
+    datagram_size: Annotated[Size, AfterValidator(_datagram)] = 8192
     user: User | None = None
     group: Group | None = None
     enabled: bool = True
     options: dict[str, Any] = {}
     access: AccessTable = AccessTable()
-
-
-def _datagram(size: int) -> int:
-    if not 1 <= size <= LARGEST_DATAGRAM:
-        raise ValueError(f"must be from 1 to {LARGEST_DATAGRAM} bytes")
-    return size
 
 
 class DaemonTable(Table):
@@ -143,7 +194,7 @@ class IncludedFile(Table):
 class MainFile(IncludedFile):
     """The file that is named on the command line."""
 
-    include: list[str] = []
-    python_path: list[str] = []
+    include: list[PathText] = []
+    python_path: list[PathText] = []
     defaults: dict[str, Any] = {}
     daemon: DaemonTable = DaemonTable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from netd.config.document import dotted
 from netd.config.load import load
 from netd.daemon.probing import ask, faults
 from netd.values.probe import Fault
@@ -46,9 +47,9 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
 
 
 def _located(fault: Fault, configuration: Configuration) -> Problem:
-    key = f"services.{fault.service}.{fault.key}"
-    nearest = key
-    while nearest not in configuration.places and "." in nearest:
-        nearest = nearest.rpartition(".")[0]
-    file, line = configuration.places.get(nearest, (configuration.file, 1))
-    return Problem(file, line, key, fault.message)
+    """Put a fault at its key, or at the nearest table around it that is written somewhere."""
+    path = ("services", fault.service, *fault.key.split("."))
+    around = (dotted(path[:length]) for length in range(len(path), 0, -1))
+    written = next((key for key in around if key in configuration.places), "")
+    file, line = configuration.places.get(written, (configuration.file, 1))
+    return Problem(file, line, dotted(path), fault.message)

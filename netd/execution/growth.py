@@ -21,7 +21,10 @@ WINDOW: Final = 0.1
 """Seconds over which the rate before and during a trial is measured."""
 
 WORTH: Final = 1.25
-"""A trial is kept when the rate grew by this factor."""
+"""A trial of more threads is kept when the rate grew by this factor."""
+
+HARMLESS: Final = 0.95
+"""A trial of fewer threads is kept when the rate fell to no less than this factor."""
 
 LONGEST_PATIENCE: Final = 5.0
 """Seconds between trials, at most, when they keep failing."""
@@ -43,13 +46,23 @@ class Sample:
         elapsed = self.now - earlier.now
         return (self.taken - earlier.taken) / elapsed if elapsed > 0 else 0.0
 
+    def share_since(self, earlier: Sample) -> float:
+        """Share of one processor used since *earlier*."""
+        elapsed = self.now - earlier.now
+        return (self.cpu - earlier.cpu) / elapsed if elapsed > 0 else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Threads added to see whether the rate rises."""
+    """Threads added to see whether the rate rises, or taken back to see whether it falls."""
 
     step: int
     rate_before: float
+
+    def succeeded(self, rate: float) -> bool:
+        """Whether the pool is better off with the change."""
+        factor = WORTH if self.step > 0 else HARMLESS
+        return rate > 0 and rate >= factor * self.rate_before
 
 
 class Growth:
@@ -64,11 +77,14 @@ class Growth:
         self._last: Sample | None = None
         self._window: Sample | None = None
         self._settled = 0.0
+        self._wants_fewer = False
         self._trial: Trial | None = None
+        self._rate: float | None = None
+        """Of the window before this one; None where the pool was not full then."""
 
     def rest(self) -> None:
         """Take note that a thread was idle: whatever the pool has is enough."""
-        self._last = self._window = self._trial = None
+        self._last = self._window = self._trial = self._rate = None
         self._patience = WINDOW
 
     def look(self, sample: Sample, threads: int) -> int:
@@ -83,43 +99,48 @@ class Growth:
         if self._everybody_waits(last, sample):
             self._trial = None
             self._begin(sample)
-            return self._step(threads)
+            return self._more(threads)
         if sample.now - self._window.now < WINDOW:
             return 0
         rate = sample.rate_since(self._window)
+        busy = sample.share_since(self._window) >= BUSY_SHARE
         self._window = sample
+        before, self._rate = self._rate, rate
         if self._trial is not None:
-            if not self._succeeded(self._trial, rate):
+            if not self._trial.succeeded(rate):
                 return self._give_up(self._trial, sample)
             self._patience = WINDOW
-        elif sample.now - self._settled < self._patience:
+        elif before is None or sample.now - self._settled < self._patience:
             return 0
-        return self._try(rate, threads)
+        else:
+            # Clients that are only arriving make any rate rise, so the better of two windows.
+            rate = max(rate, before)
+        return self._try(rate, threads, busy)
 
     def _begin(self, sample: Sample) -> None:
         self._window = sample
+        self._rate = None
         self._settled = sample.now
 
     def _everybody_waits(self, last: Sample, sample: Sample) -> bool:
-        return sample.taken == last.taken and sample.cpu - last.cpu < BUSY_SHARE * (
-            sample.now - last.now
-        )
+        return sample.taken == last.taken and sample.share_since(last) < BUSY_SHARE
 
-    def _step(self, threads: int) -> int:
-        return max(0, min(max(1, threads // 2), self._maximum - threads))
-
-    def _try(self, rate: float, threads: int) -> int:
+    def _try(self, rate: float, threads: int, busy: bool) -> int:
         """Start a trial; one that follows a success starts at once, its rate being known."""
-        step = self._step(threads)
+        more = self._more(threads)
+        # In a busy process a thread too many costs everybody time, and none leaves by itself.
+        fewer = -min(max(1, threads // 3), threads - 1) if busy else 0
+        step = (fewer or more) if self._wants_fewer else (more or fewer)
         self._trial = Trial(step, rate) if step else None
         return step
 
-    def _succeeded(self, trial: Trial, rate: float) -> bool:
-        return rate > 0 and rate >= WORTH * trial.rate_before
+    def _more(self, threads: int) -> int:
+        return max(0, min(max(1, threads // 2), self._maximum - threads))
 
     def _give_up(self, trial: Trial, sample: Sample) -> int:
-        """Take back what a trial added, and be slower with the next."""
-        self._trial = None
+        """Undo a trial, be slower with the next, and try that the other way."""
+        self._trial = self._rate = None
+        self._wants_fewer = trial.step > 0
         self._settled = sample.now
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)
         return -trial.step

@@ -125,7 +125,8 @@ def _options(transport: Transport, parts: Iterable[str]) -> dict[str, str]:
         if name in options:
             raise ValueError(f'option "{name}" is given twice')
         if not value:
-            raise ValueError(f'option "{name}" is empty: give it a value or leave it out')
+            hint = "" if transport.is_unix else f" ({_colons(transport)})"
+            raise ValueError(f'option "{name}" is empty: give it a value or leave it out{hint}')
         options[name] = value
     return options
 

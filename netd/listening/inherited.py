@@ -22,12 +22,21 @@ class ListenerSocket(socket.socket):
     @classmethod
     def copy_of(cls, listener: socket.socket) -> ListenerSocket:
         """Return a copy of *listener*, which the caller closes."""
-        return cls(listener.family, listener.type, listener.proto, fileno=os.dup(listener.fileno()))
+        # A socket object for whose type SOCK_NONBLOCK is claimed leaves O_NONBLOCK as it is; else
+        # ``socket.setdefaulttimeout`` of a user's module would change it.
+        kind = listener.type | socket.SOCK_NONBLOCK
+        return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
 
     def setblocking(self, flag: bool) -> None:
         """Change nothing."""
 
     def settimeout(self, value: float | None) -> None:
+        """Change nothing."""
+
+    def listen(self, backlog: int = 0) -> None:
+        """Change nothing."""
+
+    def shutdown(self, how: int) -> None:
         """Change nothing."""
 
     def sendto(self, data: Any, *where: Any) -> int:
@@ -37,6 +46,6 @@ class ListenerSocket(socket.socket):
         nothing, which answers every stray packet with another one. A handler that means to send
         an empty datagram calls ``sendto`` itself.
         """
-        if not data and sys._getframe(1).f_code is _FINISH:
+        if sys._getframe(1).f_code is _FINISH and not data:
             return 0
         return super().sendto(data, *where)

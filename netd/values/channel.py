@@ -117,10 +117,10 @@ def decode_report(data: bytes) -> Report:
     try:
         name, values = json.loads(data)
         kind = _REPORTS[name]
-        if set(values) != {field.name for field in fields(kind)}:
+        if not isinstance(values, dict) or values.keys() != {field.name for field in fields(kind)}:
             raise NotUnderstood(name)
         if not all(isinstance(value, str) for value in values.values()):
             raise NotUnderstood(name)
         return kind(**values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotUnderstood(repr(data[:80])) from error

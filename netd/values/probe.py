@@ -95,6 +95,6 @@ def decode_answer(line: str) -> Answer:
         if kind == "Facts" and values["requests"] in _REQUESTS:
             sources = tuple(str(source) for source in values["sources"])
             return Facts(str(values["service"]), values["requests"], sources)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         pass
     raise ValueError(f"not an answer: {line[:200]!r}")

@@ -29,8 +29,10 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:"
-        text = self.message.replace("\n", " ")
-        return f"{where} {self.key}: {text}" if self.key else f"{where} {text}"
+        text = f"{where} {self.key}: {self.message}" if self.key else f"{where} {self.message}"
+        # A file may have any name, and a module may raise anything: a problem is one line all the
+        # same.
+        return " ".join(text.splitlines())
 
 
 class ConfigurationError(Exception):

@@ -8,6 +8,7 @@ about memory. The page outlives a killed worker, which is how the daemon knows w
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -24,6 +25,10 @@ _COUNTS_AT: Final = _OCCUPANT.size
 
 SLOT_SIZE: Final = 128
 """Bytes: two cache lines, so that neighbouring threads do not slow each other down."""
+
+_SIZE_STAYS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+"""Seals of fcntl(2). Without them a user's code could shrink the page, and the daemon would get a
+SIGBUS when it reads what is no longer there."""
 
 CLIENT_SIZE: Final = 64
 """Bytes of a client's text that are kept: the longest IPv6 address and port are 60."""
@@ -97,8 +102,10 @@ class Scoreboard:
     @staticmethod
     def make(service: str, slots: int) -> int:
         """Make the memory of a page of *slots* slots; returns a descriptor the caller closes."""
-        descriptor = os.memfd_create(f"netd scoreboard {service}", os.MFD_CLOEXEC)
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        descriptor = os.memfd_create(f"netd scoreboard {service}", flags)
         os.ftruncate(descriptor, slots * SLOT_SIZE)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SIZE_STAYS)
         return descriptor
 
     def slot(self, number: int) -> Slot:

@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _QUANTITY: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES: Final = {"B": 1, "": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+LONGEST: Final = 100 * 365 * 86400
+"""Seconds: for whoever writes "99999h" for "ever", and less than a thread can wait."""
+
+LARGEST: Final = 2**63 - 1
+"""Bytes: what the system's own calls count in."""
 
 
 def duration(value: object) -> float:
     """Read a duration, a number of seconds or ``"250ms"``, ``"30s"``, ``"5m"``, ``"2h"``.
 
-    Returns seconds. Raises ValueError for anything else.
+    Returns seconds. Raises ValueError for anything else; the text leaves *value* itself out.
     """
-    return _quantity(
-        value, _SECONDS, "s", 'a number of seconds, or like "250ms", "30s", "5m", "2h"'
-    )
+    seconds = _amount(value, _SECONDS)
+    if seconds is None:
+        raise ValueError(
+            'must be a number of seconds from 0, or a text like "250ms", "30s", "5m" or "2h"'
+        )
+    if seconds > LONGEST:
+        raise ValueError("must be 100 years at most")
+    return float(seconds)
 
 
 def size(value: object) -> int:
     """Read a size, a number of bytes or ``"64KiB"``, ``"10MiB"``.
 
-    Returns bytes. Raises ValueError for anything else.
+    Returns bytes. Raises ValueError for anything else; the text leaves *value* itself out.
     """
-    return int(_quantity(value, _BYTES, "B", 'a number of bytes, or like "64KiB", "10MiB"'))
+    count = _amount(value, _BYTES)
+    if count is None:
+        raise ValueError('must be a number of bytes from 0, or a text like "64KiB" or "10MiB"')
+    if count > LARGEST:
+        raise ValueError("must be less than 8 EiB")
+    if count != int(count):
+        raise ValueError("must be a whole number of bytes")
+    return int(count)
 
 
-def _quantity(
-    value: object, units: dict[str, float] | dict[str, int], own: str, form: str
-) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"must be {form}")
-    match = _QUANTITY.fullmatch(str(value))
-    if match is None or (match["unit"] or own) not in units:
-        raise ValueError(f"{value!r} must be {form}")
-    return float(match["number"]) * units[match["unit"] or own]
+def _amount(value: object, units: Mapping[str, float]) -> float | None:
+    """The amount in the unit of a bare number, however large; None for what is no amount."""
+    if isinstance(value, str):
+        match = _QUANTITY.fullmatch(value)
+        if match is None or match["unit"] not in units:
+            return None
+        return float(match["number"]) * units[match["unit"]]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if value >= 0 else None  # None for NaN, too

@@ -78,3 +78,26 @@ class TestGrowth:
             growth.look(Sample(1 + look * LOOK_INTERVAL, 300 + look, 1.0), 2) for look in range(20)
         ]
         assert min(changes) >= 0
+
+    def test_threads_too_many_are_taken_back(self) -> None:
+        """Threads that came in a moment of waiting do not stay when the handlers only compute."""
+        pool = Pool()
+        pool.threads = 8
+        pool.run(30, per_thread=500, ceiling=500, cpu_share=1.0)
+        assert pool.threads <= 2
+
+    def test_threads_that_are_needed_come_back(self) -> None:
+        """A busy pool whose handlers also wait tries fewer threads, and undoes that."""
+        pool = Pool()
+        pool.run(30, per_thread=450, ceiling=9000, cpu_share=0.9)
+        served = pool.taken
+        pool.run(10, per_thread=450, ceiling=9000, cpu_share=0.9)
+        assert pool.taken - served >= 0.93 * 10 * 9000
+
+    def test_clients_that_are_only_arriving_prove_nothing(self) -> None:
+        """A rate that rises by itself is not taken for the success of a trial."""
+        pool = Pool()
+        for tenth in range(1, 4):
+            pool.run(0.1, per_thread=100 * tenth, ceiling=300, cpu_share=1.0)
+        pool.run(5, per_thread=300, ceiling=300, cpu_share=1.0)
+        assert pool.threads <= 2

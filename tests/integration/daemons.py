@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 BIN = Path(sys.executable).parent
 """Where twistd and netdctl of the environment under test are."""
@@ -210,7 +211,7 @@ def read_exactly(connection: socket.socket, count: int) -> bytes:
 
 
 @contextmanager
-def datagram_client(family: int, address: object, bind: object = None) -> Iterator[socket.socket]:
+def datagram_client(family: int, address: Any, bind: Any = None) -> Iterator[socket.socket]:
     """A datagram socket connected to *address*, bound to *bind* if that is given."""
     with closing(socket.socket(family, socket.SOCK_DGRAM)) as client:
         client.settimeout(PATIENCE)

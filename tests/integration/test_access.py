@@ -26,7 +26,9 @@ HANDLER = """
                 back.sendto(b"welcome", self.client_address)
 
     def first(request):
-        return request.recv(1, socket.MSG_PEEK) if isinstance(request, socket.socket) else request[0][:1]
+        if isinstance(request, socket.socket):
+            return request.recv(1, socket.MSG_PEEK)
+        return request[0][:1]
 
     def verify(request, client_address):
         asked = first(request)
@@ -142,9 +144,7 @@ class TestLists:
         daemon.stop()
         daemon.log.wait("1 served, 1 refused")
 
-    def test_many_networks(
-        self, project: Project, serve: Callable[[str], RunningDaemon]
-    ) -> None:
+    def test_many_networks(self, project: Project, serve: Callable[[str], RunningDaemon]) -> None:
         """A hundred thousand networks are read, handed to the worker and decided by."""
         networks = ",".join(
             f'"10.{a}.{b}.{c}"' for a in range(10) for b in range(100) for c in range(100)
@@ -156,9 +156,7 @@ class TestLists:
 
 @pytest.mark.parametrize("function", ["verify", "verify_async"])
 class TestVerifyRequest:
-    def test_decides_by_true(
-        self, serve: Callable[[str], RunningDaemon], function: str
-    ) -> None:
+    def test_decides_by_true(self, serve: Callable[[str], RunningDaemon], function: str) -> None:
         """True admits and everything else refuses, for streams and datagrams."""
         daemon = serve(f'verify_request = "handlers:{function}"')
         assert ask_tcp(daemon, request=b"y") == b"welcome"

@@ -86,7 +86,7 @@ class TestAnyTransport:
                     server = self.server
                     facts = (
                         data, type(self.client_address).__name__,
-                        [k.__name__ for k in type(server).__mro__ if k.__module__ == "socketserver"],
+                        [base.__name__ for base in type(server).__mro__],
                         server.fileno() == server.socket.fileno(),
                         server.server_address == server.socket.getsockname(),
                         server.RequestHandlerClass is Handler,

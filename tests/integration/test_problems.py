@@ -180,3 +180,15 @@ class TestDaemonised:
         assert "ready: 1 service(s)" in log.read_text()
         assert "stopped: 1 served" in log.read_text()
         assert not pidfile.exists()
+
+
+class TestPlaces:
+    def test_of_a_service_whose_name_needs_quotes(self, project: Project) -> None:
+        """What only an import shows has its key and line, also where the name has a dot."""
+        project.configure("""
+            [services."a.b"]
+            listen = ["tcp:0"]
+            handler = "missing:Handler"
+        """)
+        done = project.check()
+        assert done.stderr.startswith(f'{project.file}:5: services."a.b".handler: there is no')

@@ -8,7 +8,14 @@ import time
 
 import pytest
 
-from tests.integration.daemons import Project, RunningDaemon, is_alive, read_all, read_exactly, until
+from tests.integration.daemons import (
+    Project,
+    RunningDaemon,
+    is_alive,
+    read_all,
+    read_exactly,
+    until,
+)
 
 HANDLER = """
     import threading, atexit
@@ -44,9 +51,7 @@ def daemon(project: Project) -> RunningDaemon:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 class TestStop:
-    def test_lets_handlers_finish(
-        self, project: Project, number: signal.Signals
-    ) -> None:
+    def test_lets_handlers_finish(self, project: Project, number: signal.Signals) -> None:
         """Those inside are served to their end, and the status is 0."""
         project.handlers(HANDLER)
         project.configure("""

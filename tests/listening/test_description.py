@@ -114,7 +114,11 @@ class TestInetErrors:
     def test_an_option_has_a_value(self) -> None:
         """An empty interface, from a template say, must not come to mean all of them."""
         expected = 'option "interface" is empty: give it a value or leave it out'
-        assert message("tcp:80:interface=") == expected
+        assert message("tcp:80:interface=").startswith(expected)
+
+    def test_an_ipv6_address_without_brackets(self) -> None:
+        """Its colons cut it up; what is then said names the brackets."""
+        assert "interface=[::1]" in message("tcp6:80:interface=::1")
 
     def test_an_option_stands_once(self) -> None:
         """Of two interfaces neither is quietly forgotten."""
