@@ -23,7 +23,9 @@ OPTIONS = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, so that a build leaves nothing in it."""
     copy = tmp_path_factory.mktemp("source") / "netd"
-    unwanted = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "build", "dist", "__pycache__", "run")
+    unwanted = shutil.ignore_patterns(
+        ".git", ".venv", "*.egg-info", "build", "dist", "__pycache__", "run"
+    )
     shutil.copytree(ROOT, copy, ignore=unwanted)
     return copy
 
@@ -80,7 +82,15 @@ class TestCheckout:
         self, source: Path, python: Path, tmp_path: Path, options: list[str]
     ) -> None:
         """``pip install .`` and ``pip install -e .``."""
-        install = [sys.executable, "-m", "pip", "--python", python, "install", *OPTIONS]
+        install: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            *OPTIONS,
+        ]
         run(*install, *options, source)
         (tmp_path / "elsewhere").mkdir()
         proves_itself(python, tmp_path / "elsewhere")

@@ -37,19 +37,27 @@ class Deadlines:
     # The reactor's thread.
 
     def _schedule(self) -> None:
+        """Be called at the earliest deadline.
+
+        Where that has been met in the meantime it is watched for all the same: the deadlines set
+        until then are later ones, and wake nobody.
+        """
         if self._call is not None and self._call.active():
             self._call.cancel()
-        self._next = None
+        asked, self._next = self._next, None
         # A deadline set from now on sees None and calls again; the copy has all earlier ones.
         pending = self._pending.copy()
-        if pending:
-            self._next = min(when for when, _ in pending.values())
+        self._next = min((when for when, _ in pending.values()), default=asked)
+        if self._next is not None:
             delay = max(0.0, self._next - self._reactor.seconds())
             self._call = self._reactor.callLater(delay, self._expire)
 
     def _expire(self) -> None:
         now = self._reactor.seconds()
-        for key, (when, action) in self._pending.copy().items():
-            if when <= now and self._pending.pop(key, None) is not None:
-                action()
-        self._schedule()
+        self._next = None
+        try:
+            for key, (when, action) in self._pending.copy().items():
+                if when <= now and self._pending.pop(key, None) is not None:
+                    action()
+        finally:
+            self._schedule()

@@ -7,15 +7,14 @@ exception refuses, and so does taking longer than ``verify_timeout``.
 
 from __future__ import annotations
 
-import inspect
 import socket
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 
 from netd.admission.deadlines import Deadlines
 from netd.values.reactor import Reactor
@@ -74,44 +73,39 @@ class RequestFilter:
 
     def _ask(self, request: Any, client_address: Any) -> bool:
         verdict = self._function(request, client_address)
-        if inspect.iscoroutine(verdict) or isinstance(verdict, Deferred):
-            return self._await(verdict)
+        if isinstance(verdict, Awaitable):
+            verdict = self._await(verdict)
         return bool(verdict)
 
-    def _await(self, awaitable: Coroutine[Any, Any, Any] | Deferred[Any]) -> bool:
+    def _await(self, awaitable: Awaitable[Any]) -> Any:
         """Run *awaitable* on the reactor and wait, not longer than the deadline."""
-        future: Future[bool] = Future()
-        running: list[Deferred[Any]] = []
+        future: Future[Any] = Future()
+        running: list[Deferred[None]] = []
 
-        def start() -> None:
-            deferred = ensureDeferred(awaitable)
-            running.append(deferred)
-            deferred.addCallbacks(
-                lambda verdict: _settle(future, bool(verdict)),
-                lambda failure: _settle(future, failure.value),
-            )
+        async def settle() -> None:
+            try:
+                verdict = await awaitable
+            except BaseException as error:
+                if not future.cancelled():
+                    future.set_exception(error)
+            else:
+                if not future.cancelled():
+                    future.set_result(verdict)
 
         def give_up() -> None:
             future.cancel()
             running[0].cancel()
 
-        self._reactor.callFromThread(start)
+        self._reactor.callFromThread(lambda: running.append(Deferred.fromCoroutine(settle())))
         try:
-            return future.result(self._timeout)
+            error = future.exception(self._timeout)
         except TimeoutError:
             self._reactor.callFromThread(give_up)
             raise
-
-
-def _settle(future: Future[bool], result: bool | BaseException) -> None:
-    """Give *future* its result; one that has been given up needs none."""
-    if future.cancelled():
-        return
-    if isinstance(result, BaseException):
-        # concurrent.futures raises its own CancelledError past "except Exception" otherwise.
-        future.set_exception(result if not isinstance(result, CancelledError) else OSError())
-    else:
-        future.set_result(result)
+        if error is not None:
+            # Not from the future's own frames, which say nothing to who reads the traceback.
+            raise error
+        return future.result()
 
 
 def _hang_up(request: Any) -> None:

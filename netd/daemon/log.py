@@ -10,6 +10,7 @@ import atexit
 import os
 import select
 import threading
+import time
 from collections import deque
 from typing import Final
 
@@ -19,6 +20,7 @@ from twisted.logger import (
     Logger,
     LogLevel,
     formatEventAsClassicLogText,
+    formatTime,
 )
 from zope.interface import implementer
 
@@ -77,6 +79,8 @@ class DaemonLog:
         self._queue: deque[str] = deque()
         self._queued = 0
         self._dropped = 0
+        self._why = ""
+        """Of the lines that were dropped, the last."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -94,7 +98,7 @@ class DaemonLog:
             if self._thread is None:
                 self._put(text)
             elif self._queued + len(text) > self._capacity:
-                self._dropped += text.count("\n")
+                self._drop(text.count("\n"), "log too slow")
             else:
                 self._queue.append(text)
                 self._queued += len(text)
@@ -127,33 +131,43 @@ class DaemonLog:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closing or self._reopening)
-                text = self._confession() + "".join(self._queue)
+                text = "".join(self._queue)
                 self._queue.clear()
                 self._queued = 0
+                dropped, self._dropped = self._dropped, 0
                 closing, reopening = self._closing, self._reopening
                 self._reopening = False
-            self._put(text)
+            self._put(text, dropped)
             if reopening:
                 self._reopen()
             if closing:
                 return
 
-    def _confession(self) -> str:
-        dropped, self._dropped = self._dropped, 0
-        return f"[netd#warn] {dropped} log lines dropped: log too slow\n" if dropped else ""
-
-    def _put(self, text: str) -> None:
-        """Write, or count what could not be written (a full disk, a closed pipe)."""
+    def _put(self, text: str, dropped: int = 0) -> None:
+        """Write that lines were *dropped* before, and *text*; count what cannot be written."""
+        if dropped:
+            text = _line("warn", f"{dropped} log lines dropped: {self._why}") + text
+            dropped -= 1  # for the line that says so
         try:
             self._destination.write(text)
-        except OSError:
-            self._dropped += text.count("\n")
+        except OSError as error:  # a full disk, a closed pipe
+            self._drop(dropped + text.count("\n"), error.strerror or str(error))
+
+    def _drop(self, lines: int, why: str) -> None:
+        with self._changed:
+            self._dropped += lines
+            self._why = why
 
     def _reopen(self) -> None:
         try:
             self._destination.reopen()
         except OSError as error:
-            self._put(f"[netd#error] the log cannot be reopened: {error}\n")
+            self._put(_line("error", f"the log cannot be reopened: {error}"))
+
+
+def _line(level: str, text: str) -> str:
+    """A line of the log's own, for which it cannot ask a logger."""
+    return f"{formatTime(time.time())} [netd#{level}] {text}\n"
 
 
 class RelayedLog:
@@ -161,13 +175,10 @@ class RelayedLog:
 
     def write(self, text: str) -> None:
         """Log *text*, lines as workers write them, with their service as the namespace."""
-        for line in text.replace("\n\t", "\v").splitlines():
-            _, _, rest = line.partition(" [")
-            system, _, message = rest.partition("] ")
-            service, _, level = system.rpartition("#")
-            Logger(namespace=service).emit(
-                LogLevel.levelWithName(level), "{text}", text=message.replace("\v", "\n")
-            )
+        # A worker escapes vertical tabs, so that here they can stand for newlines inside a line.
+        for line in filter(None, text.replace("\n\t", "\v").split("\n")):
+            service, level, message = _parted(line.replace("\v", "\n"))
+            Logger(namespace=service).emit(level, "{text}", text=message)
 
     def start(self) -> None:
         """Nothing to do: twistd writes."""
@@ -178,5 +189,17 @@ class RelayedLog:
     def close(self) -> None:
         """Nothing to do: twistd's own affair."""
 
+
+def _parted(line: str) -> tuple[str, LogLevel, str]:
+    """The service, level and text of a worker's line; a line of another form is all text."""
+    _, _, rest = line.partition(" [")
+    system, end, message = rest.partition("] ")
+    service, _, level = system.rpartition("#")
+    if end and level in _LEVELS:
+        return service, _LEVELS[level], message
+    return "netd", LogLevel.info, line
+
+
+_LEVELS: Final = {level.name: level for level in LogLevel.iterconstants()}
 
 Log = DaemonLog | RelayedLog

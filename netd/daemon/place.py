@@ -24,7 +24,6 @@ from netd.values.channel import (
     Lines,
     NotUnderstood,
     Order,
-    Ready,
     Report,
     ServiceStart,
     Start,
@@ -289,7 +288,7 @@ class _WorkerChannel(Int32StringReceiver):
     def stringReceived(self, string: bytes) -> None:
         try:
             report = decode_report(string)
-        except (NotUnderstood, RecursionError) as error:  # the latter of json, nested too deep
+        except NotUnderstood as error:
             self.misunderstand(f"something that is no report ({error})")
             return
         self._heard(self, report)

@@ -24,7 +24,9 @@ MOST_TEXT: Final = 8 << 20
 LONGEST_TEXT: Final = 32 << 10
 """Characters kept of what somebody says at once: a deep traceback is 10 KiB."""
 
-_HARMLESS: Final = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
+_HARMLESS: Final = {
+    code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))
+}
 """Control characters but tab and newline, which a client could steer a terminal with."""
 
 
@@ -80,28 +82,35 @@ class Journal:
 
     # Any thread.
 
-    def add(self, record: Served | Said) -> None:
-        """Queue a record, or drop it when the log is too far behind."""
+    def add(self, record: Served | Said) -> bool:
+        """Queue a record, or drop it when the log is too far behind; whether it is kept."""
         if len(self._records) >= self._capacity:
             # Not exact when two threads drop at once; the lock that made it so would cost every
             # connection something, for a figure that says "many".
             self._dropped += 1
-            return
+            return False
         self._records.append(record)
         if not self._awake:
             self._awake = True
             self._wake()
+        return True
 
     def say(self, service: str, level: str, text: str) -> None:
         """Queue a line of text, or drop it when too much of it is waiting already."""
         if len(text) > LONGEST_TEXT:
             text = f"{text[:LONGEST_TEXT]} … ({len(text)} characters)"
+        length = len(text)
+        # Nothing is called under the lock: the collector could run there, and with it a
+        # destructor that has something to say, too.
         with self._lock:
-            if self._said + len(text) > MOST_TEXT:
-                self._dropped += 1
-                return
-            self._said += len(text)
-        self.add(Said(self._monotonic(), service, level, text))
+            fits = self._said + length <= MOST_TEXT
+            if fits:
+                self._said += length
+        if not fits:
+            self._dropped += 1
+        elif not self.add(Said(self._monotonic(), service, level, text)):
+            with self._lock:
+                self._said -= length
 
     # The thread that writes.
 
@@ -136,8 +145,9 @@ class Journal:
     def _line(self, record: Served | Said, offset: float) -> str:
         stamp = self._time(record.ended + offset)
         if isinstance(record, Said):
+            length = len(record.text)
             with self._lock:
-                self._said -= len(record.text)
+                self._said -= length
             text = record.text.translate(_HARMLESS).replace("\n", "\n\t")
             return f"{stamp} [{record.service}#{record.level}] {text}\n"
         _, service, transport, client, verdict, seconds, traffic = record

@@ -58,7 +58,7 @@ class Serving:
         if reason is not None:
             slot.refused += 1
             if not self._dry_run:
-                with suppress(Exception):
+                with suppress(BaseException):
                     self._server.close_request(taken.request)
                 self._end(taken, f"refused: {reason}", started, NOTHING)
                 slot.leave()
@@ -74,7 +74,7 @@ class Serving:
             verdict = "failed"
             self._say_raised(taken, error)
         carried = traffic(taken.request)
-        with suppress(Exception):
+        with suppress(BaseException):
             self._server.shutdown_request(taken.request)
         self._end(taken, verdict, started, carried)
         slot.leave()
@@ -104,7 +104,11 @@ def user_traceback(error: BaseException) -> str:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    except Exception:  # the error is a user's, and need not be one that can be shown
+        where = "".join(traceback.format_tb(frames))
+        return f"{where}{type(error).__name__}, which cannot be shown"
 
 
 _OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep

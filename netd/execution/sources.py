@@ -202,35 +202,44 @@ class CountedSocket(socket.socket):
         super().__init__(*args, **keywords)
         self.received = self.sent = 0
 
-    def recv(self, *args: Any) -> bytes:
-        data = super().recv(*args)
-        self.received += len(data)
+    def _count(self, received: int, flags: int) -> None:
+        """What was only peeked at is received again, or never."""
+        if not flags & socket.MSG_PEEK:
+            self.received += received
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        data = super().recv(size, flags)
+        self._count(len(data), flags)
         return data
 
-    def recv_into(self, *args: Any, **keywords: Any) -> int:
-        count = super().recv_into(*args, **keywords)
-        self.received += count
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        count = super().recv_into(buffer, nbytes, flags)
+        self._count(count, flags)
         return count
 
-    def recvfrom(self, *args: Any) -> tuple[bytes, Any]:
-        data, address = super().recvfrom(*args)
-        self.received += len(data)
+    def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        data, address = super().recvfrom(size, flags)
+        self._count(len(data), flags)
         return data, address
 
-    def recvfrom_into(self, *args: Any, **keywords: Any) -> tuple[int, Any]:
-        count, address = super().recvfrom_into(*args, **keywords)
-        self.received += count
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        count, address = super().recvfrom_into(buffer, nbytes, flags)
+        self._count(count, flags)
         return count, address
 
-    def recvmsg(self, *args: Any) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
-        data, ancillary, flags, address = super().recvmsg(*args)
-        self.received += len(data)
-        return data, ancillary, flags, address
+    def recvmsg(
+        self, size: int, ancillary_size: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+        data, ancillary, returned, address = super().recvmsg(size, ancillary_size, flags)
+        self._count(len(data), flags)
+        return data, ancillary, returned, address
 
-    def recvmsg_into(self, *args: Any) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
-        count, ancillary, flags, address = super().recvmsg_into(*args)
-        self.received += count
-        return count, ancillary, flags, address
+    def recvmsg_into(
+        self, buffers: Any, ancillary_size: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+        count, ancillary, returned, address = super().recvmsg_into(buffers, ancillary_size, flags)
+        self._count(count, flags)
+        return count, ancillary, returned, address
 
     def send(self, *args: Any) -> int:
         count = super().send(*args)

@@ -14,6 +14,7 @@ import os
 import select
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
@@ -31,7 +32,7 @@ PAUSE: Final = 0.1
 """Seconds without taking when the system has no descriptors left (as OpenSSH and Ranch do)."""
 
 IDLE_TIME: Final = 10.0
-"""Seconds without a request after which a thread that is not the last one leaves."""
+"""Seconds without a request after which a thread leaves while another one waits, too."""
 
 
 class Service(Protocol):
@@ -87,7 +88,9 @@ class TakingThreads:
         self._waiting: dict[int, int] = {}
         self._waiting_at_last_look: dict[int, int] = {}
         self._looking = False
-        self._complained = False
+        # The descriptors of sources that cannot be taken from at the moment.
+        self._failing: set[int] = set()
+        self._short_of_threads = False
         self._stopping = False
         self._stopped: Callable[[], None] | None = None
 
@@ -105,10 +108,17 @@ class TakingThreads:
         """Take nothing more; *stopped* is called here when the last handler has returned."""
         self._stopped = stopped
         self._stopping = True
-        with self._lock:
-            for descriptor in self._sources:
+        for descriptor in self._sources:
+            # Not there (EBADF): a handler has closed a descriptor that was not its own.
+            with suppress(OSError):
                 self._epoll.unregister(descriptor)
         os.eventfd_write(self._stop, 1)
+        self._reactor.callLater(0, self._tell_stopped)
+
+    def _tell_stopped(self) -> None:
+        if self._size == 0 and self._stopped is not None:
+            stopped, self._stopped = self._stopped, None
+            stopped()
 
     def _add(self, count: int) -> None:
         for _ in range(count):
@@ -123,12 +133,27 @@ class TakingThreads:
                 self._size += 1
             try:
                 self._pool.callInThread(self._run, number)
-            except RuntimeError as error:  # the system gives this process no more threads
-                with self._lock:
-                    heappush(self._free, number)
-                    self._size -= 1
-                self._say("warn", f"cannot start another thread: {error}")
+            except (RuntimeError, MemoryError) as error:
+                self._cannot_start(number, error)
                 return
+            self._short_of_threads = False
+
+    def _cannot_start(self, number: int, error: Exception) -> None:
+        """The system gives this process no more threads: go on with those there are."""
+        with self._lock:
+            heappush(self._free, number)
+            self._size -= 1
+            alone = self._size == 0
+        self._forget_dead_threads()
+        if not self._short_of_threads:
+            self._short_of_threads = True
+            self._say("warn", f"cannot start another thread: {error}")
+        if alone:
+            self._reactor.callLater(PAUSE, self._add_first)
+
+    def _add_first(self) -> None:
+        if not self._stopping:
+            self._add(1)
 
     def _look(self) -> None:
         """Ask the rule, now that no thread is idle, and come back while that is so."""
@@ -165,11 +190,16 @@ class TakingThreads:
     def _left(self) -> None:
         """A thread has left: give its place back to the pool, and say when it was the last."""
         self._pool.stopAWorker()
-        # Twisted's pool remembers every thread that it ever had.
+        self._forget_dead_threads()
+        self._tell_stopped()
+        # It may have been the one that waited, and so the reason why nobody looks.
+        if not (self._stopping or self._waiting or self._looking):
+            self._looking = True
+            self._look()
+
+    def _forget_dead_threads(self) -> None:
+        """Twisted's pool remembers every thread that it ever had."""
         self._pool.threads[:] = [thread for thread in self._pool.threads if thread.is_alive()]
-        if self._size == 0 and self._stopped is not None:
-            stopped, self._stopped = self._stopped, None
-            stopped()
 
     # The pool's threads.
 
@@ -178,10 +208,12 @@ class TakingThreads:
         while not self._should_leave():
             ready = self._epoll.poll(0, 1) or self._wait(number)
             if not ready:
-                if self._may_retire():
-                    break
-            elif ready[0][0] != self._stop:
-                self._take(number, ready[0][0])
+                break
+            if ready[0][0] != self._stop:
+                try:
+                    self._take(number, ready[0][0])
+                except BaseException:  # a bug of ours, or no memory for a line of log
+                    self._say("error", f"a thread goes on after\n{traceback.format_exc()}")
         with self._lock:
             heappush(self._free, number)
         self._reactor.callFromThread(self._left)
@@ -198,21 +230,32 @@ class TakingThreads:
             self._surplus = 0
             return False
 
-    def _may_retire(self) -> bool:
-        """Whether to leave after a wait that brought nothing: all but the last thread do."""
-        with self._lock:
-            if self._size == 1:
-                return False
-            self._size -= 1
-            return True
-
     def _wait(self, number: int) -> list[tuple[int, int]]:
-        """Wait for an event; the last thread waits for ever, so an idle service never wakes up."""
+        """Wait for an event; none means that the thread is to leave.
+
+        The last thread waits for ever, so an idle service never wakes up.
+        """
         self._waiting[number] = self._taken[number]
         try:
-            return self._epoll.poll(-1 if self._size == 1 else self._idle_time, 1)
+            while True:
+                ready = self._epoll.poll(-1 if self._size == 1 else self._idle_time, 1)
+                if ready or self._may_retire(number):
+                    return ready
         finally:
+            self._waiting.pop(number, None)
+
+    def _may_retire(self, number: int) -> bool:
+        """Whether to leave after a wait that brought nothing: not if all others are busy.
+
+        Nobody looks while somebody waits, so the next client would be behind a busy thread.
+        """
+        with self._lock:
+            if len(self._waiting) == 1:
+                return False
             del self._waiting[number]
+            self._size -= 1
+            self._surplus = max(0, self._surplus - 1)
+            return True
 
     def _take(self, number: int, descriptor: int) -> None:
         source, service = self._sources[descriptor]
@@ -225,17 +268,19 @@ class TakingThreads:
         except OSError as error:
             if error.errno in NEXT:
                 self._arm(descriptor)
+                if self._failing:
+                    self._recover(descriptor)
             else:
                 self._pause(descriptor, error)
             return
-        except Exception as error:  # MemoryError, or a bug of ours: never a dead service
+        except BaseException as error:  # MemoryError, or a bug of ours: never a dead service
             self._pause(descriptor, error)
             return
         self._arm(descriptor)
         self._taken[number] += 1
-        if self._complained:
-            self._complained = False
-            self._say("info", "taking clients again")
+        if self._failing:
+            self._recover(descriptor)
+        # No other thread comes between the question and the answer: nothing is called there.
         if not (self._waiting or self._looking):
             self._looking = True
             self._reactor.callFromThread(self._look)
@@ -246,11 +291,18 @@ class TakingThreads:
         with suppress(FileNotFoundError):
             self._epoll.modify(descriptor, ARMED)
 
-    def _pause(self, descriptor: int, error: Exception) -> None:
-        """Leave a source alone for a while, instead of spinning; say so once, until it works."""
-        if not self._complained:
-            self._complained = True
+    def _pause(self, descriptor: int, error: BaseException) -> None:
+        """Leave a source alone for a while, instead of spinning; say so once, until all work."""
+        if not self._failing:
             exhausted = isinstance(error, OSError) and error.errno in EXHAUSTED
             why = "out of descriptors or memory" if exhausted else "cannot take clients"
             self._say("error", f"{why}, they wait in the backlog: {error}")
+        self._failing.add(descriptor)
         self._reactor.callFromThread(self._reactor.callLater, PAUSE, self._arm, descriptor)
+
+    def _recover(self, descriptor: int) -> None:
+        """A source works, perhaps again; say so when none is left that does not."""
+        if descriptor in self._failing:
+            self._failing.discard(descriptor)
+            if not self._failing:
+                self._say("info", "taking clients again")

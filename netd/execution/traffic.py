@@ -8,12 +8,16 @@ from typing import Any, Final
 
 from netd.execution.sources import CountedSocket
 
-_TCP_INFO: Final = struct.Struct("B127xQ8xI52xQQ")
-"""Of ``struct tcp_info`` (linux/tcp.h): state, then at 128 bytes_received, 144 notsent_bytes,
-200 bytes_sent, 208 bytes_retrans (Linux 4.19)."""
+_TCP_INFO: Final = struct.Struct("B119xQQ8xI52xQQ")
+"""Of ``struct tcp_info`` (linux/tcp.h): state, then at 120 bytes_acked, 128 bytes_received,
+144 notsent_bytes, 200 bytes_sent, 208 bytes_retrans (Linux 4.19)."""
 
 _FIN_RECEIVED: Final = frozenset({6, 8, 9, 11})
 """TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING: the peer's FIN counts as a byte received."""
+
+_CLOSE: Final = 7
+"""Both ends have sent their FIN, and ours counts as a byte acknowledged; or the peer has reset
+the connection, and then nobody can tell whether its FIN came before."""
 
 
 Traffic = tuple[int | None, int | None]
@@ -40,5 +44,6 @@ def traffic(request: Any) -> Traffic:
         return UNKNOWN
     if len(info) < _TCP_INFO.size:
         return UNKNOWN
-    state, received, unsent, sent, again = _TCP_INFO.unpack(info)
-    return received - (state in _FIN_RECEIVED), sent - again + unsent
+    state, acknowledged, received, unsent, sent, again = _TCP_INFO.unpack(info)
+    closed = state == _CLOSE and acknowledged > sent - again
+    return received - (closed or state in _FIN_RECEIVED), sent - again + unsent

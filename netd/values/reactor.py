@@ -22,8 +22,8 @@ class Reactor(Protocol):
     def seconds(self) -> float:
         """The time, of a clock that never steps."""
 
-    def callLater(self, delay: float, call: Callable[..., Any], *args: Any) -> DelayedCall:
+    def callLater(self, delay: float, call: Callable[..., Any], /, *args: Any) -> DelayedCall:
         """Call in *delay* seconds, in the reactor's thread."""
 
-    def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
+    def callFromThread(self, call: Callable[..., Any], /, *args: Any) -> None:
         """Call soon in the reactor's thread; safe from any thread."""

@@ -30,6 +30,10 @@ _STANDARD: Final = sys.stdlib_module_names - {
 }  # fmt: skip
 
 
+_BESIDE: Final = "python_path_"
+"""Put before the name of a module that the standard library has, too."""
+
+
 class CannotImport(Exception):
     """A reference leads nowhere; the text says why, for the person who wrote it."""
 
@@ -66,6 +70,9 @@ def load(reference: Reference, python_path: Sequence[str]) -> Any:
         raise CannotImport(
             f'module "{reference.module}" ({_place(module)}) has no "{reference.name}"{hint}'
         ) from None
+    except BaseException as error:
+        # Of the module's own __getattr__ (PEP 562), which may import as well.
+        raise CannotImport(_what_raised(reference.module, error, python_path)) from error
 
 
 def _load_module(name: str, python_path: Sequence[str]) -> ModuleType:
@@ -76,9 +83,10 @@ def _load_module(name: str, python_path: Sequence[str]) -> ModuleType:
             return _load_beside(own, rest)
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            where = ", ".join(python_path) or "no python_path is set"
-            raise CannotImport(f'there is no module "{error.name}" ({where})') from None
+        missing = (error.name or "").removeprefix(_BESIDE)
+        if missing and f"{name}.".startswith(f"{missing}."):
+            where = ", ".join(map(_searched, python_path)) or "no python_path is set"
+            raise CannotImport(f'there is no module "{missing}" ({where})') from None
         raise CannotImport(_what_raised(name, error, python_path)) from error
     except BaseException as error:
         # SystemExit and KeyboardInterrupt too: a module that leaves is one that cannot be used.
@@ -87,7 +95,7 @@ def _load_module(name: str, python_path: Sequence[str]) -> ModuleType:
 
 def _load_beside(spec: ModuleSpec, rest: str) -> ModuleType:
     """Load a module whose name the standard library has, without taking that name away."""
-    name = f"python_path_{spec.name}"
+    name = _BESIDE + spec.name
     if name not in sys.modules:
         assert spec.origin is not None
         beside = spec_from_file_location(
@@ -104,30 +112,60 @@ def _load_beside(spec: ModuleSpec, rest: str) -> ModuleType:
     return importlib.import_module(f"{name}.{rest}" if rest else name)
 
 
+def _searched(directory: str) -> str:
+    """A directory that was searched; the finders pass over one that they cannot read."""
+    if os.access(directory, os.R_OK | os.X_OK):
+        return directory
+    return f"{directory}, which uid {os.geteuid()} cannot read"
+
+
 def _what_raised(name: str, error: BaseException, python_path: Sequence[str]) -> str:
     """Say what the import raised, with the line of the user's code that did."""
-    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    if isinstance(error, SyntaxError) and error.filename:
-        return f'importing "{name}": {error.filename}:{error.lineno}: {what}'
-    theirs = tuple(os.path.join(directory, "") for directory in python_path)
+    if isinstance(error, SyntaxError):
+        what = f"{type(error).__name__}: {error.msg}"
+    else:
+        what = traceback.format_exception_only(error)[0].splitlines()[0]
+    where = _where(error, python_path)
+    return f'importing "{name}": {where}: {what}' if where else f'importing "{name}": {what}'
+
+
+def _where(error: BaseException, python_path: Sequence[str]) -> str | None:
+    """The innermost line of the user's own code; if there is none, of any but the importing."""
+    if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
+        return f"{error.filename}:{error.lineno or 1}"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename and frame.filename != __file__
+        if not frame.filename.startswith("<frozen importlib")
+        and frame.filename not in (importlib.__file__, __file__)
     ]
-    own = [frame for frame in frames if frame.filename.startswith(theirs)] if theirs else []
-    if not (own or frames):
-        return f'importing "{name}": {what}'
-    frame = (own or frames)[-1]
-    return f'importing "{name}": {frame.filename}:{frame.lineno}: {what}'
+    theirs = _prefixes(python_path)
+    own = [frame for frame in frames if frame.filename.startswith(theirs)]
+    if not frames:
+        return None
+    innermost = (own or frames)[-1]
+    return f"{innermost.filename}:{innermost.lineno}"
 
 
 def _place(module: ModuleType) -> str:
-    return getattr(module, "__file__", None) or "built in"
+    return _file_of(module) or ", ".join(getattr(module, "__path__", ())) or "built in"
 
 
 def imported_from(python_path: Sequence[str]) -> list[str]:
     """The source files that this process has imported from ``python_path``."""
-    theirs = tuple(os.path.join(directory, "") for directory in python_path)
-    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
-    return sorted(file for file in files if theirs and file.startswith(theirs))
+    theirs = _prefixes(python_path)
+    files = {_file_of(module) for module in list(sys.modules.values())}
+    return sorted(file for file in files if file.startswith(theirs))
+
+
+def _file_of(module: object) -> str:
+    """The file of a module, if it is one: people put other things into ``sys.modules``."""
+    try:
+        file = getattr(module, "__file__", None)
+    except Exception:
+        return ""
+    return file if isinstance(file, str) else ""
+
+
+def _prefixes(python_path: Sequence[str]) -> tuple[str, ...]:
+    return tuple(os.path.join(directory, "") for directory in python_path)

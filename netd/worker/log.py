@@ -12,12 +12,17 @@ from typing import Any, Final
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
-from netd.execution.journal import Journal
+from netd.execution.journal import LONGEST_TEXT, Journal
 
-_NAMES: Final = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"))
+_NAMES: Final = (
+    (logging.CRITICAL, "critical"),
+    (logging.ERROR, "error"),
+    (logging.WARNING, "warn"),
+    (logging.INFO, "info"),
+)
 
-LONGEST_LINE: Final = 64 << 10
-"""Characters of a printed line that are waited for; a longer one is logged in pieces."""
+LONGEST_LINE: Final = LONGEST_TEXT
+"""Characters of a printed line; a longer one is logged in pieces that the journal keeps whole."""
 
 
 class ServiceThread(threading.Thread):
@@ -98,12 +103,23 @@ class _Printed(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    def flush(self) -> None:
+        """Hand on what was written to ``buffer``; a line that is not complete waits for its end."""
+        self._original.flush()
+
+    def reconfigure(self, **_: Any) -> None:
+        """Change nothing: programs ask for an encoding or for line buffering, which they have."""
+
     def write(self, text: str) -> int:
         """Log every line that is complete."""
         *lines, rest = (getattr(self._unfinished, "text", "") + text).split("\n")
-        if len(rest) > LONGEST_LINE:
-            lines, rest = [*lines, rest], ""
-        self._unfinished.text = rest
-        for line in lines:
-            self._journal.say(self._speaker(), self._level, line)
+        complete = [piece for line in lines for piece in _pieces(line)]
+        *too_long, self._unfinished.text = _pieces(rest)
+        for piece in [*complete, *too_long]:
+            self._journal.say(self._speaker(), self._level, piece)
         return len(text)
+
+
+def _pieces(line: str) -> list[str]:
+    starts = range(0, len(line) or 1, LONGEST_LINE)
+    return [line[start : start + LONGEST_LINE] for start in starts]

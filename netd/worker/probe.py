@@ -11,6 +11,7 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from socketserver import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
 from typing import Any, Final
@@ -31,6 +32,9 @@ from netd.worker import importing, privilege
 AT_ONCE: Final = os.cpu_count() or 1
 """Imports under way at the same time: they are work for the processor, not for the network."""
 
+_HANDLER_DONE: Final = b"\n"
+"""What a child says when only the filter is left to import; the answer is a line as well."""
+
 
 def main() -> None:
     """Answer the questions on stdin."""
@@ -47,6 +51,22 @@ class _Asked:
     pid: int
     deadline: float
     said: bytes = b""
+
+    def has_answered(self) -> bool:
+        """Whether its answer is complete; a process that it started may hold the pipe open."""
+        return b"\n" in self.said.lstrip(_HANDLER_DONE)
+
+    def answer(self) -> Answer:
+        """Read its answer. Raises ValueError."""
+        line, _, _ = self.said.lstrip(_HANDLER_DONE).partition(b"\n")
+        return decode_answer(line.decode())
+
+    def importing(self) -> tuple[str, str]:
+        """The key and the module that it was at."""
+        verify_request = self.question.verify_request
+        if verify_request is not None and self.said.startswith(_HANDLER_DONE):
+            return "access.verify_request", verify_request.module
+        return "handler", self.question.handler.module
 
 
 def ask_all(questions: Questions) -> list[Answer]:
@@ -76,14 +96,14 @@ def _ask(question: Question, questions: Questions, selector: selectors.BaseSelec
 
 
 def _heard(selector: selectors.BaseSelector) -> list[tuple[int, _Asked]]:
-    """Wait for the children; return those that have come to an end, or whose time is over."""
+    """Wait for the children; return those that have answered or ended, or whose time is over."""
     asked_by = {key.fd: key.data for key in selector.get_map().values()}
     nearest = min(asked.deadline for asked in asked_by.values())
     ended = []
     for key, _ in selector.select(max(0.0, nearest - time.monotonic())):
         data = os.read(key.fd, 65536)
         key.data.said += data
-        if not data:
+        if not data or key.data.has_answered():
             ended.append((key.fd, key.data))
     now = time.monotonic()
     late = [(fd, asked) for fd, asked in asked_by.items() if asked.deadline <= now]
@@ -91,24 +111,27 @@ def _heard(selector: selectors.BaseSelector) -> list[tuple[int, _Asked]]:
 
 
 def _conclude(asked: _Asked, timeout: float) -> Answer:
-    """Reap the child and turn what it said, or how it ended, into an answer."""
-    service = asked.question.service
+    """End the child and turn what it said, or how it had ended, into an answer."""
     late = time.monotonic() >= asked.deadline
-    if late:
-        os.kill(asked.pid, signal.SIGKILL)
+    # Where it is ending by itself this changes nothing, and where it is not nobody waits for it.
+    os.kill(asked.pid, signal.SIGKILL)
     _, status = os.waitpid(asked.pid, 0)
-    module = asked.question.handler.module
-    if late and not asked.said:
-        return Fault(service, "handler", f'importing "{module}" took longer than {timeout:g} s')
     try:
-        return decode_answer(asked.said.decode())
+        return asked.answer()
     except ValueError:
-        how = _ending(os.waitstatus_to_exitcode(status))
-        return Fault(service, "handler", f'importing "{module}" ended the process with {how}')
+        key, module = asked.importing()
+        ending = _ending(os.waitstatus_to_exitcode(status))
+        how = f"took longer than {timeout:g} s" if late else f"ended the process with {ending}"
+        return Fault(asked.question.service, key, f'importing "{module}" {how}')
 
 
 def _ending(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+    if code >= 0:
+        return f"status {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # most real-time signals have no name
+        return f"signal {-code}"
 
 
 # In the child.
@@ -120,14 +143,20 @@ def _answer_and_leave(question: Question, questions: Questions, descriptor: int)
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(nothing, standard)
-        answer = answer_to(question, questions)
-        os.write(descriptor, encode_answer(answer).encode())
+        answer = answer_to(question, questions, lambda: os.write(descriptor, _HANDLER_DONE))
+        with open(descriptor, "w") as pipe:
+            pipe.write(encode_answer(answer) + "\n")
     finally:
         os._exit(0)
 
 
-def answer_to(question: Question, questions: Questions) -> Answer:
-    """Become the service's user, import what it runs, and say what that is."""
+def answer_to(
+    question: Question, questions: Questions, handler_done: Callable[[], object]
+) -> Answer:
+    """Become the service's user, import what it runs, and say what that is.
+
+    Calls *handler_done* when the handler is there, before the filter.
+    """
     service = question.service
     try:
         privilege.drop(question.owner)
@@ -139,6 +168,7 @@ def answer_to(question: Question, questions: Questions) -> Answer:
         requests = requests_of(importing.load(question.handler, questions.python_path))
         if question.verify_request is not None:
             key = "access.verify_request"
+            handler_done()
             _check_callable(importing.load(question.verify_request, questions.python_path))
     except importing.CannotImport as error:
         return Fault(service, key, str(error))
@@ -162,7 +192,12 @@ def _check_callable(function: Any) -> None:
 
 
 def _described(value: Any) -> str:
-    return f'the class "{value.__qualname__}"' if isinstance(value, type) else f"{value!r:.80}"
+    if isinstance(value, type):
+        return f'the class "{value.__qualname__}"'
+    try:
+        return f"{value!r:.80}"
+    except Exception:
+        return f'a "{type(value).__qualname__}"'
 
 
 if __name__ == "__main__":

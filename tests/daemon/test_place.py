@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -122,7 +122,7 @@ def scene() -> Iterator[Scene]:
 
 
 @pytest.fixture
-def logged() -> Iterator[list[LogEvent]]:
+def logged() -> Iterator[Sequence[LogEvent]]:
     with capturedLogs() as events:
         yield events
 
@@ -202,7 +202,7 @@ class TestStart:
             scene.place.start()
         assert len(scene.spawner.processes) == 1
 
-    def test_too_slow(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_too_slow(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that is not ready after a minute is killed, and replaced once it is dead."""
         scene.place.start()
         scene.reactor.advance(START_DEADLINE - 0.1)
@@ -216,7 +216,7 @@ class TestStart:
 
 
 class TestCannotStart:
-    def test_spawning_fails(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_spawning_fails(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Without room for one more process, netd says so and tries again."""
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
         scene.place.start()
@@ -238,7 +238,7 @@ class TestCannotStart:
         scene.reactor.advance(0.8)
         assert scene.place.state is State.STARTING
 
-    def test_no_descriptors(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_no_descriptors(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Without descriptors for the channel it is the same: said, and tried again."""
         with no_more_descriptors():
             scene.place.start()
@@ -283,7 +283,7 @@ class TestDeath:
         scene.process.ended("signal SIGSEGV")
         assert scene.place.counts == Counts(116, 2, 3, 4)
 
-    def test_lost_clients_are_named(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_lost_clients_are_named(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """One line says which worker ended, how, and whom of all its services that cost."""
         scene.serve()
         scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
@@ -295,20 +295,20 @@ class TestDeath:
         ]
         assert scene.placed[0].board.occupants() == []
 
-    def test_none_lost(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_none_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that dies between clients cost nobody anything, and the line says so."""
         scene.serve()
         scene.process.ended("status 3")
         assert "ended with status 3; no connection lost" in texts(logged)[0]
 
-    def test_one_lost(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_one_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A single client is not spoken of in the plural."""
         scene.serve()
         scene.holds("192.0.2.1:50001")
         scene.process.ended("status 3")
         assert "; 1 connection (192.0.2.1:50001) lost;" in texts(logged)[0]
 
-    def test_very_many_lost(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_very_many_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A line stays readable when thousands are lost: ten names, and the rest a number."""
         scene.serve()
         scene.holds(*(f"c{number}" for number in range(SHOWN + 2)))
@@ -360,7 +360,7 @@ class TestDeath:
             scene.channel.socket.close()
             assert len(scene.spawner.processes) == number + 2
 
-    def test_what_it_printed_is_logged(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_what_it_printed_is_logged(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Lines on its standard error, such as faulthandler's, are logged under its name."""
         scene.serve()
         scene.process.wrote("Fatal Python error: Segmentation fault")
@@ -374,7 +374,7 @@ class TestReports:
         scene.channel.says(Lines("one\ntwo\n"), Lines("three\n"))
         assert scene.lines == ["one\ntwo\n", "three\n"]
 
-    def test_failed(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_failed(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Why a worker cannot serve is logged, with the service; it leaves by itself."""
         scene.place.start()
         scene.channel.says(Failed("date", 'there is no module "calendars" (/srv/handlers)'))
@@ -383,7 +383,7 @@ class TestReports:
         ]
         assert not scene.process.killed
 
-    def test_failed_read_after_the_end(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_failed_read_after_the_end(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """The reason is logged although the process was reaped before its report was read."""
         scene.place.start()
         channel = scene.channel
@@ -434,7 +434,7 @@ class TestReports:
         ],
         ids=lambda junk: repr(junk[:20]),
     )
-    def test_junk(self, scene: Scene, logged: list[LogEvent], junk: bytes) -> None:
+    def test_junk(self, scene: Scene, logged: Sequence[LogEvent], junk: bytes) -> None:
         """A worker that says what is no report is killed, with a line that shows it."""
         scene.serve()
         scene.channel.writes(framed(junk))
@@ -444,7 +444,7 @@ class TestReports:
         assert said.endswith("); it is ended")
         assert len(said) < 300
 
-    def test_too_long(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_too_long(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A report that claims to be huge is not waited for."""
         scene.serve()
         scene.channel.writes((LONGEST_REPORT + 1).to_bytes(4) + b"x" * 100)
@@ -468,14 +468,14 @@ class TestReports:
             scene.channel.writes(bytes([byte]))
         assert scene.lines == ["x"]
 
-    def test_nothing_is_heard_after_junk(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_nothing_is_heard_after_junk(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Who talks junk is told off once, however much follows before he dies."""
         scene.serve()
         scene.channel.writes(framed(b"junk") * 3 + framed(b'["Lines", {"text": "x"}]'))
         scene.channel.writes(framed(b"junk"))
         assert (scene.process.killed, len(logged), scene.lines) == (1, 1, [])
 
-    def test_ready_twice(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_ready_twice(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that is ready again while it serves is not to be trusted."""
         scene.serve()
         scene.channel.says(Ready())
@@ -522,7 +522,7 @@ class TestDrain:
         scene.reactor.advance(START_DEADLINE)
         assert not scene.process.killed
 
-    def test_serving(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_serving(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A serving worker is told to drain, is waited for, and not replaced."""
         scene.serve()
         scene.has_done(Counts(served=3))
@@ -560,7 +560,7 @@ class TestDrain:
         scene.place.drain()
         assert scene.place.state is State.CLOSED
 
-    def test_dies_while_draining(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_dies_while_draining(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that crashes while it drains is not replaced, but whom it held is said."""
         scene.serve()
         scene.holds("192.0.2.1:50001")
@@ -596,7 +596,7 @@ class TestEnd:
         assert scene.place.state is State.CLOSED
         assert not scene.process.killed
 
-    def test_whom_it_cuts_off(self, scene: Scene, logged: list[LogEvent]) -> None:
+    def test_whom_it_cuts_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Who is still served is named, for each service, before anybody is cut off."""
         scene.serve()
         scene.holds("192.0.2.1:50001", "192.0.2.2:50002")

@@ -1,0 +1,264 @@
+"""``netd.worker.log``: all that is said in a worker, by whom, at which level.
+
+Capturing changes a process for good, so each test has one of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from netd.worker.log import LONGEST_LINE, ServiceThread, Speaker
+
+BEFORE = """
+import json, logging, os, sys, threading
+from netd.execution.journal import Journal
+from netd.worker.log import ServiceThread, Speaker, capture
+
+records = []
+
+class Heard(Journal):
+    def add(self, record):
+        records.append(record[1:])
+        return True
+
+capture(Heard(wake=lambda: None), Speaker("worker"))
+
+def in_thread(service, call, *arguments):
+    thread = ServiceThread(target=call, args=arguments, service=service)
+    thread.start()
+    thread.join()
+"""
+
+AFTER = """
+with open(int(sys.argv[1]), "w") as result:
+    json.dump(records, result)
+"""
+
+Said = tuple[str, str, str]
+"""Service, level and text."""
+
+
+def run(program: str) -> tuple[list[Said], subprocess.CompletedProcess[bytes]]:
+    """What a program says to the journal, and what past it, to its own descriptors."""
+    command = [sys.executable, "-P", "-c", BEFORE + program + AFTER]
+    # The records have a file of their own: what comes by descriptors 1 and 2 is under test.
+    with tempfile.TemporaryFile("w+") as result:
+        number = result.fileno()
+        done = subprocess.run(
+            [*command, str(number)],
+            capture_output=True,
+            timeout=30,
+            pass_fds=[number],
+            env={**os.environ, "PYTHONUNBUFFERED": ""},  # as a daemon has it
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        result.seek(0)
+        return [tuple(record) for record in json.load(result)], done
+
+
+def said(program: str) -> list[Said]:
+    """What a program says to the journal, and nothing past it."""
+    records, done = run(program)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    return records
+
+
+class TestPrints:
+    def test_levels(self) -> None:
+        """Standard output is information, standard error a warning, a line a record."""
+        assert said("print('one\\ntwo'); print('three', file=sys.stderr)") == [
+            ("worker", "info", "one"),
+            ("worker", "info", "two"),
+            ("worker", "warn", "three"),
+        ]
+
+    def test_line_by_line(self) -> None:
+        """What is written in bits is one record when the line is complete."""
+        program = (
+            "for bit in 'a', '', 'b\\nc', 'd', '\\n', '\\n', 'e':\n    sys.stdout.write(bit)\n"
+            "print('', end='', flush=True)\n"
+        )
+        assert [text for _, _, text in said(program)] == ["ab", "cd", ""]
+
+    def test_threads_apart(self) -> None:
+        """Lines that several threads print at once do not run into each other."""
+        program = (
+            "bar = threading.Barrier(4)\n"
+            "def work(service):\n"
+            "    for number in range(20):\n"
+            "        for bit in service, ' ', str(number), '\\n':\n"
+            "            sys.stdout.write(bit)\n"
+            "            bar.wait()\n"
+            "threads = [ServiceThread(target=work, args=(n,), service=n) for n in 'abcd']\n"
+            "for thread in threads: thread.start()\n"
+            "for thread in threads: thread.join()\n"
+        )
+        records = said(program)
+        for service in "abcd":
+            own = [text for speaker, _, text in records if speaker == service]
+            assert own == [f"{service} {number}" for number in range(20)]
+
+    def test_very_long_lines(self) -> None:
+        """A line without an end is logged in pieces, and all of it."""
+        program = (
+            f"sys.stdout.write('x' * {3 * LONGEST_LINE} + 'y\\n')\n"
+            f"for _ in range({LONGEST_LINE}): sys.stdout.write('ab')\n"
+            "sys.stdout.write('\\n')\n"
+        )
+        texts = [text for _, _, text in said(program)]
+        assert [len(text) for text in texts] == [*[LONGEST_LINE] * 3, 1, *[LONGEST_LINE] * 2]
+        assert "".join(texts) == "x" * 3 * LONGEST_LINE + "y" + "ab" * LONGEST_LINE
+
+    def test_like_a_text_stream(self) -> None:
+        """What programs do with a standard stream beside writing works, or does nothing."""
+        program = (
+            "for stream in sys.stdout, sys.stderr:\n"
+            "    stream.reconfigure(encoding='utf-8', line_buffering=True)\n"
+            "    stream.flush()\n"
+            "    stream.writelines(['one\\n', 'two\\n'])\n"
+            "    print([stream.isatty(), stream.writable(), stream.readable(), stream.encoding,"
+            " stream.closed, stream.write('four')], file=stream)\n"
+            "print(sys.stdout.fileno(), sys.stderr.fileno())\n"
+        )
+        shown = "four[False, True, False, 'utf-8', False, 4]"
+        assert [text for _, _, text in said(program)] == ["one", "two", shown] * 2 + ["1 2"]
+
+    @pytest.mark.parametrize("what", ["b'bytes'", "5", "None"])
+    def test_no_text(self, what: str) -> None:
+        """What is no text is refused, as by any text stream."""
+        program = f"try:\n    sys.stdout.write({what})\nexcept TypeError:\n    print('refused')\n"
+        assert [text for _, _, text in said(program)] == ["refused"]
+
+    def test_binary(self) -> None:
+        """Bytes go by the process's own descriptor, once they are flushed."""
+        program = (
+            "sys.stdout.buffer.write(b'one \\xff\\n')\nsys.stdout.flush()\n"
+            "sys.stderr.buffer.write(b'two\\n')\nsys.stderr.flush()\n"
+            "os.write(1, b'three\\n')\nos.system('echo four')\n"
+            "sys.stdout.buffer.write(b'five\\n')\n"
+        )
+        records, done = run(program)
+        assert records == []
+        assert done.stdout == b"one \xff\nthree\nfour\nfive\n"
+        assert done.stderr == b"two\n"
+
+    def test_traceback_of_a_thread(self) -> None:
+        """What kills a thread of a handler's own is logged like all that is printed."""
+        program = "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()"
+        records = said(program)
+        assert {(service, level) for service, level, _ in records} == {("worker", "warn")}
+        assert records[-1][2] == "ZeroDivisionError: division by zero"
+
+
+class TestLogging:
+    @pytest.mark.parametrize(
+        ("number", "level"),
+        [
+            ("logging.INFO", "info"),
+            ("25", "info"),
+            ("logging.WARNING", "warn"),
+            ("logging.ERROR", "error"),
+            ("logging.CRITICAL", "critical"),
+            ("60", "critical"),
+        ],
+    )
+    def test_levels(self, number: str, level: str) -> None:
+        """Every level of ``logging`` is the next lower one of Twisted's."""
+        program = f"logging.getLogger('my.module').log({number}, 'text %s', 5)"
+        assert said(program) == [("worker", level, "my.module: text 5")]
+
+    def test_debug(self) -> None:
+        """What is only for debugging is not logged, unless a handler asks for it."""
+        program = (
+            "logging.getLogger('m').debug('no')\n"
+            "logging.getLogger('m').setLevel(logging.DEBUG)\nlogging.getLogger('m').debug('yes')\n"
+        )
+        assert said(program) == [("worker", "debug", "m: yes")]
+
+    def test_exception(self) -> None:
+        """A traceback is part of its record."""
+        program = "try:\n    1 / 0\nexcept Exception:\n    logging.exception('failed')\n"
+        [(service, level, text)] = said(program)
+        assert (service, level) == ("worker", "error")
+        assert text.startswith("root: failed\nTraceback (most recent call last):\n")
+        assert text.endswith("\nZeroDivisionError: division by zero")
+
+    def test_wrong_arguments(self) -> None:
+        """A call of ``logging`` that is wrong says so, and raises nothing."""
+        records = said("logging.error('%d', 'x')\nprint('goes on')")
+        assert records[0] == ("worker", "warn", "--- Logging error ---")
+        assert records[-1] == ("worker", "info", "goes on")
+
+    def test_set_up_again(self) -> None:
+        """A handler that configures ``logging`` as every program does changes nothing."""
+        program = "logging.basicConfig(level=logging.ERROR)\nlogging.info('text')"
+        assert said(program) == [("worker", "info", "root: text")]
+
+    def test_own_stream(self) -> None:
+        """A handler of ``logging`` on standard error is logged once more, as a print."""
+        program = (
+            "log = logging.getLogger('m')\nlog.propagate = False\n"
+            "log.addHandler(logging.StreamHandler())\nlog.error('text')\n"
+        )
+        assert said(program) == [("worker", "warn", "text")]
+
+
+class TestEvents:
+    def test_levels(self) -> None:
+        """An event of twisted.logger keeps its level and text."""
+        program = (
+            "from twisted.logger import Logger\nlog = Logger()\n"
+            "for level in 'debug', 'info', 'warn', 'error', 'critical':\n"
+            "    getattr(log, level)('text {number}', number=5)\n"
+        )
+        assert said(program) == [
+            ("worker", level, "text 5") for level in ("debug", "info", "warn", "error", "critical")
+        ]
+
+    def test_failure(self) -> None:
+        """A failure's traceback is part of its record."""
+        program = (
+            "from twisted.logger import Logger\ntry:\n    1 / 0\nexcept Exception:\n"
+            "    Logger().failure('it failed')\n"
+        )
+        [(service, level, text)] = said(program)
+        assert (service, level) == ("worker", "critical")
+        assert text.startswith("it failed\nTraceback (most recent call last):\n")
+
+    def test_legacy(self) -> None:
+        """What says its words to ``twisted.python.log`` is heard, too."""
+        assert said("from twisted.python import log\nlog.msg('text')") == [
+            ("worker", "info", "text")
+        ]
+
+
+class TestSpeaker:
+    def test_thread_of_a_service(self) -> None:
+        """Prints, ``logging`` and events of a pool's thread are its service's."""
+        program = (
+            "from twisted.logger import Logger\n"
+            "def work():\n    print('one')\n    logging.warning('two')\n"
+            "    Logger().error('three')\n"
+            "in_thread('time', work)\nin_thread('date', work)\nwork()\n"
+        )
+        assert said(program) == [
+            (service, *rest)
+            for service in ("time", "date", "worker")
+            for rest in (("info", "one"), ("warn", "root: two"), ("error", "three"))
+        ]
+
+    def test_names(self) -> None:
+        """A thread of the pool speaks for its service, any other one for the worker."""
+        speaker = Speaker("worker")
+        names: list[str] = []
+        thread = ServiceThread(target=lambda: names.append(speaker()), service="time", name="t")
+        thread.start()
+        thread.join()
+        assert [*names, speaker()] == ["time", "worker"]
+        assert (thread.name, thread.daemon) == ("t", True)
