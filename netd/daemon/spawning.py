@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
 from netd.values.reactor import DelayedCall
@@ -22,7 +21,7 @@ PATIENCE: Final = 0.2
 """Seconds after a process ended in which its last output is still read before that is told."""
 
 LONGEST_LINE: Final = 16 << 10
-"""Bytes of a line that a worker writes past its log, to descriptor 1 or 2."""
+"""Bytes that are waited for of a line that a worker writes past its log, to descriptor 1 or 2."""
 
 
 def command(*arguments: str) -> list[str]:
@@ -94,7 +93,7 @@ class _Spawned(ProcessProtocol):
     ) -> None:
         self._reactor = reactor
         self._patience: DelayedCall | None = None
-        self._output = {1: _Lines(wrote), 2: _Lines(wrote)}
+        self._output = {1: Lines(wrote), 2: Lines(wrote)}
         self._ended = ended
         self.pid = 0
 
@@ -124,31 +123,42 @@ class _Spawned(ProcessProtocol):
         self._ended(how)
 
 
-class _Lines(LineReceiver):
+class Lines:
     """Cuts output into lines; one that is too long comes in pieces."""
-
-    delimiter = b"\n"
-    MAX_LENGTH = LONGEST_LINE
 
     def __init__(self, wrote: Callable[[str], None]) -> None:
         self._wrote = wrote
+        self._rest = b""
 
-    def lineReceived(self, line: bytes) -> None:
-        self._wrote(line.decode(errors="replace"))
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self._wrote(line.decode(errors="replace"))
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on the lines that *data* completes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._pass_on(line)
+        if len(self._rest) > LONGEST_LINE:
+            self.finish()
 
     def finish(self) -> None:
         """What is left has no end, and is a line all the same."""
-        rest = self.clearLineBuffer()
+        rest, self._rest = self._rest, b""
         if rest:
-            self.lineReceived(rest)
+            self._pass_on(rest)
+
+    def _pass_on(self, line: bytes) -> None:
+        self._wrote(line.decode(errors="replace"))
 
 
 def _how(reason: Any) -> str:
     if isinstance(reason, ProcessDone):
-        return "status 0"
-    if reason.signal is not None:
-        return f"signal {signal.Signals(reason.signal).name}"
-    return f"status {reason.exitCode}"
+        return ending(0)
+    return ending(reason.exitCode if reason.signal is None else -reason.signal)
+
+
+def ending(code: int) -> str:
+    """How a process ended, by its exit status, or the negative number of a signal."""
+    if code >= 0:
+        return f"status {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # most real-time signals have no name
+        return f"signal {-code}"
