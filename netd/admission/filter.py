@@ -31,7 +31,8 @@ class RequestFilter:
     """Asks *function*, plain or ``async``, in the thread that serves the client.
 
     An ``async`` function runs on *reactor*, whose thread must be another one, and may await
-    Deferreds. *report* is told what a filter raises.
+    Deferreds. *report* is told what a filter raises. Without *hang_up* the socket of a client
+    whose filter is too slow stays as it is, for a dry run that serves it after all.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class RequestFilter:
         timeout: float,
         reactor: Reactor,
         report: Report,
+        hang_up: bool = True,
     ) -> None:
         self._function = function
         self._timeout = timeout
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
         self._report = report
+        self._hangs_up = hang_up
 
     def refuses(self, request: Any, client_address: Any, client: str) -> str | None:
         """Return the reason to refuse, or None; *request* is what ``socketserver`` passes.
@@ -54,7 +57,8 @@ class RequestFilter:
         function is still running; its thread is free again when the function returns.
         """
         started = time.monotonic()
-        self._deadlines.set(id(request), self._timeout, lambda: _hang_up(request))
+        if self._hangs_up:
+            self._deadlines.set(id(request), self._timeout, lambda: _hang_up(request))
         try:
             verdict = self._ask(request, client_address)
         except TimeoutError as error:

@@ -19,7 +19,12 @@ def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
     ConfigurationError with every problem.
     """
     configuration = load(file)
-    found = faults(configuration.services, ask(configuration, as_whom))
+    try:
+        answers = ask(configuration, as_whom)
+    except OSError as error:
+        why = f"what the services run cannot be imported: {error}"
+        raise ConfigurationError([Problem(configuration.file, 1, "", why)]) from error
+    found = faults(configuration.services, answers)
     if found:
         raise ConfigurationError([_located(fault, configuration) for fault in found])
     return configuration
@@ -37,13 +42,17 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
         why = None
         if as_whom != Owner():
             why = "twistd's --uid and --gid give up the right to become another user"
-        elif os.geteuid() != 0 and service.owner != Owner(os.geteuid(), os.getegid()):
+        elif os.geteuid() != 0 and not _is_us(service.owner):
             why = f"only root can become another user, and netd was started by uid {os.geteuid()}"
         if why is not None:
             key = "user" if service.owner.uid is not None else "group"
             found.append(_located(Fault(service.name, key, why), configuration))
     if found:
         raise ConfigurationError(found)
+
+
+def _is_us(owner: Owner) -> bool:
+    return owner.uid in (None, os.geteuid()) and owner.gid in (None, os.getegid())
 
 
 def _located(fault: Fault, configuration: Configuration) -> Problem:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Final
 
-from netd.daemon.spawning import command
+from netd.daemon.spawning import command, ending
 from netd.values.address import Address
 from netd.values.probe import (
     Answer,
@@ -41,7 +41,7 @@ def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, Ans
     )
     answers = [decode_answer(line) for line in done.stdout.splitlines()]
     if len(answers) != len(questions.services):
-        raise OSError(f"the probe process ended with status {done.returncode}")
+        raise OSError(f"the probe process ended with {ending(done.returncode)}")
     return {answer.service: answer for answer in answers}
 
 

@@ -64,7 +64,7 @@ class TestCheck:
 
     def test_the_files_problems_first(self, project: Project) -> None:
         """Nothing is imported for a configuration that cannot be read."""
-        project.module("m", "open('imported', 'w')")
+        project.module("m", f"open('{project.directory}/imported', 'w')")
         text = '[services.time]\nhandler = "m:H"\nlisten = ["tpc:0"]\n'
         [problem] = project.problems(text)
         assert problem.startswith("netd.toml:4: services.time.listen")

@@ -283,11 +283,13 @@ class TestBounds:
     def test_what_is_dropped_takes_no_room(self) -> None:
         """Texts dropped because there were too many records are not counted as waiting."""
         book = journal(capacity=1)
-        for _ in range(2 * (MOST_TEXT // LONGEST_TEXT)):
-            book.say("s", "info", "x" * LONGEST_TEXT)
+        book.say("s", "info", "first")
+        for length in (LONGEST_TEXT, 1000):
+            for _ in range(MOST_TEXT // LONGEST_TEXT):
+                book.say("s", "info", "x" * length)
         assert len(bodies(book.take(ALL))) == 2
-        book.say("s", "info", "heard")
-        assert bodies(book.take(ALL)) == ["[s#info] heard"]
+        book.say("s", "info", "x" * LONGEST_TEXT)
+        assert bodies(book.take(ALL)) == ["[s#info] " + "x" * LONGEST_TEXT]
 
     def test_only_drops(self) -> None:
         """Drops are told of also when there is no record to tell them with."""
