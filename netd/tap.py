@@ -58,6 +58,7 @@ def makeService(options: Options) -> IService:
     """
     # Until the daemon takes signals over, and the default action is to end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _open_standard_descriptors()
     configuration = _checked(options)
     if options["check"]:
         print(f"{configuration.file}: ok ({len(configuration.services)} services)")
@@ -70,6 +71,13 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     return Daemon(configuration, listeners, reactor, DirectSpawner(reactor), daemon_log)
+
+
+def _open_standard_descriptors() -> None:
+    """See to it that 0, 1 and 2 are open, so that no socket is ever taken for the terminal."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
 
 
 def default_file() -> str | None:
@@ -103,7 +111,10 @@ def _log(twistd: Mapping[str, Any]) -> Log:
     if file == "-" and not foreground:
         _leave(ExitStatus.USAGE, "netd: a daemon cannot log to stdout; use --logfile FILE")
     if foreground and file in (None, "", "-"):
-        return DaemonLog(Destination(descriptor=sys.stdout.fileno()))
+        stream = sys.stdout or sys.stderr
+        if stream is None:
+            return DaemonLog(Destination(os.devnull))
+        return DaemonLog(Destination(descriptor=stream.fileno()))
     try:
         return DaemonLog(Destination(os.path.abspath(file or "twistd.log")))
     except OSError as error:

@@ -8,7 +8,10 @@ exception refuses, and so does taking longer than ``verify_timeout``.
 from __future__ import annotations
 
 import socket
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,6 +25,9 @@ from netd.values.reactor import Reactor
 REFUSED: Final = "verify_request"
 RAISED: Final = "verify_request raised"
 TOO_SLOW: Final = "verify_timeout"
+
+DEEPEST: Final = 10
+"""Frames shown of a function that does not come back, the innermost ones."""
 
 Report = Callable[[str, BaseException], None]
 """Told the client and what its filter raised; called in the thread that serves the client."""
@@ -49,6 +55,8 @@ class RequestFilter:
         self._deadlines = Deadlines(reactor)
         self._report = report
         self._hangs_up = hang_up
+        self._running: set[int] = set()
+        """Threads that are inside a plain function."""
 
     def refuses(self, request: Any, client_address: Any, client: str) -> str | None:
         """Return the reason to refuse, or None; *request* is what ``socketserver`` passes.
@@ -57,8 +65,10 @@ class RequestFilter:
         function is still running; its thread is free again when the function returns.
         """
         started = time.monotonic()
-        if self._hangs_up:
-            self._deadlines.set(id(request), self._timeout, lambda: _hang_up(request))
+        thread = threading.get_ident()
+        self._deadlines.set(
+            id(request), self._timeout, lambda: self._overdue(request, client, thread)
+        )
         try:
             verdict = self._ask(request, client_address)
         except TimeoutError as error:
@@ -75,8 +85,22 @@ class RequestFilter:
             return TOO_SLOW
         return None if verdict else REFUSED
 
+    def _overdue(self, request: Any, client: str, thread: int) -> None:
+        """Hang up; say where a plain function is, for it holds its thread until it returns."""
+        if self._hangs_up:
+            _hang_up(request)
+        if thread in self._running:
+            frames = sys._current_frames().get(thread)
+            error = TimeoutError(f"not back after {self._timeout:g} s, and holds its thread")
+            error.add_note("".join(traceback.format_stack(frames)[-DEEPEST:]).rstrip())
+            self._report(client, error)
+
     def _ask(self, request: Any, client_address: Any) -> bool:
-        verdict = self._function(request, client_address)
+        self._running.add(threading.get_ident())
+        try:
+            verdict = self._function(request, client_address)
+        finally:
+            self._running.discard(threading.get_ident())
         if isinstance(verdict, Awaitable):
             verdict = self._await(verdict)
         return bool(verdict)

@@ -113,7 +113,7 @@ class WorkerPlace:
         """Start a process with a channel to it, and tell it what to be. Raises OSError."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self._channel = _WorkerChannel(self._heard, self._misunderstood)
+            self._channel = _WorkerChannel(self._heard, self._misunderstood, self._lost)
             factory = Factory.forProtocol(partial(_the, self._channel))
             factory.noisy = False
             self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
@@ -191,6 +191,15 @@ class WorkerPlace:
         if channel is self._channel:
             self.kill()
 
+    def _lost(self, channel: _WorkerChannel) -> None:
+        """The process has gone, or is about to; if not, a handler has closed its channel."""
+        if channel is self._channel and self.state in (State.STARTING, State.SERVING):
+            self._set_timer(LAST_WORDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        log.error("worker {name} has closed its channel; it is ended", name=self.name)
+        self.kill()
+
     def _wrote(self, line: str) -> None:
         log.warn("worker {name}: {line}", name=self.name, line=line)
 
@@ -266,7 +275,9 @@ class _WorkerChannel(Int32StringReceiver):
         self,
         heard: Callable[[_WorkerChannel, Report], None],
         misunderstood: Callable[[_WorkerChannel, str], None],
+        lost: Callable[[_WorkerChannel], None],
     ) -> None:
+        self._lost = lost
         self._heard = heard
         self._misunderstood = misunderstood
 
@@ -297,7 +308,7 @@ class _WorkerChannel(Int32StringReceiver):
         self.misunderstand(f"something too long ({length} bytes)")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The process has gone, or is about to: its end is told by the spawner."""
+        self._lost(self)
 
 
 def _the(channel: _WorkerChannel) -> _WorkerChannel:

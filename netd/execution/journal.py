@@ -25,9 +25,14 @@ LONGEST_TEXT: Final = 32 << 10
 """Characters kept of what somebody says at once: a deep traceback is 10 KiB."""
 
 _HARMLESS: Final = {
-    code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))
-}
-"""Control characters but tab and newline, which a client could steer a terminal with."""
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (
+        *range(9), *range(11, 32), *range(127, 160),
+        0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),
+    )
+}  # fmt: skip
+"""Control characters but tab and newline, which a client could steer a terminal with, and those
+that turn the direction of what is read."""
 
 
 class Served(NamedTuple):

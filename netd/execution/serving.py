@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from socketserver import BaseServer
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from netd.admission.gate import Gate
 from netd.execution.journal import Journal, Served
@@ -48,6 +48,7 @@ class Serving:
         self._dry_run = dry_run
         self._slots = slots
         self._journal = journal
+        self._pid = os.getpid()
 
     def serve(self, thread: int, taken: Taken) -> None:
         """Admit and serve one request, close it, count it, log it. Raises nothing."""
@@ -65,17 +66,22 @@ class Serving:
                 return
             self._end(taken, f"would be refused: {reason}", started, NOTHING)
         slot.served += 1
-        verdict = "served"
+        verdict, raised = "served", None
         try:
             self._handler(taken.request, taken.client_address, self._server)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: a handler can end its own connection only.
             slot.failed += 1
-            verdict = "failed"
-            self._say_raised(taken, error)
+            verdict, raised = "failed", error
+        if os.getpid() != self._pid:
+            _end_fork(raised)
         carried = traffic(taken.request)
         with suppress(BaseException):
             self._server.shutdown_request(taken.request)
+        if raised is not None:
+            self._say_raised(taken, raised)
+            # Else its traceback holds this frame, and this frame it and all that the handler had.
+            raised = None
         self._end(taken, verdict, started, carried)
         slot.leave()
 
@@ -99,6 +105,19 @@ class Serving:
         )
 
 
+def _end_fork(raised: BaseException | None) -> NoReturn:
+    """End a process that a handler has forked and that comes back from it.
+
+    Under ``ThreadingTCPServer`` the thread that forked is the only one that such a process has,
+    and it ends with it. Here it would go on taking clients, unknown to the daemon. It touches
+    nothing that it shares with the worker: neither the connection nor the scoreboard.
+    """
+    if raised is not None and not isinstance(raised, SystemExit):
+        with suppress(OSError):
+            os.write(2, f"in a forked process: {user_traceback(raised)}\n".encode(errors="replace"))
+    os._exit(0 if raised is None else 1)
+
+
 def user_traceback(error: BaseException) -> str:
     """Format *error* with its traceback, from the first line that is not netd's own."""
     frames = error.__traceback__
@@ -106,7 +125,7 @@ def user_traceback(error: BaseException) -> str:
         frames = frames.tb_next
     try:
         return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
-    except Exception:  # the error is a user's, and need not be one that can be shown
+    except BaseException:  # the error is a user's, and need not be one that can be shown
         where = "".join(traceback.format_tb(frames))
         return f"{where}{type(error).__name__}, which cannot be shown"
 

@@ -212,11 +212,16 @@ class TakingThreads:
             if ready[0][0] != self._stop:
                 try:
                     self._take(number, ready[0][0])
-                except BaseException:  # a bug of ours, or no memory for a line of log
-                    self._say("error", f"a thread goes on after\n{traceback.format_exc()}")
+                except BaseException as error:  # a bug of ours, or no memory for a line of log
+                    self._say_went_on(error)
         with self._lock:
             heappush(self._free, number)
         self._reactor.callFromThread(self._left)
+
+    def _say_went_on(self, error: BaseException) -> None:
+        with suppress(BaseException):  # the error may be a user's, whose attributes raise
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            self._say("error", f"a thread goes on after {type(error).__name__}\n{frames}")
 
     def _should_leave(self) -> bool:
         """Whether to leave before waiting: nothing has been taken, so nobody is stranded."""

@@ -99,7 +99,11 @@ def _filter(
     function: Callable[[Any, Any], Any] = load(reference, python_path)
 
     def report(client: str, error: BaseException) -> None:
-        text = f"{client}: {reference} raised, which refuses\n{user_traceback(error)}"
+        text = f"{client}: refused because of {reference}\n{user_traceback(error)}"
         journal.say(service.name, "error", text)
 
-    return RequestFilter(function, service.access.verify_timeout, reactor, report)
+    access = service.access
+    # A dry run serves the client that a filter is too slow for.
+    return RequestFilter(
+        function, access.verify_timeout, reactor, report, hang_up=not access.dry_run
+    )

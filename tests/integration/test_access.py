@@ -174,7 +174,7 @@ class TestVerifyRequest:
         """Its own client only, with a traceback; the service goes on."""
         daemon = serve(f'verify_request = "handlers:{function}"')
         assert ask_tcp(daemon, request=b"r") == b""
-        daemon.log.wait("handlers:" + function + " raised, which refuses")
+        daemon.log.wait(f"refused because of handlers:{function}")
         daemon.log.wait("ValueError: filter raised")
         daemon.log.wait("tcp refused: verify_request raised")
         assert ask_tcp(daemon, request=b"y") == b"welcome"
@@ -190,6 +190,9 @@ class TestVerifyRequest:
         assert ask_tcp(daemon, request=b"y") == b"welcome"
         slow.join(PATIENCE)
         assert answers == [b""]
+        if function == "verify":
+            daemon.log.wait("TimeoutError: not back after 0.3 s, and holds its thread")
+            daemon.log.wait("in verify")
 
     def test_dry_run(self, serve: Callable[[str], RunningDaemon], function: str) -> None:
         """What the filter refuses comes in all the same."""

@@ -209,6 +209,30 @@ class TestSlow:
         assert dropped + text.count("x" * 30000) == 40 * 100
 
 
+class TestNowhere:
+    def test_without_a_standard_output(self, project: Project) -> None:
+        """With stdout closed the daemon serves, and logs to stderr."""
+        project.handlers(HANDLER)
+        project.configure("""
+            [services.s]
+            handler = "handlers:Handler"
+            listen = ["unix:socket"]
+        """)
+        path = str(project.directory / "socket")
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *project.command()]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            until(lambda: os.path.exists(path), "bound")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(30)
+                client.connect(path)
+                client.sendall(b"hello")
+                assert client.recv(10) == b"done"
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            assert "stopped: 1 served" in process.stderr.read()
+        assert process.returncode == 0
+
+
 def test_help_is_there() -> None:
     """``twistd netd --help`` and ``netdctl --help`` say what can be asked."""
     for command in ([str(BIN / "twistd"), "netd", "--help"], [str(BIN / "netdctl"), "--help"]):

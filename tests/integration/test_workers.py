@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.integration.daemons import Project, is_alive, read_all, until
+from tests.integration.daemons import Project, children, is_alive, read_all, until
 
 ODD = """
     import ctypes, os, socket, sys, threading
@@ -27,6 +27,19 @@ ODD = """
                 ctypes.string_at(0)
             elif order == "exit":
                 os._exit(7)
+            elif order.startswith("fork"):
+                if os.fork() == 0:
+                    if order == "fork and raise":
+                        raise RuntimeError("in the child")
+                    return
+                self.request.sendall(b"parent")
+            elif order == "close all":
+                os.closerange(3, 1000)
+            elif order == "own error":
+                class Odd(Exception):
+                    def __getattribute__(self, name):
+                        raise KeyboardInterrupt
+                raise Odd
             elif order == "sys.exit":
                 sys.exit(9)
             elif order == "interrupt":
@@ -118,6 +131,45 @@ class TestWorkers:
         daemon.ask(b"segfault")
         daemon.log.wait(r"worker odd: Fatal Python error: Segmentation fault")
         daemon.log.wait(r'worker odd:   File ".*handlers.py", line \d+ in handle')
+
+    @pytest.mark.parametrize("order", ["fork", "fork and raise"])
+    def test_forked_by_a_handler_end_with_it(self, project: Project, order: str) -> None:
+        """A child that comes back from the handler takes no clients and holds no port."""
+        project.handlers(ODD)
+        project.configure(ONE)
+        daemon = project.start()
+        workers = daemon.workers()
+        assert daemon.ask(order.encode()) == b"parent"
+        (worker,) = workers
+        until(lambda: not any(map(is_alive, children(worker))), "the child ends")
+        for _ in range(5):
+            assert daemon.ask(b"pids").split()[0] == str(worker).encode()
+        if order == "fork and raise":
+            daemon.log.wait("worker odd: RuntimeError: in the child")
+        host, port = daemon.address("tcp")
+        assert daemon.stop() == 0
+        socket.create_server((host, port)).close()
+
+    def test_that_lose_their_channel_are_replaced(self, project: Project) -> None:
+        """A handler that closes every descriptor costs its worker, not its service."""
+        project.handlers(ODD)
+        project.configure(ONE)
+        daemon = project.start()
+        with daemon.tcp() as client:
+            client.sendall(b"close all")
+            daemon.log.wait("worker odd has closed its channel; it is ended")
+        assert daemon.ask(b"hello") == b"hello"
+
+    def test_outlive_an_exception_that_cannot_be_looked_at(self, project: Project) -> None:
+        """Its client is closed all the same, and the thread goes on."""
+        project.handlers(ODD)
+        project.configure(ONE)
+        daemon = project.start()
+        for _ in range(3):
+            assert daemon.ask(b"own error") == b""
+        assert daemon.ask(b"hello") == b"hello"
+        assert daemon.stop() == 0
+        assert daemon.log.matching("stopped: 4 served, 0 refused, 3 failed")
 
     @pytest.mark.parametrize("order", ["sys.exit", "interrupt", "raise"])
     def test_handlers_end_their_own_connection_only(self, project: Project, order: str) -> None:
