@@ -1,0 +1,31 @@
+"""Whether a client may come in, asked in the reactor's thread, where nobody waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from netd.admission.gate import Gate
+from netd.admission.reactor_filter import ReactorFilter
+from netd.execution.sources import Taken
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The rules of one listener.
+
+    *gate* answers from the lists and has no filter of its own; None admits everybody. With
+    *dry_run*, whoever is refused is logged and counted, and comes in.
+    """
+
+    gate: Gate | None
+    filter: ReactorFilter | None
+    dry_run: bool
+
+    def refuses(self, taken: Taken, request: Any) -> Deferred[str | None] | None:
+        """Ask the filter about *request*; None if there is no filter."""
+        if self.filter is None:
+            return None
+        return self.filter.refuses(request, taken.client_address, taken.client)

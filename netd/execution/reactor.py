@@ -1,0 +1,157 @@
+"""A service that the worker's reactor runs: protocols, factories and asynchronous handlers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from socketserver import BaseServer
+from typing import Any
+
+from twisted.internet.protocol import DatagramProtocol
+
+from netd.execution.accounts import Accounts
+from netd.execution.admitting import Admission
+from netd.execution.journal import Journal
+from netd.execution.reactor_datagrams import Datagrams, ProtocolDatagrams
+from netd.execution.reactor_handlers import HandlerDatagrams, build_handlers
+from netd.execution.reactor_ports import (
+    DatagramTransport,
+    ReactorListenerSocket,
+    UdpTransport,
+    UnixgramTransport,
+)
+from netd.execution.reactor_streams import Acceptor
+from netd.execution.reactor_transports import Build
+from netd.execution.resting import Resting
+from netd.execution.runnable import factory_of, is_handler
+from netd.execution.sources import Source
+from netd.values.address import Transport
+from netd.values.scoreboard import Slot
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listener of a reactor service. Nothing that it names is closed or re-configured."""
+
+    source: Source
+    socket: socket.socket
+    """The inherited socket, which *source* takes from."""
+    server: BaseServer
+    """What asynchronous handlers find as ``self.server``."""
+    admission: Admission
+
+
+class ReactorService:
+    """Serves all listeners of one service in the thread of *reactor*.
+
+    *what* is a Protocol or DatagramProtocol class, an IProtocolFactory or a class of one, or an
+    asynchronous handler class; *options* are keyword arguments for it. The last of *slots* is
+    the one for everybody whom the others have no room for. *datagram_size* is what protocols
+    may ask their transport for; the sources hold to it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        what: Any,
+        options: Mapping[str, Any],
+        listeners: Sequence[Listener],
+        slots: Sequence[Slot],
+        reactor: Any,
+        journal: Journal,
+        datagram_size: int = 8192,
+    ) -> None:
+        self._name = name
+        self._what = what
+        self._options = options
+        self._reactor = reactor
+        self._datagram_size = datagram_size
+        self._accounts = Accounts(name, slots, journal)
+        self._resting = Resting(reactor, partial(journal.say, name))
+        self._factory: Any = None
+        self._acceptors: list[Acceptor] = []
+        self._datagrams: list[Datagrams] = []
+        for listener in listeners:
+            if listener.source.transport.is_datagram:
+                self._datagrams.append(self._receiver(listener))
+            else:
+                self._acceptors.append(self._acceptor(listener))
+
+    def start(self) -> None:
+        """Start the protocols and the factory, and begin to take.
+
+        Raises whatever ``startFactory`` or ``startProtocol`` raises.
+        """
+        for acceptor in self._acceptors:
+            if self._factory is not None:
+                self._factory.doStart()
+            acceptor.startReading()
+        for datagrams in self._datagrams:
+            datagrams.transport.protocol.makeConnection(datagrams.transport)
+            datagrams.transport.startReading()
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """Take nothing more; *stopped* is called when the last connection has ended."""
+        for acceptor in self._acceptors:
+            acceptor.stop()
+            self._stop_factory()
+        for datagrams in self._datagrams:
+            datagrams.stop()
+        # Not at once: who stops things by a loop over them must not be called from within it.
+        self._reactor.callLater(0, self._accounts.when_empty, partial(self._close, stopped))
+
+    def _stop_factory(self) -> None:
+        if self._factory is None:
+            return
+        try:
+            self._factory.doStop()
+        except BaseException as error:
+            self._accounts.say_raised("stream", "-", "stopFactory", error)
+
+    def _close(self, stopped: Callable[[], None]) -> None:
+        for datagrams in self._datagrams:
+            datagrams.transport.connectionLost()
+        stopped()
+
+    def _acceptor(self, listener: Listener) -> Acceptor:
+        return Acceptor(
+            self._name,
+            listener.source,
+            self._build(listener),
+            listener.admission,
+            self._accounts,
+            self._resting,
+            self._reactor,
+        )
+
+    def _build(self, listener: Listener) -> Build:
+        if is_handler(self._what):
+            return build_handlers(self._make(), listener.server)
+        if self._factory is None:
+            self._factory = factory_of(self._what, self._options)
+        factory = self._factory
+        return lambda connection: factory.buildProtocol(connection.getPeer())  # type: ignore[no-untyped-call]
+
+    def _make(self) -> Any:
+        return partial(self._what, **self._options) if self._options else self._what
+
+    def _receiver(self, listener: Listener) -> Datagrams:
+        source = listener.source
+        datagrams = Datagrams(self._name, source, listener.admission, self._accounts, self._resting)
+        if is_handler(self._what):
+            protocol = DatagramProtocol()
+            protocol.noisy = False
+            serve = HandlerDatagrams(datagrams, self._make(), listener.server).serve
+        else:
+            protocol = self._what(**self._options)
+            of_inet6 = source.transport is Transport.UDP6
+            serve = ProtocolDatagrams(datagrams, protocol, of_inet6=of_inet6).serve
+        kind: Callable[..., DatagramTransport] = (
+            UnixgramTransport if source.transport.is_unix else UdpTransport
+        )
+        copy = ReactorListenerSocket.copy_of(listener.socket)
+        transport = kind(copy, protocol, datagrams, self._datagram_size, self._reactor)
+        datagrams.connect(transport, serve)
+        return datagrams

@@ -1,0 +1,168 @@
+"""Datagrams that the reactor serves: received in batches, admitted, handed over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.protocol import DatagramProtocol
+
+from netd.execution.accounts import Accounts
+from netd.execution.admitting import Admission
+from netd.execution.reactor_ports import DatagramTransport
+from netd.execution.resting import Resting
+from netd.execution.sources import NEXT, Source, Taken, TooLong
+from netd.execution.traffic import traffic
+from netd.values.scoreboard import Slot
+
+BATCH: Final = 64
+"""Datagrams received a wake-up, before those inside have their turn again."""
+
+AT_ONCE: Final = 1000
+"""Datagrams under way (filters and handlers that wait) above which no more are received: the
+kernel keeps the next ones, and drops those it has no room for."""
+
+
+class Datagrams:
+    """Receives what one listener gets, and hands over who is admitted. In the reactor's thread."""
+
+    def __init__(
+        self,
+        service: str,
+        source: Source,
+        admission: Admission,
+        accounts: Accounts,
+        resting: Resting,
+    ) -> None:
+        self.service = service
+        self.name = source.transport.value
+        self.accounts = accounts
+        self.transport: DatagramTransport
+        self._take = source.take
+        self._admission = admission
+        self._gate = admission.gate
+        self._resting = resting
+        self._serve: Callable[[Taken], None]
+        self._under_way = 0
+        self._stopped = False
+
+    def connect(self, transport: DatagramTransport, serve: Callable[[Taken], None]) -> None:
+        """Receive when *transport* is read, and call *serve*, which raises nothing."""
+        self.transport = transport
+        self._serve = serve
+
+    def stop(self) -> None:
+        """Receive nothing more; the transport can still send."""
+        self._stopped = True
+        self.transport.reactor.removeReader(self.transport)
+
+    def may_receive(self) -> bool:
+        """Whether there is room for more."""
+        return not self._stopped and self._under_way < AT_ONCE
+
+    def receive(self) -> None:
+        """Receive a bounded number of datagrams. Raises nothing."""
+        for _ in range(BATCH):
+            try:
+                taken = self._take()
+            except TooLong as too_long:
+                self.accounts.shared.dropped += 1
+                self.accounts.say("warn", f"dropped: {too_long}")
+                continue
+            except OSError as error:
+                if error.errno not in NEXT:
+                    self.rest(error)
+                    break
+                self._resting.works(self.transport)
+                if isinstance(error, BlockingIOError):
+                    break
+                continue
+            except BaseException as error:  # MemoryError, or a bug of ours
+                self.rest(error)
+                break
+            self._begin(taken)
+        self.accounts.show()
+
+    def rest(self, error: BaseException) -> None:
+        """The listener cannot be received from."""
+        if not self._stopped:
+            self._resting.rest(self.transport, error)
+
+    def say_raised(self, client: str, what: str, error: BaseException) -> None:
+        """Log what the user's code has raised."""
+        self.accounts.say_raised(self.name, client, what, error)
+
+    def hold(self, taken: Taken, since: float) -> Slot:
+        """A datagram is under way until ``release``."""
+        self._under_way += 1
+        if self._under_way == AT_ONCE:
+            self.transport.reactor.removeReader(self.transport)
+        return self.accounts.enter(taken.client, since)
+
+    def release(self, slot: Slot) -> None:
+        """A datagram that was under way is done."""
+        self._under_way -= 1
+        if self._under_way == AT_ONCE - 1:
+            self.transport.startReading()
+        self.accounts.leave(slot)
+
+    def _begin(self, taken: Taken) -> None:
+        gate = self._gate
+        reason = None if gate is None else gate.refuses(*taken)
+        if reason is not None and not self._passes(taken, reason, time.monotonic()):
+            return
+        since = time.monotonic() if self._admission.filter is not None else 0.0
+        asked = self._admission.refuses(taken, (taken.request[0], self.transport))
+        if asked is None:
+            self._serve(taken)
+            return
+        asked.addCallback(partial(self._answered, taken, since))
+        if not asked.called:
+            slot = self.hold(taken, since)
+            asked.addBoth(lambda _: self.release(slot))
+
+    def _answered(self, taken: Taken, since: float, reason: str | None) -> None:
+        """The filter has decided."""
+        if reason is None or self._passes(taken, reason, since):
+            self._serve(taken)
+
+    def _passes(self, taken: Taken, reason: str, since: float) -> bool:
+        """Count and log a refusal; whether the client comes in all the same."""
+        dry = self._admission.dry_run
+        kind = "would be refused" if dry else "refused"
+        self.accounts.shared.refused += 1
+        carried = traffic(taken.request)
+        self.accounts.log(self.name, taken.client, f"{kind}: {reason}", since, carried)
+        return dry
+
+
+class ProtocolDatagrams:
+    """Hands datagrams to a user's protocol: counted, and logged only where it raises.
+
+    What a packet means to a conversation only the protocol knows, so there is no line for each.
+    """
+
+    def __init__(self, datagrams: Datagrams, protocol: DatagramProtocol, *, of_inet6: bool) -> None:
+        self._datagrams = datagrams
+        self._shared = datagrams.accounts.shared
+        self._received = protocol.datagramReceived
+        self._of_inet6 = of_inet6
+
+    def serve(self, taken: Taken) -> None:
+        """Call the protocol, with the address as Twisted has it."""
+        address = _pair(taken.client_address) if self._of_inet6 else taken.client_address
+        self._shared.served += 1
+        self._datagrams.transport.answered = address
+        try:
+            self._received(taken.request[0], address)
+        except BaseException as error:
+            self._shared.failed += 1
+            self._datagrams.say_raised(taken.client, "the protocol", error)
+
+
+def _pair(address: tuple[Any, ...]) -> tuple[str, int]:
+    """An IPv6 address in two parts, with the link, if it is one of a link, in the first."""
+    host, port, _, scope = address
+    return (f"{host}%{scope}" if scope else host), port

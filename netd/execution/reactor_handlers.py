@@ -1,0 +1,109 @@
+"""Asynchronous handlers at work: one task for each connection, or each datagram."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from netd.execution.reactor_datagrams import Datagrams
+from netd.execution.reactor_transports import Build, StreamTransport
+from netd.execution.sources import Taken
+from netd.execution.tasks import Task
+from netd.execution.traffic import traffic
+from netd.handlers.asynchronous import AsyncRequestHandler, run
+from netd.handlers.streams import StreamProtocol
+from netd.values.scoreboard import Slot
+
+Make = Callable[[Any, Any, Any], AsyncRequestHandler]
+"""A handler class, or anything that is called like one with what ``socketserver`` passes."""
+
+
+class HandlerProtocol(StreamProtocol):
+    """Runs a handler for its connection, which lasts until the handler is done.
+
+    *connection* is told what becomes of the handler. Where it is lost before that, whatever the
+    handler awaits fails, so that it ends.
+    """
+
+    def __init__(self, make: Make, server: Any, connection: StreamTransport) -> None:
+        self._reactor: Any = connection.reactor
+        self._make = make
+        self._server = server
+        self._connection = connection
+        self._task: Task | None = None
+        self._lost = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._connection.hold()
+        self._task = Task(self._serve())
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        task = self._task
+        awaited = None if task is None else task.awaited
+        super().connectionLost(reason)
+        if task is not None and not task.ended and task.awaited is awaited:
+            # It waits for something else than the client, and has heard nothing yet.
+            task.cancel()
+
+    async def _serve(self) -> None:
+        try:
+            await run(
+                self._make(self.transport, self._connection.taken.client_address, self._server)
+            )
+        except BaseException as error:
+            if self._lost and isinstance(error, ConnectionError | CancelledError):
+                self._connection.say_lost()
+            else:
+                self._connection.say_raised("the handler", error)
+        self.wfile.release()
+        assert self.transport is not None
+        self.transport.loseConnection()
+        self._connection.release()
+
+
+def build_handlers(make: Make, server: Any) -> Build:
+    """Return what makes a handler for every connection of one listener."""
+    return lambda connection: HandlerProtocol(make, server, connection)
+
+
+class HandlerDatagrams:
+    """Runs a handler for each datagram, and logs it as a request."""
+
+    def __init__(self, datagrams: Datagrams, make: Make, server: Any) -> None:
+        self._datagrams = datagrams
+        self._accounts = datagrams.accounts
+        self._make = make
+        self._server = server
+
+    def serve(self, taken: Taken) -> None:
+        """Start the handler. Most are done at once; the others are listed until they are."""
+        since = time.monotonic()
+        held: list[Slot] = []
+        task = Task(self._serve(taken, since, held))
+        if not task.ended:
+            held.append(self._datagrams.hold(taken, since))
+
+    async def _serve(self, taken: Taken, since: float, held: list[Slot]) -> None:
+        name, shared = self._datagrams.name, self._accounts.shared
+        transport = self._datagrams.transport
+        transport.answered = taken.client_address
+        request = (taken.request[0], transport)
+        shared.served += 1
+        verdict = "served"
+        try:
+            await run(self._make(request, taken.client_address, self._server))
+        except BaseException as error:
+            verdict = "failed"
+            shared.failed += 1
+            self._datagrams.say_raised(taken.client, "the handler", error)
+        self._accounts.log(name, taken.client, verdict, since, traffic(taken.request))
+        if held:
+            self._accounts.show()
+            self._datagrams.release(held[0])

@@ -1,0 +1,23 @@
+"""What services are made of beside ``socketserver``: asynchronous handlers, and their registry."""
+
+from netd.handlers.asynchronous import (
+    AsyncDatagramRequestHandler,
+    AsyncRequestHandler,
+    AsyncStreamRequestHandler,
+)
+from netd.handlers.reading import Reader
+from netd.handlers.registry import INamedHandler, NamedHandler
+from netd.handlers.streams import streams
+from netd.handlers.writing import PacketWriter, Writer
+
+__all__ = [
+    "AsyncDatagramRequestHandler",
+    "AsyncRequestHandler",
+    "AsyncStreamRequestHandler",
+    "INamedHandler",
+    "NamedHandler",
+    "PacketWriter",
+    "Reader",
+    "Writer",
+    "streams",
+]

@@ -1,0 +1,377 @@
+"""Connections that the reactor serves: real sockets, a real reactor in a process of its own."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import stat
+from contextlib import suppress
+
+import pytest
+
+from tests.execution.reactor_host import Host, hosting, read_all
+
+STREAMS = ("tcp", "tcp6", "unix")
+
+
+@pytest.mark.parametrize("transport", STREAMS)
+class TestEveryTransport:
+    def test_protocol_serves(self, transport: str) -> None:
+        """A Protocol class is made for each connection, with its options."""
+        with hosting("Echo", transport, options={"before": "> "}) as host:
+            assert host.ask(b"hello", transport) == b"> hello"
+            assert host.ask(b"again", transport) == b"> again"
+
+    def test_end_is_logged(self, transport: str) -> None:
+        """A line for each connection: client, transport, bytes in and out."""
+        with hosting("Line", transport) as host, host.connect(transport) as client:
+            client.sendall(b"hello\n")
+            assert read_all(client) == b"hello\n"
+            line = host.heard("served", "in=6 out=6")
+            assert f" {transport} served " in line
+            assert _client_text(client, transport) in line
+
+    def test_addresses(self, transport: str) -> None:
+        """getHost() and getPeer() are Twisted's addresses of the two ends."""
+        with hosting("Introduce", transport) as host, host.connect(transport) as client:
+            said = read_all(client).decode()
+            if transport == "unix":
+                assert said == f"UNIXAddress('{host.address('unix')}') UNIXAddress(None)"
+                return
+            kind = "IPv6Address" if transport == "tcp6" else "IPv4Address"
+            there, here = (
+                ", ".join(map(repr, ("TCP", *address)))
+                for address in (client.getpeername(), client.getsockname())
+            )
+            more = "" if transport == "tcp" else ", flowInfo=0, scopeID=0"
+            assert said.count(kind) == 2
+            for host_name, port, *_ in (client.getpeername(), client.getsockname()):
+                assert f"host='{host_name}', port={port}{more}" in said
+            assert there != here
+
+    def test_everything_queued_is_taken(self, transport: str) -> None:
+        """More clients at once than are taken at a wake-up."""
+        with hosting("Line", transport) as host:
+            clients = [host.connect(transport) for _ in range(100)]
+            for number, client in enumerate(clients):
+                client.sendall(f"{number}\n".encode())
+            for number, client in enumerate(clients):
+                assert read_all(client) == f"{number}\n".encode()
+                client.close()
+
+    def test_listener_stays_as_it_is(self, transport: str) -> None:
+        """Another process can take from it when this one has stopped."""
+        with hosting("Line", transport) as host:
+            assert host.ask(b"x", transport) == b"x"
+            host.everything()
+            listener = host.listeners[transport]
+            assert not os.get_blocking(listener.fileno())
+            with host.connect(transport) as client:
+                taken, _ = listener.accept()
+                taken.sendall(b"by another one")
+                taken.close()
+                assert read_all(client) == b"by another one"
+            if transport == "unix":
+                assert stat.S_IMODE(os.stat(listener.getsockname()).st_mode) == 0o640
+
+
+def _client_text(client: socket.socket, transport: str) -> str:
+    if transport == "unix":
+        return f"uid:{os.getuid()},pid:{os.getpid()}"
+    host, port, *_ = client.getsockname()
+    return f"[{host}]:{port}" if transport == "tcp6" else f"{host}:{port}"
+
+
+class TestFactories:
+    def test_class_is_made_with_options(self) -> None:
+        """A factory class is made once, started, and asked for every protocol."""
+        with hosting("Counting", "tcp", "unix", options={"most": 3}) as host:
+            host.heard("startFactory")
+            assert host.ask(b"a") == b"1a"
+            assert host.ask(b"b", "unix") == b"2b"
+            assert host.ask(b"c") == b"3c"
+            lines = host.everything()
+            assert lines.count("startFactory") == lines.count("stopFactory") == 1
+
+    def test_none_refuses(self) -> None:
+        """buildProtocol() may return None, which is logged; it may raise, which is, too."""
+        with hosting("counting") as host:
+            assert [host.ask(), host.ask()] == [b"1", b"2"]
+            assert host.ask() == b""
+            host.heard("refused: no-protocol")
+            assert host.ask() == b""
+            host.heard("buildProtocol raised")
+            host.heard("ValueError: 127.0.0.1 is too much")
+            host.heard("tcp failed")
+            host.everything()
+            counts = host.scoreboard.counts()
+            assert (counts.served, counts.refused, counts.failed) == (3, 1, 1)
+
+    def test_any_factory(self) -> None:
+        """What implements IProtocolFactory and nothing else; its doStop() may raise."""
+        with hosting("Bare") as host:
+            host.heard("doStart")
+            assert host.ask(b"x") == b"x"
+            lines = host.everything()
+            assert any("stopFactory raised" in line for line in lines)
+
+
+class TestProtocolsThatRaise:
+    @pytest.mark.parametrize(
+        ("said", "error"),
+        [
+            (b"raise", "ValueError: in dataReceived"),
+            (b"exit", "SystemExit: in dataReceived"),
+            (b"producer", "LookupError: in resumeProducing"),
+            (b"stop", "LookupError: in stopProducing"),
+        ],
+    )
+    def test_own_connection_ends(self, said: bytes, error: str) -> None:
+        """Logged once with client and traceback; nobody else notices."""
+        with hosting("Faulty") as host, host.connect() as other, host.connect() as client:
+            port = client.getsockname()[1]
+            client.sendall(said)
+            read_all(client)
+            host.heard(f"127.0.0.1:{port} tcp failed")
+            host.heard("connectionLost")
+            other.sendall(b"still there")
+            assert other.recv(100) == b"still there"
+            other.close()
+            lines = host.everything()
+            assert [error in line for line in lines].count(True) == 1
+            assert sum(f"[test#error] 127.0.0.1:{port} tcp: " in line for line in lines) == 1
+            assert any("served.py" in line for line in lines)
+            assert not any("LOGGED" in line for line in lines)
+
+    @pytest.mark.parametrize("at", ["connectionMade", "connectionLost"])
+    def test_at_the_ends(self, at: str) -> None:
+        with hosting("Faulty", options={"at": at}) as host:
+            with suppress(ConnectionResetError):
+                host.ask(b"hello")
+            host.heard("the protocol raised")
+            host.heard("tcp failed")
+            assert host.scoreboard.occupants() == []
+
+    def test_half_close(self) -> None:
+        with hosting("HalfClosing", options={"faulty": True}) as host:
+            assert host.ask() == b""
+            host.heard("ValueError: in readConnectionLost")
+            host.heard("tcp failed")
+            host.heard("connectionLost")
+
+    def test_descriptor(self) -> None:
+        with hosting("FaultyPassing", "unix") as host, host.connect("unix") as client:
+            socket.send_fds(client, [b"x"], [0])
+            assert read_all(client) == b""
+            host.heard("ValueError: in fileDescriptorReceived")
+
+
+class TestTransport:
+    def test_half_closing(self) -> None:
+        """Each direction ends by itself."""
+        with hosting("HalfClosing") as host:
+            assert host.ask(b"x") == b"you have finished"
+            host.heard("writeConnectionLost")
+            host.heard("connectionLost")
+
+    def test_large_answers_arrive_whole(self) -> None:
+        """A producer is paused and resumed; what the kernel does not take waits."""
+        with hosting("Flood") as host:
+            assert len(read_all(host.connect())) == 64 << 20
+            host.heard(f"out={64 << 20}")
+
+    def test_abort(self) -> None:
+        """abortConnection() resets, and throws away what is unsent."""
+        with hosting("Abort") as host, host.connect() as client:
+            client.sendall(b"x")
+            with pytest.raises(ConnectionResetError):
+                client.recv(10)
+            host.heard("tcp served")
+
+    def test_descriptors_pass(self) -> None:
+        """On Unix sockets, both ways."""
+        with hosting("Passing", "unix") as host, host.connect("unix") as client:
+            ours, theirs = os.pipe()
+            socket.send_fds(client, [b"x"], [theirs])
+            assert os.read(ours, 10) == b"passed"
+            data, descriptors, _, _ = socket.recv_fds(client, 10, 1)
+            assert data == b"!"
+            for descriptor in (ours, theirs, *descriptors):
+                os.close(descriptor)
+
+
+class TestAdmission:
+    def test_lists_refuse_before_there_is_a_protocol(self) -> None:
+        with hosting("counting", "tcp", "unix", deny=["127.0.0.0/8"]) as host:
+            assert host.ask() == b""
+            host.heard("tcp refused: deny")
+            assert host.ask(b"", "unix") == b"1"
+            assert host.scoreboard.counts().refused == 1
+
+    def test_credentials(self) -> None:
+        """Of a Unix client, by which rules admit it."""
+        with hosting("Line", "unix", allow=[f"uid:{os.getuid()}"]) as host:
+            assert host.ask(b"x", "unix") == b"x"
+        with hosting("Line", "unix", deny=[f"uid:{os.getuid()}"]) as host:
+            assert host.ask(b"", "unix") == b""
+
+    def test_dry_run(self) -> None:
+        """A refusal by the lists or the filter is logged and counted, and that is all."""
+        with hosting("Line", deny=["127.0.0.1"], dry_run=True) as host:
+            assert host.ask(b"x") == b"x"
+            host.heard("would be refused: deny")
+            host.heard("tcp served")
+        with hosting("Line", verify="broken", dry_run=True) as host:
+            assert host.ask(b"x") == b"x"
+            host.heard("would be refused: verify_request raised")
+
+    @pytest.mark.parametrize("transport", STREAMS)
+    def test_filter(self, transport: str) -> None:
+        """It gets the transport, which it may write to, and the client's address."""
+        with hosting("Line", transport, verify="polite") as host, host.connect(transport) as client:
+            assert read_all(client) == b"go away"
+            address = client.getsockname() or "unix"
+            host.heard(f"asked {address}")
+            host.heard(f"{transport} refused: verify_request")
+
+    @pytest.mark.parametrize("verify", ["admit", "slow"])
+    def test_filter_admits(self, verify: str) -> None:
+        """Nothing that has come in the meantime is lost."""
+        with hosting("Line", verify=verify) as host:
+            assert host.ask(b"early") == b"early"
+
+    def test_filter_raises(self) -> None:
+        with hosting("counting", verify="broken") as host:
+            assert host.ask() == b""
+            host.heard("tcp refused: verify_request raised")
+            host.heard("ValueError: in the filter")
+
+    def test_filter_overruns(self) -> None:
+        """It costs its own client only, and no longer than the deadline."""
+        with hosting("counting", verify="stuck", verify_timeout=0.02) as host:
+            assert host.ask() == b""
+            host.heard("tcp refused: verify_timeout")
+
+    @pytest.mark.parametrize("verify", ["hang_up", "abort"])
+    def test_filter_closes(self, verify: str) -> None:
+        """Whatever it returns then, no protocol is made."""
+        with hosting("counting", verify=verify) as host:
+            try:
+                with host.connect() as client:
+                    assert client.recv(10) == b""
+            except ConnectionResetError:  # even before connect() has returned
+                assert verify == "abort"
+            host.heard("tcp refused: ")
+            host.everything()
+            assert host.scoreboard.counts().refused == 1
+
+
+class TestScoreboard:
+    def test_who_is_inside(self) -> None:
+        with hosting("Echo") as host, host.connect() as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            (occupant,) = host.scoreboard.occupants()
+            assert occupant.client == f"127.0.0.1:{client.getsockname()[1]}"
+            client.close()
+            host.heard("served")
+            assert host.scoreboard.occupants() == []
+
+    def test_more_clients_than_slots(self) -> None:
+        """Those beyond are served and counted, and not listed."""
+        with hosting("Line", slots=4) as host:
+            clients = [host.connect() for _ in range(10)]
+            for client in clients:
+                client.sendall(b"x")
+                assert read_all(client) == b"x"
+                client.close()
+            host.everything()
+            assert host.scoreboard.counts().served == 10
+            assert host.scoreboard.occupants() == []
+
+    def test_at_most_so_many_are_listed(self) -> None:
+        with hosting("Echo", slots=3) as host:
+            clients = [host.connect() for _ in range(6)]
+            for client in clients:
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+            assert len(host.scoreboard.occupants()) == 2
+            for client in clients:
+                client.close()
+
+
+class TestStop:
+    def test_connections_go_on(self) -> None:
+        """Nothing more is taken, and who is inside is served to the end."""
+        with hosting("Echo") as host, host.connect() as client:
+            client.sendall(b"before")
+            assert client.recv(100) == b"before"
+            host.say("stop")
+            host.heard("STOPPING")
+            with host.connect() as late:
+                late.sendall(b"late")
+                client.sendall(b"after")
+                assert client.recv(100) == b"after"
+                client.close()
+                host.heard("STOPPED")
+                taken, _ = host.listeners["tcp"].accept()
+                taken.close()
+
+    def test_with_nobody_inside(self) -> None:
+        with hosting("Echo") as host:
+            assert host.everything()[-1] == "STOPPED"
+
+    def test_with_somebody_in_the_filter(self) -> None:
+        with hosting("Line", verify="slow") as host, host.connect() as client:
+            client.sendall(b"x")
+            assert read_all(client) == b"x"
+            assert host.everything()[-1] == "STOPPED"
+
+
+class TestExhaustion:
+    def test_clients_wait(self) -> None:
+        """Out of descriptors it rests, says so once, and goes on when there are some."""
+        with hosting("Echo", descriptors=5) as host:
+            clients = [host.connect() for _ in range(12)]
+            host.heard("out of descriptors or memory, they wait in the backlog")
+            served = _some_answered(host, clients)
+            for client in served:
+                client.close()
+            for client in clients:
+                if client not in served:
+                    client.sendall(b"x")
+                    assert client.recv(1) == b"x"
+                    client.close()
+            host.heard("taking clients again")
+            lines = host.everything()
+            assert sum("out of descriptors" in line for line in lines) <= 2
+
+
+def _some_answered(host: Host, clients: list[socket.socket]) -> list[socket.socket]:
+    """Those who are inside: the first five, in the order of the backlog."""
+    for client in clients[:5]:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+    return clients[:5]
+
+
+def test_no_descriptor_is_left_behind() -> None:
+    """Neither of those who were served, nor of those who were refused."""
+    with hosting("counting", options={}) as host:
+        for _ in range(20):
+            host.ask(b"x")
+        host.heard("tcp failed")
+        open_files = os.listdir(f"/proc/{host.process.pid}/fd")
+        for _ in range(20):
+            host.ask(b"x")
+        host.say("stop")
+        assert len(os.listdir(f"/proc/{host.process.pid}/fd")) <= len(open_files) + 1
+
+
+def test_array_of_segments() -> None:
+    """What is written in pieces while the protocol is called goes out together."""
+    with hosting("AsyncParts") as host, host.connect() as client:
+        client.settimeout(10)
+        first = client.recv(100)
+        assert array.array("b", first).tobytes() == b"setup handle finish "
