@@ -1,0 +1,112 @@
+"""What is measured: workloads, each with so many clients and against these peers."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+
+class Mode(enum.StrEnum):
+    """What the clients do; a mode of the load tool."""
+
+    LINE = "line"
+    ECHO = "echo"
+    SILENT = "silent"
+    UDP = "udp"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row group of the table: clients, and the servers that serve them in turn."""
+
+    name: str
+    workload: str
+    """The name without the number of clients."""
+    mode: Mode
+    clients: int
+    runs: str
+    """What netd runs, and the servers of socketserver, if it is a handler: ``module:name``."""
+    peers: tuple[str, ...]
+    threads: int | None = None
+    """netd's ``threads``, where it is not the default."""
+    key: str = "handler"
+    """The key of netd's configuration that says what runs."""
+
+
+THREADING: Final = "ThreadingTCPServer"
+FLOOR: Final = "floor"
+TWISTED: Final = "twisted"
+
+IDLE: Final = "idle"
+START: Final = "start"
+
+WORKLOADS: Final = {
+    "wait-1ms": "Wait1",
+    "wait-2ms": "Wait2",
+    "wait-5ms": "Wait5",
+    "wait-20ms": "Wait20",
+    "wait-100ms": "Wait100",
+    "random-10ms": "Random10",
+    "one-in-ten-50ms": "OneInTen50",
+    "burn-2ms": "Burn2",
+}
+"""Handlers that do something, by the name of their workload."""
+
+SILENT_CLIENTS: Final = 2000
+
+
+def _handler(name: str) -> str:
+    return f"bench.handlers:{name}"
+
+
+def _all() -> Iterable[Scenario]:
+    everybody = (THREADING, "TCPServer", FLOOR, TWISTED, "asyncio", "uvloop", "gevent")
+    yield Scenario("short", "short", Mode.LINE, 64, _handler("Answer"), everybody)
+    by_file = _handler("AnswerByFile")
+    yield Scenario("short-by-file", "short-by-file", Mode.LINE, 64, by_file, (THREADING,))
+    for workload, handler in WORKLOADS.items():
+        for clients in (64, 256):
+            name = f"{workload}-{clients}"
+            yield Scenario(name, workload, Mode.LINE, clients, _handler(handler), (THREADING,))
+    silent = f"silent-{SILENT_CLIENTS}"
+    echo = _handler("Echo")
+    yield Scenario(silent, "silent", Mode.SILENT, SILENT_CLIENTS, echo, (THREADING, FLOOR), 2500)
+    yield Scenario("echo-64", "echo", Mode.ECHO, 64, echo, (THREADING, FLOOR))
+    datagrams = ("UDPServer", "ThreadingUDPServer", FLOOR, TWISTED)
+    yield Scenario("udp", "udp", Mode.UDP, 64, _handler("Datagram"), datagrams)
+    line = "bench.protocols:Line"
+    yield Scenario("reactor", "reactor", Mode.LINE, 64, line, (TWISTED,), key="protocol")
+    answer = "bench.asynchronous:Answer"
+    yield Scenario("async", "async", Mode.LINE, 64, answer, (TWISTED,))
+
+
+SCENARIOS: Final = tuple(_all())
+
+NAMES: Final = (*(scenario.name for scenario in SCENARIOS), START, IDLE)
+"""Everything that can be asked for, in the order of the tables."""
+
+
+class Unknown(Exception):
+    """Something was asked for that is not there."""
+
+
+def chosen(patterns: Sequence[str]) -> list[str]:
+    """The names that *patterns* ask for: a name, a workload, or either with wildcards.
+
+    All of them when there is no pattern. Raises Unknown when one fits nothing.
+    """
+    known = {scenario.name: scenario.workload for scenario in SCENARIOS}
+    wanted: set[str] = set()
+    for pattern in patterns:
+        fitting = {
+            name
+            for name in NAMES
+            if fnmatchcase(name, pattern) or fnmatchcase(known.get(name, name), pattern)
+        }
+        if not fitting:
+            raise Unknown(f'no scenario "{pattern}"; there are {", ".join(NAMES)}')
+        wanted |= fitting
+    return [name for name in NAMES if name in wanted or not patterns]
