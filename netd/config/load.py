@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import glob
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -22,14 +22,18 @@ from netd.config.schema import (
     ServiceTable,
     check_name,
 )
+from netd.config.text import quoted
 from netd.listening.description import resolved
 from netd.values.address import Address, InetAddress
 from netd.values.problem import ConfigurationError, Problem
-from netd.values.service import Access, Configuration, Owner, Service
+from netd.values.service import Access, Configuration, Owner, Runs, Service, Wanted
 
 DEFAULTS: Final = "defaults"
 INCLUDE: Final = "include"
 SERVICES: Final = "services"
+
+RUN_KEYS: Final = ("handler", "server", "protocol")
+"""The keys that say what a service runs."""
 
 _MAIN_ONLY: Final = MainFile.model_fields.keys() - IncludedFile.model_fields.keys()
 
@@ -177,7 +181,8 @@ class _Reading:
         document, path = written.document, written.path
         before = len(self.problems)
         self._check_name(written)
-        merged = _merged(self._defaults, written.table)
+        merged = _merged(self._defaults_for(written.table), written.table)
+        self._check_runs(written, merged)
         table = self._validate(document, path, merged, ServiceTable, written=written.table)
         self._remember(self._main, (DEFAULTS,), self._defaults, path)
         self._remember(document, path, written.table, path)
@@ -190,16 +195,34 @@ class _Reading:
         return Service(
             name=written.name,
             listen=listen,
-            handler=table.handler,
+            runs=_runs(table),
             worker=table.worker or written.name,
-            threads=table.threads,
-            backlog=table.backlog,
-            datagram_size=table.datagram_size,
+            own=_wanted(table, written.table.keys()),
+            defaults=_wanted(table, self._defaults.keys() - written.table.keys()),
             owner=owner,
             access=_access(table.access),
             # Services that share a worker must not share what they only have from the defaults.
             options=copy.deepcopy(table.options),
         )
+
+    def _defaults_for(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults of a service: what it runs is its own, or all of theirs."""
+        if table.keys().isdisjoint(RUN_KEYS):
+            return self._defaults
+        return {key: value for key, value in self._defaults.items() if key not in RUN_KEYS}
+
+    def _check_runs(self, written: _Written, merged: Mapping[str, Any]) -> None:
+        """A service runs one thing; a server may have a handler beside it."""
+        named = [key for key in RUN_KEYS if key in merged]
+        if not named:
+            text = f"is required: what it runs, {' or '.join(map(quoted, RUN_KEYS))}"
+            self._problem(written.document, (*written.path, RUN_KEYS[0]), text)
+        elif len(named) > 1 and set(named) != {"handler", "server"}:
+            text = (
+                f"stands beside {named[0]}, and a service runs one thing: a handler, a server "
+                "(with a handler beside it or not) or a protocol; make two services of them"
+            )
+            self._problem(*self._place(written, named[-1]), text)
 
     def _check_name(self, written: _Written) -> None:
         try:
@@ -342,6 +365,21 @@ def _access(table: AccessTable) -> Access:
         verify_timeout=table.verify_timeout,
         dry_run=table.dry_run,
     )
+
+
+def _runs(table: ServiceTable) -> Runs:
+    if table.server is not None:
+        return Runs("server", table.server, table.handler)
+    if table.protocol is not None:
+        return Runs("protocol", table.protocol)
+    assert table.handler is not None
+    return Runs("handler", table.handler)
+
+
+def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:
+    """What *table* says of how the service is run, as far as it has that from *keys*."""
+    said = {field.name for field in fields(Wanted)} & set(keys)
+    return Wanted(**{name: getattr(table, name) for name in said})
 
 
 def _where(address: Address) -> object:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from netd.admission.entries import canonical
 from netd.config.text import shown
+from netd.handlers.registry import UnknownName, find
 from netd.listening.description import parse
 from netd.values import units
 from netd.values.address import Address
@@ -32,6 +33,9 @@ LARGEST_ID: Final = 2**32 - 2
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""
+
+MOST_PROCESSES: Final = 1_000
+"""Worker processes of a service: each costs megabytes, and a channel of the daemon's."""
 
 LARGEST_DATAGRAM: Final = 1 << 20
 """Bytes; UDP ends at 65 507, a Unix socket at its send buffer."""
@@ -66,6 +70,19 @@ def _reference(form: str) -> Callable[[str], Reference]:
         return Reference(match["module"], match["name"])
 
     return read
+
+
+_class = _reference("module:Class")
+
+
+def _handler(text: str) -> Reference:
+    """A handler class, or the word that a plugin has registered for one."""
+    if ":" in text:
+        return _class(text)
+    try:
+        return find(text)
+    except UnknownName as error:
+        raise ValueError(f'{error}; or write "module:Class"') from None
 
 
 def _path(text: str) -> str:
@@ -132,7 +149,8 @@ def _datagram(size: int) -> int:
 
 
 Listen = Annotated[Address, PlainValidator(_text(parse))]
-Class = Annotated[Reference, PlainValidator(_text(_reference("module:Class")))]
+Class = Annotated[Reference, PlainValidator(_text(_class))]
+Handler = Annotated[Reference, PlainValidator(_text(_handler))]
 Function = Annotated[Reference, PlainValidator(_text(_reference("module:function")))]
 Entry = Annotated[Any, PlainValidator(_text(canonical))]
 Name = Annotated[str, PlainValidator(_text(check_name))]
@@ -166,12 +184,15 @@ class ServiceTable(Table):
     listen: Annotated[
         list[Listen], Field(min_length=1, description='where it listens, like ["tcp:10037"]')
     ]
-    handler: Annotated[Class, Field(description='what it runs, "module:Class"')]
-    concurrency: Literal["thread"] = "thread"
-    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 100
+    handler: Handler | None = None
+    server: Class | None = None
+    protocol: Class | None = None
+    concurrency: Literal["reactor", "thread", "process"] | None = None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None
     worker: Name | None = None
-    backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
-    datagram_size: Annotated[Size, AfterValidator(_datagram)] = 8192
+    backlog: Annotated[int, Field(ge=1, le=65535)] | None = None
+    datagram_size: Annotated[Size, AfterValidator(_datagram)] | None = None
     user: User | None = None
     group: Group | None = None
     enabled: bool = True

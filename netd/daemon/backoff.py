@@ -15,13 +15,23 @@ STABLE: Final = 10.0
 
 
 class Backoff:
-    """Remembers deaths in a row; each doubles the delay before the next start."""
+    """Remembers deaths in a row; each doubles the delay before the next start.
+
+    A worker that has served somebody was fit to serve, and died of a client: that is no reason to
+    let the next one wait. (Under ForkingMixIn a handler's process dies with every client.)
+    """
 
     def __init__(self) -> None:
         self._next = 0.0
 
-    def died(self, served: float) -> float:
-        """Return the delay in seconds after a death; the worker had served for *served*."""
+    def died(self, served: float, requests: int = 0) -> float:
+        """Return the delay in seconds after a death.
+
+        The worker had served for *served* seconds, and as many *requests*.
+        """
+        if requests:
+            self._next = 0.0
+            return 0.0
         delay = 0.0 if served >= STABLE else self._next
         self._next = min(2 * delay, LONGEST_DELAY) or FIRST_DELAY
         return delay

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
-from netd.config.document import dotted
 from netd.config.load import load
-from netd.daemon.probing import ask, faults
+from netd.daemon.probing import ask, located_at, settle
 from netd.values.probe import Fault
 from netd.values.problem import ConfigurationError, Problem
-from netd.values.service import Configuration, Owner
+from netd.values.service import Configuration, Owner, Service
 
 
 def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
@@ -24,10 +23,32 @@ def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
     except OSError as error:
         why = f"what the services run cannot be imported: {error}"
         raise ConfigurationError([Problem(configuration.file, 1, "", why)]) from error
-    found = faults(configuration.services, answers)
+    checked, found = settle(configuration, answers)
+    found += _strange_companions(checked)
     if found:
-        raise ConfigurationError([_located(fault, configuration) for fault in found])
-    return configuration
+        raise ConfigurationError([located_at(fault, configuration) for fault in found])
+    return checked
+
+
+def _strange_companions(configuration: Configuration) -> list[Fault]:
+    """Services that share a worker, but would not have it run in the same processes."""
+    first_of: dict[str, Service] = {}
+    found = []
+    for service in configuration.services:
+        first = first_of.setdefault(service.worker, service)
+        if _processes(first) != _processes(service):
+            text = (
+                f"shares worker {service.worker} with services.{first.name}, which is run in "
+                f"{_processes(first)}, and this one in {_processes(service)}: give both the same, "
+                "or each a worker"
+            )
+            found.append(Fault(service.name, "worker", text))
+    return found
+
+
+def _processes(service: Service) -> str:
+    kept = "up to " if service.concurrency == "process" else ""
+    return f"{kept}{service.processes} process{'es' if service.processes > 1 else ''}"
 
 
 def check_rights(configuration: Configuration, as_whom: Owner) -> None:
@@ -46,19 +67,10 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
             why = f"only root can become another user, and netd was started by uid {os.geteuid()}"
         if why is not None:
             key = "user" if service.owner.uid is not None else "group"
-            found.append(_located(Fault(service.name, key, why), configuration))
+            found.append(located_at(Fault(service.name, key, why), configuration))
     if found:
         raise ConfigurationError(found)
 
 
 def _is_us(owner: Owner) -> bool:
     return owner.uid in (None, os.geteuid()) and owner.gid in (None, os.getegid())
-
-
-def _located(fault: Fault, configuration: Configuration) -> Problem:
-    """Put a fault at its key, or at the nearest table around it that is written somewhere."""
-    path = ("services", fault.service, *fault.key.split("."))
-    around = (dotted(path[:length]) for length in range(len(path), 0, -1))
-    written = next((key for key in around if key in configuration.places), "")
-    file, line = configuration.places.get(written, (configuration.file, 1))
-    return Problem(file, line, dotted(path), fault.message)

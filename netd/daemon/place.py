@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Factory, connectionDone
@@ -24,10 +24,13 @@ from netd.values.channel import (
     Lines,
     NotUnderstood,
     Order,
+    Ready,
     Report,
     ServiceStart,
+    Shutdown,
     Start,
     Stop,
+    Suspended,
     decode_report,
     encode_order,
 )
@@ -63,24 +66,42 @@ class Placed:
     board: Scoreboard
 
 
+class Owner(Protocol):
+    """Whom a place belongs to."""
+
+    def changed(self, place: WorkerPlace) -> None:
+        """The place has another ``state``."""
+
+    def is_suspended(self, service: str) -> bool:
+        """Whether a worker that starts now is to take nothing for *service*."""
+
+    def shutdown(self, service: str) -> None:
+        """A handler wants *service* suspended."""
+
+    def suspended(self, place: WorkerPlace, service: str) -> None:
+        """The worker takes nothing more for *service*."""
+
+
 class WorkerPlace:
     """Keeps a worker running for *placed* services, until it is drained. Reactor's thread only.
 
-    *lines* gets the worker's log; *changed* is called after every change of ``state``.
+    The worker has the part of each scoreboard that belongs to *index*. *lines* gets its log.
     """
 
     def __init__(
         self,
         name: str,
+        index: int,
         placed: Sequence[Placed],
         python_path: tuple[str, ...],
         graceful_timeout: float,
         reactor: Any,
         spawner: Spawner,
         lines: Callable[[str], None],
-        changed: Callable[[], None],
+        owner: Owner,
     ) -> None:
         self.name = name
+        self.index = index
         self.state = State.EMPTY
         self.counts = Counts()
         """Of the processes that have gone."""
@@ -90,12 +111,17 @@ class WorkerPlace:
         self._reactor = reactor
         self._spawner = spawner
         self._lines = lines
-        self._changed = changed
+        self._owner = owner
         self._backoff = Backoff()
         self._process: Process | None = None
         self._channel: _WorkerChannel | None = None
         self._timer: DelayedCall | None = None
         self._ready_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that is here, if there is one."""
+        return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         """Put a process into the empty place."""
@@ -127,7 +153,7 @@ class WorkerPlace:
         self._advance(Event.DRAIN)
         if before in (State.STARTING, State.SERVING):
             self._clear_timer()
-            self._order(Drain())
+            self.order(Drain())
         elif before is State.WAITING:
             self._clear_timer()
 
@@ -136,14 +162,14 @@ class WorkerPlace:
         if self.state is not State.DRAINING:
             return
         for placed in self._placed:
-            inside = placed.board.occupants()
+            inside = placed.board.occupants(self.slots(placed))
             if inside:
                 log.warn(
                     "service {service}: {clients} still served when the time was over",
                     service=placed.service.name,
                     clients=_named([occupant.client for occupant in inside]),
                 )
-        self._order(Stop())
+        self.order(Stop())
         self._set_timer(END_DEADLINE, self.kill)
 
     def kill(self) -> None:
@@ -161,7 +187,15 @@ class WorkerPlace:
                 len(descriptors) + _CHANNEL, len(descriptors) + _CHANNEL + len(ours)
             )
             descriptors.update(zip([page, *listeners], ours, strict=True))
-            services.append(ServiceStart(placed.service, tuple(listeners), page))
+            services.append(
+                ServiceStart(
+                    placed.service,
+                    tuple(listeners),
+                    page,
+                    self.slots(placed).start,
+                    self._owner.is_suspended(placed.service.name),
+                )
+            )
         return descriptors, Start(
             self.name, tuple(services), self._python_path, self._graceful_timeout
         )
@@ -175,7 +209,21 @@ class WorkerPlace:
         elif isinstance(report, Failed):
             log.error("service {name}: {message}", name=report.service, message=report.message)
         elif channel is self._channel:
+            self._heard_now(channel, report)
+
+    def _heard_now(self, channel: _WorkerChannel, report: Report) -> None:
+        """A report of the process that is here."""
+        if isinstance(report, Ready):
             self._ready(channel)
+        elif isinstance(report, Shutdown | Suspended) and not self._serves(report.service):
+            channel.misunderstand(f"something of a service that is not its own: {report.service}")
+        elif isinstance(report, Shutdown):
+            self._owner.shutdown(report.service)
+        elif isinstance(report, Suspended):
+            self._owner.suspended(self, report.service)
+
+    def _serves(self, service: str) -> bool:
+        return any(placed.service.name == service for placed in self._placed)
 
     def _ready(self, channel: _WorkerChannel) -> None:
         if self.state is State.SERVING:
@@ -214,15 +262,15 @@ class WorkerPlace:
     def _ended(self, how: str) -> None:
         """The process has gone: say what that cost, and replace it, unless it was to go."""
         self._clear_timer()
-        lost = self._take_stock()
-        pid = self._process.pid if self._process is not None else None
+        lost, requests = self._take_stock()
+        pid = self.pid
         self._process = None
         if self._channel is not None:
             self._reactor.callLater(LAST_WORDS, self._channel.close)
             self._channel = None
         if self.state is not State.DRAINING:
             served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
-            delay = self._backoff.died(served)
+            delay = self._backoff.died(served, requests)
             self._set_timer(delay, self.start)
             self._say_ended(pid, how, lost, f"; the next in {delay:g} s")
         elif lost:
@@ -239,20 +287,33 @@ class WorkerPlace:
             then=then,
         )
 
-    def _take_stock(self) -> list[str]:
-        """Add up what the process had done, clear its pages; return whom it held."""
-        lost = []
+    def slots(self, placed: Placed) -> range:
+        """The part of a service's scoreboard that the worker here writes."""
+        threads = placed.service.threads
+        return range(self.index * threads, (self.index + 1) * threads)
+
+    def _take_stock(self) -> tuple[list[str], int]:
+        """Add up what the process had done, clear its slots; return whom it held.
+
+        And how many requests it had taken.
+        """
+        lost, requests = [], 0
         for placed in self._placed:
-            lost += [occupant.client for occupant in placed.board.occupants()]
-            self.counts += placed.board.counts()
-            placed.board.clear()
-        return lost
+            slots = self.slots(placed)
+            inside = placed.board.occupants(slots)
+            counts = placed.board.counts(slots)
+            requests += len(inside) + counts.served
+            lost += [occupant.client for occupant in inside]
+            self.counts += counts
+            placed.board.clear(slots)
+        return lost, requests
 
     def _advance(self, event: Event) -> None:
         self.state = after(self.state, event)
-        self._changed()
+        self._owner.changed(self)
 
-    def _order(self, order: Order) -> None:
+    def order(self, order: Order) -> None:
+        """Tell the worker, if there is one."""
         if self._channel is not None:
             self._channel.order(order)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
+from netd.config.document import dotted
+from netd.config.settling import Misfit, settled
 from netd.daemon.spawning import command, ending
-from netd.values.address import Address
 from netd.values.probe import (
     Answer,
     Fault,
     Question,
     Questions,
-    Requests,
     decode_answer,
     encode_questions,
 )
+from netd.values.problem import Problem
 from netd.values.service import Configuration, Owner, Service
 
 IMPORT_TIMEOUT: Final = 30.0
@@ -47,35 +49,33 @@ def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, Ans
 
 def _question(service: Service, as_whom: Owner) -> Question:
     owner = as_whom if service.owner == Owner() else service.owner
-    return Question(service.name, service.handler, service.access.verify_request, owner)
+    options = tuple(service.options)
+    return Question(service.name, service.runs, options, service.access.verify_request, owner)
 
 
-def misfit(service: Service, requests: Requests) -> str | None:
-    """Say why a handler that takes *requests* cannot serve what the service listens on."""
-    for address in service.listen:
-        if requests != "any" and not _fits(requests, address):
-            base = "StreamRequestHandler" if requests == "stream" else "DatagramRequestHandler"
-            kind = "datagrams" if requests == "stream" else "streams"
-            return (
-                f'"{service.handler}" is a socketserver.{base} and cannot serve {kind}, '
-                f"which {address} listens for"
-            )
-    return None
-
-
-def _fits(requests: Requests, address: Address) -> bool:
-    return address.transport.is_datagram == (requests == "datagram")
-
-
-def faults(services: Sequence[Service], answers: dict[str, Answer]) -> list[Fault]:
-    """What is wrong with what the services run, in their order."""
-    found = []
-    for service in services:
+def settle(
+    configuration: Configuration, answers: Mapping[str, Answer]
+) -> tuple[Configuration, list[Fault]]:
+    """Decide what depends on the probe's *answers*; return that, and what is wrong, in order."""
+    services, found, notes = [], [], []
+    for service in configuration.services:
         answer = answers[service.name]
         if isinstance(answer, Fault):
             found.append(answer)
             continue
-        why = misfit(service, answer.requests)
-        if why is not None:
-            found.append(Fault(service.name, "handler", why))
-    return found
+        try:
+            services.append(settled(service, answer))
+        except Misfit as misfit:
+            found.append(Fault(service.name, misfit.key, str(misfit)))
+        notes += [Fault(service.name, service.runs.key, note) for note in answer.notes]
+    located = tuple(located_at(note, configuration) for note in notes)
+    return replace(configuration, services=tuple(services), notes=located), found
+
+
+def located_at(fault: Fault, configuration: Configuration) -> Problem:
+    """Put a fault at its key, or at the nearest table around it that is written somewhere."""
+    path = ("services", fault.service, *fault.key.split("."))
+    around = (dotted(path[:length]) for length in range(len(path), 0, -1))
+    written = next((key for key in around if key in configuration.places), "")
+    file, line = configuration.places.get(written, (configuration.file, 1))
+    return Problem(file, line, dotted(path), fault.message)

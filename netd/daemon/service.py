@@ -15,9 +15,9 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from netd.daemon.log import DaemonLog, Log
-from netd.daemon.place import Placed, WorkerPlace
+from netd.daemon.place import Placed
+from netd.daemon.pool import Pool
 from netd.daemon.spawning import Spawner
-from netd.daemon.states import State
 from netd.listening.binding import Listeners
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Counts, Scoreboard
@@ -48,7 +48,7 @@ class Daemon(TwistedService):
         self._reactor = reactor
         self._spawner = spawner
         self._log = daemon_log
-        self._places: list[WorkerPlace] = []
+        self._pools: list[Pool] = []
         self._started = 0.0
         self._said_ready = False
         self._stopped: Deferred[None] | None = None
@@ -68,14 +68,16 @@ class Daemon(TwistedService):
         self._reactor.callWhenRunning(self._obey_signals)
         for listener in self._listeners:
             log.info("{service} listens on {bound}", service=listener.service, bound=listener.bound)
-        self._places = [
-            self._place(name, list(services))
+        for note in self._configuration.notes:
+            log.warn("{note}", note=str(note))
+        self._pools = [
+            self._pool(name, list(services))
             for name, services in groupby(
                 sorted(self._configuration.services, key=_worker), key=_worker
             )
         ]
-        for place in self._places:
-            place.start()
+        for pool in self._pools:
+            pool.start()
 
     def stopService(self) -> Deferred[None]:
         """Take nothing more, and fire when the last handler is done or its time is over."""
@@ -87,13 +89,13 @@ class Daemon(TwistedService):
         )
         self._deadline = self._reactor.callLater(self._configuration.graceful_timeout, self._end)
         stopped = self._stopped
-        for place in self._places:
-            place.drain()
-        self._places_changed()
+        for pool in self._pools:
+            pool.drain()
+        self._pools_changed()
         return stopped
 
-    def _place(self, name: str, services: Sequence[Service]) -> WorkerPlace:
-        return WorkerPlace(
+    def _pool(self, name: str, services: Sequence[Service]) -> Pool:
+        return Pool(
             name,
             [self._placed(service) for service in services],
             self._configuration.python_path,
@@ -101,21 +103,20 @@ class Daemon(TwistedService):
             self._reactor,
             self._spawner,
             self._log.write,
-            self._places_changed,
+            self._pools_changed,
         )
 
     def _placed(self, service: Service) -> Placed:
-        page = Scoreboard.make(service.name, service.threads)
+        page = Scoreboard.make(service.name, service.slots)
         sockets = tuple(listener.socket for listener in self._listeners.of(service.name))
-        return Placed(service, sockets, page, Scoreboard(page, service.threads))
+        return Placed(service, sockets, page, Scoreboard(page, service.slots))
 
-    def _places_changed(self) -> None:
+    def _pools_changed(self) -> None:
         """See whether everything has come up, or has come to its end."""
-        states = {place.state for place in self._places}
         if self._stopped is not None:
-            if states <= {State.CLOSED}:
+            if all(pool.is_closed for pool in self._pools):
                 self._finish()
-        elif states <= {State.SERVING} and not self._said_ready:
+        elif not self._said_ready and all(pool.is_up for pool in self._pools):
             self._said_ready = True
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
@@ -125,8 +126,8 @@ class Daemon(TwistedService):
 
     def _end(self) -> None:
         """The time that handlers had is over."""
-        for place in self._places:
-            place.end()
+        for pool in self._pools:
+            pool.end()
 
     def _finish(self) -> None:
         """All workers have gone: give everything back, and let the reactor stop."""
@@ -134,7 +135,7 @@ class Daemon(TwistedService):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._listeners.close()
-        total = sum((place.counts for place in self._places), Counts())
+        total = sum((pool.counts for pool in self._pools), Counts())
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",
             **vars(total),
@@ -165,8 +166,8 @@ class Daemon(TwistedService):
             self._reactor.stop()
         else:
             log.info("{signal} again: stopping at once", signal=signal.Signals(number).name)
-            for place in self._places:
-                place.kill()
+            for pool in self._pools:
+                pool.kill()
 
 
 def _worker(service: Service) -> str:

@@ -92,6 +92,20 @@ class ReactorService:
             datagrams.transport.protocol.makeConnection(datagrams.transport)
             datagrams.transport.startReading()
 
+    def suspend(self) -> None:
+        """Take nothing more until ``resume``; connections go on."""
+        for acceptor in self._acceptors:
+            acceptor.stop()
+        for datagrams in self._datagrams:
+            datagrams.stop()
+
+    def resume(self) -> None:
+        """Take again."""
+        for acceptor in self._acceptors:
+            acceptor.resume()
+        for datagrams in self._datagrams:
+            datagrams.resume()
+
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more; *stopped* is called when the last connection has ended."""
         for acceptor in self._acceptors:

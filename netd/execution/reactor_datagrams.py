@@ -58,6 +58,11 @@ class Datagrams:
         self._stopped = True
         self.transport.reactor.removeReader(self.transport)
 
+    def resume(self) -> None:
+        """Receive again."""
+        self._stopped = False
+        self.transport.startReading()
+
     def may_receive(self) -> bool:
         """Whether there is room for more."""
         return not self._stopped and self._under_way < AT_ONCE

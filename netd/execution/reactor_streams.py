@@ -56,7 +56,7 @@ class Acceptor:
         self._stopped = False
 
     def startReading(self) -> None:
-        """Take connections; not any more once ``stop`` has been called."""
+        """Take connections, unless ``stop`` has been called."""
         if not self._stopped:
             self._reactor.addReader(self)
 
@@ -65,9 +65,14 @@ class Acceptor:
         self._reactor.removeReader(self)
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Take nothing more, until ``resume``."""
         self._stopped = True
         self.stopReading()
+
+    def resume(self) -> None:
+        """Take again."""
+        self._stopped = False
+        self.startReading()
 
     def doRead(self) -> None:
         """Take a bounded number of connections. Raises nothing."""

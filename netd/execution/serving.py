@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,18 +24,18 @@ Handler = Callable[[Any, Any, BaseServer], object]
 class Serving:
     """Serves what is taken from one source, in the thread that took it.
 
-    *server* is the ``socketserver`` object that handlers see, and ends every connection. What
-    leaves a handler is logged, once, with its traceback. With *dry_run* a client that
-    *gate* refuses is logged and counted, and served. *slots* are the scoreboard's, one a thread,
-    and the same for all sources of a service.
+    What leaves a handler is logged, once, with its traceback. With *dry_run* a client that *gate*
+    refuses is logged and counted, and served. *slots* are the scoreboard's, one a thread, and the
+    same for all sources of a service.
     """
+
+    _server: BaseServer
+    _handler: Handler
 
     def __init__(
         self,
         service: str,
         transport: str,
-        server: BaseServer,
-        handler: Handler,
         gate: Gate | None,
         dry_run: bool,
         slots: Sequence[Slot],
@@ -42,13 +43,19 @@ class Serving:
     ) -> None:
         self._service = service
         self._transport = transport
-        self._server = server
-        self._handler = handler
         self._gate = gate
         self._dry_run = dry_run
         self._slots = slots
         self._journal = journal
         self._pid = os.getpid()
+
+    def serve_by(self, server: BaseServer, handler: Handler) -> None:
+        """Serve by *handler* from now on, under the *server* object that it sees.
+
+        The server ends every connection.
+        """
+        self._server = server
+        self._handler = handler
 
     def serve(self, thread: int, taken: Taken) -> None:
         """Admit and serve one request, close it, count it, log it. Raises nothing."""
@@ -56,34 +63,44 @@ class Serving:
         slot = self._slots[thread]
         slot.enter(taken.client, started)
         reason = self._gate.refuses(*taken) if self._gate is not None else None
-        if reason is not None:
-            slot.refused += 1
-            if not self._dry_run:
-                with suppress(BaseException):
-                    self._server.close_request(taken.request)
-                self._end(taken, f"refused: {reason}", started, NOTHING)
-                slot.leave()
-                return
+        if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
+            self._serve(taken, slot, started)
+        slot.leave()
+
+    def _comes_in_all_the_same(self, taken: Taken, slot: Slot, started: float, reason: str) -> bool:
+        """Count and log a refusal, and unless that is all, close the connection."""
+        slot.refused += 1
+        if self._dry_run:
             self._end(taken, f"would be refused: {reason}", started, NOTHING)
+            return True
+        with suppress(BaseException):
+            self._server.close_request(taken.request)
+        self._end(taken, f"refused: {reason}", started, NOTHING)
+        return False
+
+    def _serve(self, taken: Taken, slot: Slot, started: float) -> None:
+        """Serve a request that was admitted; overridden where the server has a say in that."""
+        self._handle(taken, slot, started)
+
+    def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
+        """Run the handler, and close, count and log the request."""
         slot.served += 1
-        verdict, raised = "served", None
+        verdict = "served"
         try:
             self._handler(taken.request, taken.client_address, self._server)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: a handler can end its own connection only.
+            if os.getpid() != self._pid:
+                _end_fork(error)
             slot.failed += 1
-            verdict, raised = "failed", error
+            verdict = "failed"
+            self._report(taken, error)
         if os.getpid() != self._pid:
-            _end_fork(raised)
+            _end_fork(None)
         carried = traffic(taken.request)
         with suppress(BaseException):
             self._server.shutdown_request(taken.request)
-        if raised is not None:
-            self._say_raised(taken, raised)
-            # Else its traceback holds this frame, and this frame it and all that the handler had.
-            raised = None
         self._end(taken, verdict, started, carried)
-        slot.leave()
 
     def drop(self, thread: int, why: TooLong) -> None:
         """Count and log a datagram that was too long."""
@@ -91,6 +108,10 @@ class Serving:
         slot.dropped += 1
         slot.leave()
         self._journal.say(self._service, "warn", f"dropped: {why}")
+
+    def _report(self, taken: Taken, error: BaseException) -> None:
+        """Say what left the handler; called while it is being handled."""
+        self._say_raised(taken, error)
 
     def _say_raised(self, taken: Taken, error: BaseException) -> None:
         text = f"{taken.client} {self._transport}: the handler raised\n{user_traceback(error)}"
@@ -128,6 +149,12 @@ def user_traceback(error: BaseException) -> str:
     except BaseException:  # the error is a user's, and need not be one that can be shown
         where = "".join(traceback.format_tb(frames))
         return f"{where}{type(error).__name__}, which cannot be shown"
+
+
+def current_traceback() -> str:
+    """Format the exception that is being handled; empty if none is."""
+    error = sys.exception()
+    return "" if error is None else user_traceback(error)
 
 
 _OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep

@@ -64,6 +64,8 @@ class Source(Protocol):
     """Where requests come from."""
 
     transport: Transport
+    may_block: bool
+    """Whether ``take`` may wait for one client, so that others must be able to take meanwhile."""
 
     def fileno(self) -> int:
         """The descriptor to watch for readability."""
@@ -78,7 +80,10 @@ class Source(Protocol):
         ...
 
 
-def _client_text(transport: Transport) -> Callable[[Any], str]:
+def client_text(transport: Transport) -> Callable[[Any], str]:
+    """Return what writes a client's address for people; of a Unix client there is none."""
+    if transport.is_unix:
+        return lambda address: "unix"
     if transport.family == socket.AF_INET6:
         return lambda address: f"[{address[0]}]:{address[1]}"
     return lambda address: f"{address[0]}:{address[1]}"
@@ -87,11 +92,13 @@ def _client_text(transport: Transport) -> Callable[[Any], str]:
 class InetStream:
     """Takes TCP connections."""
 
+    may_block = False
+
     def __init__(self, listener: socket.socket, transport: Transport) -> None:
         self.transport = transport
         self.fileno = listener.fileno
         self._accept = listener.accept
-        self._text = _client_text(transport)
+        self._text = client_text(transport)
 
     def take(self) -> Taken:
         """Accept one connection; the caller closes it."""
@@ -103,6 +110,7 @@ class UnixStream:
     """Takes connections to a Unix socket."""
 
     transport = Transport.UNIX
+    may_block = False
 
     def __init__(self, listener: socket.socket, with_groups: bool) -> None:
         """With *with_groups*, a peer's supplementary groups are read too (a rule asks for them)."""
@@ -127,6 +135,8 @@ class UnixStream:
 class InetDatagram:
     """Takes UDP packets of at most *limit* bytes."""
 
+    may_block = False
+
     def __init__(
         self, listener: socket.socket, transport: Transport, shown: socket.socket, limit: int
     ) -> None:
@@ -136,7 +146,7 @@ class InetDatagram:
         self._receive = listener.recvfrom
         self._shown = shown
         self._limit = limit
-        self._text = _client_text(transport)
+        self._text = client_text(transport)
 
     def take(self) -> Taken:
         """Receive one packet."""
@@ -153,6 +163,7 @@ class UnixDatagram:
     """Takes packets sent to a Unix socket, with their sender's credentials (unix(7))."""
 
     transport = Transport.UNIXGRAM
+    may_block = False
 
     def __init__(self, listener: socket.socket, shown: socket.socket, limit: int) -> None:
         """*shown* is the socket that a handler gets beside the data."""

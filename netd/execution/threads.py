@@ -2,37 +2,37 @@
 
 Accepting in the reactor and handing each connection to a thread costs two hand-overs of the
 interpreter's lock, as much as starting a new thread. So every thread stays in a loop: take,
-re-arm, serve, take again. One epoll holds the sources, each EPOLLONESHOT: its event goes to one
-thread, and the next only after that thread has re-armed it, which it does before anything that
-can block. EPOLL_CTL_MOD reports at once what is already queued, so the next thread wakes for the
-next client, and none is stranded behind a handler.
+watch again, serve, take again. It watches its source again (``Watch``) before anything that can
+block, so the next thread wakes for the next client, and none is stranded behind a handler.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from twisted.python.threadpool import ThreadPool
 
-from netd.execution.growth import LOOK_INTERVAL, Growth, Sample
 from netd.execution.sources import EXHAUSTED, NEXT, Source, Taken, TooLong
+from netd.execution.watching import END, Watch
+from netd.values.growth import LOOK_INTERVAL, Growth, Sample
 from netd.values.reactor import Reactor
-
-ARMED: Final = select.EPOLLIN | select.EPOLLONESHOT
 
 PAUSE: Final = 0.1
 """Seconds without taking when the system has no descriptors left (as OpenSSH and Ranch do)."""
 
 IDLE_TIME: Final = 10.0
 """Seconds without a request after which a thread leaves while another one waits, too."""
+
+
+class InnerSource(Source, Sized, Protocol):
+    """A source whose requests have been taken before; its length is how many wait here."""
 
 
 class Service(Protocol):
@@ -50,7 +50,8 @@ class Service(Protocol):
 class TakingThreads:
     """The threads of one service: at most *maximum*, started and retired as needed.
 
-    *sources* says for each source the service that serves what is taken from it. *say* is given
+    *sources* says for each source the service that serves what is taken from it; *inner* does for
+    those that are filled from within, which are taken from to the last. *say* is given
     a level and a text for the log, from any thread. *thread_factory* makes the threads, which
     must be daemonic: a stuck handler may not hold up the end of the process. Closes nothing that
     it is given.
@@ -65,16 +66,25 @@ class TakingThreads:
         say: Callable[[str, str], None],
         thread_factory: Callable[..., threading.Thread],
         idle_time: float = IDLE_TIME,
+        inner: Mapping[InnerSource, Service] = MappingProxyType({}),
     ) -> None:
         self._reactor = reactor
         self._say = say
         self._idle_time = idle_time
-        self._sources = {source.fileno(): (source, service) for source, service in sources.items()}
+        self._inner = tuple(inner)
+        self._sources: dict[int, tuple[Source, Service]] = {
+            source.fileno(): (source, service)
+            for source, service in (*sources.items(), *inner.items())
+        }
         self._pool = ThreadPool(0, maximum, name)
         self._pool.threadFactory = thread_factory  # type: ignore[assignment]
         self._growth = Growth(maximum)
-        self._epoll = select.epoll()
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._is_alone = maximum == 1
+        self._watch = Watch(
+            [source.fileno() for source in sources],
+            [source.fileno() for source in inner],
+            shared=not self._is_alone,
+        )
 
         self._lock = threading.Lock()
         # Under the lock.
@@ -99,20 +109,23 @@ class TakingThreads:
     def start(self) -> None:
         """Begin to take requests, with one thread."""
         self._pool.start()
-        for descriptor in self._sources:
-            self._epoll.register(descriptor, ARMED)
-        self._epoll.register(self._stop, select.EPOLLIN)
+        self._watch.start()
         self._add(1)
+
+    def suspend(self) -> None:
+        """Take nothing more until ``resume``; clients wait in the backlog."""
+        self._watch.stop()
+
+    def resume(self) -> None:
+        """Take again."""
+        self._watch.start()
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more; *stopped* is called here when the last handler has returned."""
         self._stopped = stopped
         self._stopping = True
-        for descriptor in self._sources:
-            # Not there (EBADF): a handler has closed a descriptor that was not its own.
-            with suppress(OSError):
-                self._epoll.unregister(descriptor)
-        os.eventfd_write(self._stop, 1)
+        self._watch.stop()
+        self._watch.end()
         self._reactor.callLater(0, self._tell_stopped)
 
     def _tell_stopped(self) -> None:
@@ -206,12 +219,14 @@ class TakingThreads:
     def _run(self, number: int) -> None:
         """The loop of one thread."""
         while not self._should_leave():
-            ready = self._epoll.poll(0, 1) or self._wait(number)
-            if not ready:
+            descriptor = self._watch.poll(0)
+            if descriptor is None:
+                descriptor = self._wait(number)
+            if descriptor is None:
                 break
-            if ready[0][0] != self._stop:
+            if descriptor != END:
                 try:
-                    self._take(number, ready[0][0])
+                    self._take(number, descriptor)
                 except BaseException as error:  # a bug of ours, or no memory for a line of log
                     self._say_went_on(error)
         with self._lock:
@@ -228,23 +243,27 @@ class TakingThreads:
         if not (self._stopping or self._surplus):
             return False
         with self._lock:
-            if self._stopping or (self._surplus and self._size > 1):
+            if self._is_at_its_end() or (self._surplus and self._size > 1):
                 self._surplus = max(0, self._surplus - 1)
                 self._size -= 1
                 return True
             self._surplus = 0
             return False
 
-    def _wait(self, number: int) -> list[tuple[int, int]]:
-        """Wait for an event; none means that the thread is to leave.
+    def _is_at_its_end(self) -> bool:
+        """Whether nothing more is to be taken, and nothing that was taken waits to be served."""
+        return self._stopping and not any(map(len, self._inner))
+
+    def _wait(self, number: int) -> int | None:
+        """Wait for a source, or the end; None means that the thread is to leave.
 
         The last thread waits for ever, so an idle service never wakes up.
         """
         self._waiting[number] = self._taken[number]
         try:
             while True:
-                ready = self._epoll.poll(-1 if self._size == 1 else self._idle_time, 1)
-                if ready or self._may_retire(number):
+                ready = self._watch.poll(-1 if self._size == 1 else self._idle_time)
+                if ready is not None or self._may_retire(number):
                     return ready
         finally:
             self._waiting.pop(number, None)
@@ -264,15 +283,17 @@ class TakingThreads:
 
     def _take(self, number: int, descriptor: int) -> None:
         source, service = self._sources[descriptor]
+        if source.may_block:
+            self._watch.again(descriptor)
         try:
             taken = source.take()
         except TooLong as too_long:
-            self._arm(descriptor)
+            self._watch.again(descriptor)
             service.drop(number, too_long)
             return
         except OSError as error:
             if error.errno in NEXT:
-                self._arm(descriptor)
+                self._watch.again(descriptor)
                 if self._failing:
                     self._recover(descriptor)
             else:
@@ -281,20 +302,16 @@ class TakingThreads:
         except BaseException as error:  # MemoryError, or a bug of ours: never a dead service
             self._pause(descriptor, error)
             return
-        self._arm(descriptor)
+        if not source.may_block:
+            self._watch.again(descriptor)
         self._taken[number] += 1
         if self._failing:
             self._recover(descriptor)
         # No other thread comes between the question and the answer: nothing is called there.
-        if not (self._waiting or self._looking):
+        if not (self._waiting or self._looking or self._is_alone):
             self._looking = True
             self._reactor.callFromThread(self._look)
         service.serve(number, taken)
-
-    def _arm(self, descriptor: int) -> None:
-        # Not there (ENOENT): taking has been stopped.
-        with suppress(FileNotFoundError):
-            self._epoll.modify(descriptor, ARMED)
 
     def _pause(self, descriptor: int, error: BaseException) -> None:
         """Leave a source alone for a while, instead of spinning; say so once, until all work."""
@@ -303,7 +320,9 @@ class TakingThreads:
             why = "out of descriptors or memory" if exhausted else "cannot take clients"
             self._say("error", f"{why}, they wait in the backlog: {error}")
         self._failing.add(descriptor)
-        self._reactor.callFromThread(self._reactor.callLater, PAUSE, self._arm, descriptor)
+        self._watch.rest(descriptor)
+        resume = self._watch.resume
+        self._reactor.callFromThread(self._reactor.callLater, PAUSE, resume, descriptor)
 
     def _recover(self, descriptor: int) -> None:
         """A source works, perhaps again; say so when none is left that does not."""

@@ -105,6 +105,8 @@ def _bind(service: Service, index: int, address: Address, undo: ExitStack) -> Li
     transport = address.transport
     try:
         sock = undo.enter_context(socket.socket(transport.family, transport.type))
+        if service.reuse_port and not transport.is_unix:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if isinstance(address, InetAddress):
             _bind_inet(sock, address)
         else:

@@ -27,6 +27,9 @@ class ListenerSocket(socket.socket):
         kind = listener.type | socket.SOCK_NONBLOCK
         return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
 
+    def bind(self, address: Any) -> None:
+        """Change nothing: it is bound."""
+
     def setblocking(self, flag: bool) -> None:
         """Change nothing."""
 

@@ -36,6 +36,10 @@ class ServiceStart:
     listeners: tuple[int, ...]
     """One for each address in ``service.listen``, in that order."""
     scoreboard: int
+    first_slot: int = 0
+    """Of the worker's slots in the service's scoreboard, which all its processes share."""
+    suspended: bool = False
+    """Whether nothing is to be taken yet."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,28 @@ class Stop:
     """Leave at once."""
 
 
-Order = Start | Drain | Stop
+@dataclass(frozen=True)
+class Suspend:
+    """Take nothing more for *service*, until ``Resume``, and say when that is so."""
+
+    service: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Take again for *service*."""
+
+    service: str
+
+
+@dataclass(frozen=True)
+class AllSuspended:
+    """No process takes anything for *service* any more."""
+
+    service: str
+
+
+Order = Start | Drain | Stop | Suspend | Resume | AllSuspended
 
 
 # Up: a worker to the daemon.
@@ -85,9 +110,23 @@ class Lines:
     text: str
 
 
-Report = Ready | Failed | Lines
+@dataclass(frozen=True)
+class Shutdown:
+    """A handler wants *service* suspended (``shutdown()`` of its server)."""
 
-_REPORTS: Final = {kind.__name__: kind for kind in (Ready, Failed, Lines)}
+    service: str
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """Nothing is taken for *service* here any more."""
+
+    service: str
+
+
+Report = Ready | Failed | Lines | Shutdown | Suspended
+
+_REPORTS: Final = {kind.__name__: kind for kind in (Ready, Failed, Lines, Shutdown, Suspended)}
 
 
 class NotUnderstood(Exception):
@@ -102,7 +141,7 @@ def encode_order(order: Order) -> bytes:
 def decode_order(data: bytes) -> Order:
     """Read what the daemon said. Only ever for bytes from the daemon."""
     order = pickle.loads(data)
-    if not isinstance(order, Start | Drain | Stop):
+    if not isinstance(order, Order):
         raise NotUnderstood(type(order).__name__)
     return order
 

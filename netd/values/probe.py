@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from netd.values.service import Owner, Reference
+from netd.values.service import Owner, Reference, Runs
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Question:
     """What does this service run?"""
 
     service: str
-    handler: Reference
+    runs: Runs
+    options: tuple[str, ...]
+    """The names of the keyword arguments that it is going to get."""
     verify_request: Reference | None
     owner: Owner
 
@@ -33,9 +35,28 @@ class Questions:
 
 
 Requests = Literal["stream", "datagram", "any"]
-"""The requests that a handler can make sense of, by its base class."""
+"""The requests that something can make sense of, by its base class."""
 
-_REQUESTS: Final = frozenset({"stream", "datagram", "any"})
+Execution = Literal["blocking", "reactor"]
+"""Who can run it: threads and processes, where it may wait, or the reactor, which it may not hold
+up."""
+
+MixIn = Literal["thread", "process"]
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server class says of itself by its bases and attributes."""
+
+    mixin: MixIn | None = None
+    """By ThreadingMixIn or ForkingMixIn; None handles one request at a time."""
+    reuse_port: bool = False
+    backlog: int | None = None
+    """``request_queue_size``, where a class outside the standard library sets it."""
+    datagram_size: int | None = None
+    """``max_packet_size``, of datagram servers."""
+    children: int | None = None
+    """``max_children``, of forking servers."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +65,13 @@ class Facts:
 
     service: str
     requests: Requests
+    execution: Execution
     sources: tuple[str, ...]
     """Files that were imported from ``python_path``."""
+    server: ServerFacts | None = None
+    """Of a server class; a function that makes servers is not called, and says nothing."""
+    notes: tuple[str, ...] = ()
+    """What is not as its author may think, and no fault."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +98,23 @@ def decode_questions(text: str) -> Questions:
     services = tuple(
         Question(
             one["service"],
-            Reference(**one["handler"]),
-            Reference(**one["verify_request"]) if one["verify_request"] else None,
+            _runs(one["runs"]),
+            tuple(one["options"]),
+            _reference(one["verify_request"]),
             Owner(**one["owner"]),
         )
         for one in values["services"]
     )
     return Questions(tuple(values["python_path"]), values["timeout"], services)
+
+
+def _runs(values: dict[str, Any]) -> Runs:
+    reference = Reference(**values["reference"])
+    return Runs(values["key"], reference, _reference(values["handler"]))
+
+
+def _reference(values: dict[str, str] | None) -> Reference | None:
+    return Reference(**values) if values else None
 
 
 def encode_answer(answer: Answer) -> str:
@@ -92,9 +128,42 @@ def decode_answer(line: str) -> Answer:
         kind, values = json.loads(line)
         if kind == "Fault":
             return Fault(str(values["service"]), str(values["key"]), str(values["message"]))
-        if kind == "Facts" and values["requests"] in _REQUESTS:
-            sources = tuple(str(source) for source in values["sources"])
-            return Facts(str(values["service"]), values["requests"], sources)
-    except (KeyError, TypeError, ValueError, RecursionError):
+        if kind == "Facts":
+            return Facts(
+                service=str(values["service"]),
+                requests=_one_of(_REQUESTS, values["requests"]),
+                execution=_one_of(_EXECUTIONS, values["execution"]),
+                sources=tuple(map(str, values["sources"])),
+                server=None if values["server"] is None else _server(values["server"]),
+                notes=tuple(map(str, values["notes"])),
+            )
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pass
     raise ValueError(f"not an answer: {line[:200]!r}")
+
+
+def _server(values: dict[str, Any]) -> ServerFacts:
+    return ServerFacts(
+        mixin=None if values["mixin"] is None else _one_of(_MIXINS, values["mixin"]),
+        reuse_port=bool(values["reuse_port"]),
+        backlog=_number(values["backlog"]),
+        datagram_size=_number(values["datagram_size"]),
+        children=_number(values["children"]),
+    )
+
+
+def _one_of(known: frozenset[str], value: Any) -> Any:
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(value)
+    return value
+
+
+def _number(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(value)
+    return value
+
+
+_REQUESTS: Final = frozenset({"stream", "datagram", "any"})
+_EXECUTIONS: Final = frozenset({"blocking", "reactor"})
+_MIXINS: Final = frozenset({"thread", "process"})

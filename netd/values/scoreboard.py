@@ -112,26 +112,35 @@ class Scoreboard:
         """The part of the page that thread *number* (from 0) writes."""
         return Slot(self._page, number)
 
-    def occupants(self) -> list[Occupant]:
-        """Who is inside, the longest first."""
+    def occupants(self, slots: range | None = None) -> list[Occupant]:
+        """Who is inside, in all slots or some, the longest first."""
         found = []
-        for number in range(self.slots):
+        for number in self._range(slots):
             busy, length, since, text = _OCCUPANT.unpack_from(self._page, number * SLOT_SIZE)
             if busy:
                 client = text[: min(length, CLIENT_SIZE)].decode(errors="replace")
                 found.append(Occupant(number, client, since))
         return sorted(found, key=lambda occupant: occupant.since)
 
-    def counts(self) -> Counts:
-        """What all slots together have done."""
+    def counts(self, slots: range | None = None) -> Counts:
+        """What all slots, or some, have done together."""
         total = Counts()
-        for number in range(self.slots):
+        for number in self._range(slots):
             total += Counts(*_COUNTS.unpack_from(self._page, number * SLOT_SIZE + _COUNTS_AT))
         return total
 
-    def clear(self) -> None:
-        """Forget everything: the worker that wrote here has gone."""
-        self._page[:] = bytes(len(self._page))
+    def busy(self, slots: range) -> int:
+        """How many of *slots* have somebody inside."""
+        return sum(self._page[number * SLOT_SIZE] for number in slots)
+
+    def clear(self, slots: range | None = None) -> None:
+        """Forget everything, or that of some slots: the worker that wrote there has gone."""
+        cleared = self._range(slots)
+        start, stop = cleared.start * SLOT_SIZE, cleared.stop * SLOT_SIZE
+        self._page[start:stop] = bytes(stop - start)
+
+    def _range(self, slots: range | None) -> range:
+        return range(self.slots) if slots is None else slots
 
     def close(self) -> None:
         """Give the mapping back."""

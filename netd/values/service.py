@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 from netd.values.address import Address
+from netd.values.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,84 @@ class Access:
     dry_run: bool = False
 
 
+Concurrency = Literal["reactor", "thread", "process"]
+"""How handlers run: in the reactor, in threads of a process, or each in a process of its own."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a service runs: what one of these keys of its table names."""
+
+    key: Literal["handler", "server", "protocol"]
+    reference: Reference
+    handler: Reference | None = None
+    """The request handler class for a server, where one stands beside it."""
+
+    def __str__(self) -> str:
+        return str(self.reference)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a table says of how a service is to be run; None where it says nothing.
+
+    What that means depends on what the service runs (``netd.config.settling``).
+    """
+
+    concurrency: Concurrency | None = None
+    threads: int | None = None
+    processes: int | None = None
+    backlog: int | None = None
+    datagram_size: int | None = None
+    """Bytes."""
+
+
+THREADS: Final = 100
+"""Handlers at once in a worker process, where nobody says a number: waiting ones cost little."""
+
+BACKLOG: Final = 1024
+"""Connections that wait to be taken, where nobody says a number; 50 lost 785 of 1 000 clients in
+a stall of half a second."""
+
+DATAGRAM_SIZE: Final = 8192
+"""Bytes of the longest datagram, where nobody says a number; ``max_packet_size`` of UDPServer."""
+
+
 @dataclass(frozen=True)
 class Service:
     """One service: everything that its worker and its listeners need to know."""
 
     name: str
     listen: tuple[Address, ...]
-    handler: Reference
+    runs: Runs
     worker: str
-    """Services with the same worker share its process."""
-    threads: int = 100
-    backlog: int = 1024
-    datagram_size: int = 8192
+    """Services with the same worker share its processes."""
+    own: Wanted = Wanted()
+    """What the service's own table wants."""
+    defaults: Wanted = Wanted()
+    """What ``[defaults]`` wants of services that it fits."""
+    concurrency: Concurrency = "thread"
+    threads: int = THREADS
+    """Handlers at once in one process; for a reactor, clients that the scoreboard can list."""
+    processes: int = 1
+    backlog: int = BACKLOG
+    datagram_size: int = DATAGRAM_SIZE
     """Bytes; a longer datagram is dropped."""
+    reuse_port: bool = False
+    """Whether the listeners share their ports with other processes (SO_REUSEPORT, socket(7))."""
     owner: Owner = Owner()
     access: Access = Access()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def places(self) -> int:
+        """Worker processes that there can be at a time: one more, while it takes over."""
+        return self.processes + 1
+
+    @property
+    def slots(self) -> int:
+        """How long the service's scoreboard is, over all its processes."""
+        return self.threads * self.places
 
 
 @dataclass(frozen=True)
@@ -69,5 +132,7 @@ class Configuration:
     python_path: tuple[str, ...] = ()
     graceful_timeout: float = 30.0
     """Seconds that a stop gives running handlers."""
+    notes: tuple[Problem, ...] = ()
+    """What is worth knowing, and wrong only if it was meant otherwise."""
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Where a key stands, ``services.time.handler`` → (file, line), for problems found later."""

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from socketserver import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
 from typing import Any, Final
 
 from netd.values.probe import (
@@ -22,18 +21,21 @@ from netd.values.probe import (
     Fault,
     Question,
     Questions,
-    Requests,
     decode_answer,
     decode_questions,
     encode_answer,
 )
+from netd.values.service import Reference
 from netd.worker import importing, privilege
+from netd.worker.inspecting import Unusable, check_callable, inspected
 
 AT_ONCE: Final = os.cpu_count() or 1
 """Imports under way at the same time: they are work for the processor, not for the network."""
 
-_HANDLER_DONE: Final = b"\n"
-"""What a child says when only the filter is left to import; the answer is a line as well."""
+_STEP_DONE: Final = b"\n"
+"""What a child says after each import but the last; the answer is a line as well."""
+
+_FILTER: Final = "access.verify_request"
 
 
 def main() -> None:
@@ -54,19 +56,19 @@ class _Asked:
 
     def has_answered(self) -> bool:
         """Whether its answer is complete; a process that it started may hold the pipe open."""
-        return b"\n" in self.said.lstrip(_HANDLER_DONE)
+        return b"\n" in self.said.lstrip(_STEP_DONE)
 
     def answer(self) -> Answer:
         """Read its answer. Raises ValueError."""
-        line, _, _ = self.said.lstrip(_HANDLER_DONE).partition(b"\n")
+        line, _, _ = self.said.lstrip(_STEP_DONE).partition(b"\n")
         return decode_answer(line.decode())
 
     def importing(self) -> tuple[str, str]:
         """The key and the module that it was at."""
-        verify_request = self.question.verify_request
-        if verify_request is not None and self.said.startswith(_HANDLER_DONE):
-            return "access.verify_request", verify_request.module
-        return "handler", self.question.handler.module
+        done = len(self.said) - len(self.said.lstrip(_STEP_DONE))
+        steps = _steps(self.question)
+        key, reference = steps[min(done, len(steps) - 1)]
+        return key, reference.module
 
 
 def ask_all(questions: Questions) -> list[Answer]:
@@ -143,19 +145,17 @@ def _answer_and_leave(question: Question, questions: Questions, descriptor: int)
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(nothing, standard)
-        answer = answer_to(question, questions, lambda: os.write(descriptor, _HANDLER_DONE))
+        answer = answer_to(question, questions, lambda: os.write(descriptor, _STEP_DONE))
         with open(descriptor, "w") as pipe:
             pipe.write(encode_answer(answer) + "\n")
     finally:
         os._exit(0)
 
 
-def answer_to(
-    question: Question, questions: Questions, handler_done: Callable[[], object]
-) -> Answer:
+def answer_to(question: Question, questions: Questions, step_done: Callable[[], object]) -> Answer:
     """Become the service's user, import what it runs, and say what that is.
 
-    Calls *handler_done* when the handler is there, before the filter.
+    Calls *step_done* after each import but the last.
     """
     service = question.service
     try:
@@ -163,41 +163,32 @@ def answer_to(
     except privilege.NotDropped as error:
         return Fault(service, "user", str(error))
     importing.put_first(questions.python_path)
-    key = "handler"
+    loaded: dict[str, Any] = {}
+    for key, reference in _steps(question):
+        if loaded:
+            step_done()
+        try:
+            loaded[key] = importing.load(reference, questions.python_path)
+            if key == _FILTER:
+                check_callable(loaded[key])
+        except (importing.CannotImport, Unusable) as error:
+            return Fault(service, key, str(error))
     try:
-        requests = requests_of(importing.load(question.handler, questions.python_path))
-        if question.verify_request is not None:
-            key = "access.verify_request"
-            handler_done()
-            _check_callable(importing.load(question.verify_request, questions.python_path))
-    except importing.CannotImport as error:
-        return Fault(service, key, str(error))
-    return Facts(service, requests, tuple(importing.imported_from(questions.python_path)))
+        seen = inspected(question.runs.key, loaded, question.options)
+    except Unusable as error:
+        return Fault(service, error.key or question.runs.key, str(error))
+    sources = tuple(importing.imported_from(questions.python_path))
+    return Facts(service, seen.requests, seen.execution, sources, seen.server, seen.notes)
 
 
-def requests_of(handler: Any) -> Requests:
-    """Say which requests a handler class takes. Raises CannotImport when it is none."""
-    if not isinstance(handler, type) or not issubclass(handler, BaseRequestHandler):
-        raise importing.CannotImport(
-            f"is {_described(handler)}, not a subclass of socketserver.BaseRequestHandler"
-        )
-    if issubclass(handler, StreamRequestHandler):
-        return "stream"
-    return "datagram" if issubclass(handler, DatagramRequestHandler) else "any"
-
-
-def _check_callable(function: Any) -> None:
-    if not callable(function):
-        raise importing.CannotImport(f"is {_described(function)}, not a function")
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, type):
-        return f'the class "{value.__qualname__}"'
-    try:
-        return f"{value!r:.80}"
-    except Exception:
-        return f'a "{type(value).__qualname__}"'
+def _steps(question: Question) -> list[tuple[str, Reference]]:
+    """What is imported, by the key that names it, in order."""
+    steps: list[tuple[str, Reference]] = [(question.runs.key, question.runs.reference)]
+    if question.runs.handler is not None:
+        steps.append(("handler", question.runs.handler))
+    if question.verify_request is not None:
+        steps.append((_FILTER, question.verify_request))
+    return steps
 
 
 if __name__ == "__main__":

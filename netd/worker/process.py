@@ -12,13 +12,28 @@ from typing import Any, Final
 
 from twisted.internet.protocol import Factory
 
-from netd.execution.threads import TakingThreads
-from netd.values.channel import Drain, Failed, Order, Ready, Start, encode_report
-from netd.values.reactor import Reactor
+from netd.execution.serving import user_traceback
+from netd.values.channel import (
+    AllSuspended,
+    Drain,
+    Failed,
+    Order,
+    Ready,
+    Resume,
+    ServiceStart,
+    Shutdown,
+    Start,
+    Suspend,
+    Suspended,
+    encode_report,
+)
 from netd.worker import importing, privilege
+from netd.worker.asynchronous import by_reactor
+from netd.worker.blocking import by_threads
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
 from netd.worker.log import Speaker, capture
-from netd.worker.services import joined_up
+from netd.worker.services import Execution, Joint
+from netd.worker.suspensions import Suspensions
 
 CHANNEL: Final = 3
 """The descriptor of the channel in a worker process."""
@@ -86,21 +101,28 @@ class Worker:
         self._reactor = reactor
         self._start = start
         self._stream = LogStream(reactor)
-        self._serving: list[TakingThreads] = []
+        self._serving: dict[str, Execution] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)
+        self._suspensions = Suspensions(self._report_shutdown)
         self._draining = False
 
     def prepare(self) -> Failed | None:
         """Import what the services run. Returns what is wrong, if something is."""
         capture(self._stream.journal, Speaker(self._start.worker))
         importing.put_first(self._start.python_path)
-        reactor: Reactor = self._reactor
         for start in self._start.services:
+            joint = Joint(
+                start,
+                self._start.python_path,
+                self._reactor,
+                self._stream.journal,
+                self._suspensions.ask,
+            )
+            join = by_reactor if start.service.concurrency == "reactor" else by_threads
             try:
-                threads = joined_up(start, self._start.python_path, reactor, self._stream.journal)
+                self._serving[start.service.name] = join(joint)
             except importing.CannotImport as error:
                 return Failed(start.service.name, str(error))
-            self._serving.append(threads)
         return None
 
     def connect(self, channel: socket.socket) -> None:
@@ -110,15 +132,42 @@ class Worker:
         self._reactor.adoptStreamConnection(channel.fileno(), socket.AF_UNIX, factory)
         channel.close()
         self._stream.connect(self._channel)
-        for threads in self._serving:
-            threads.start()
+        for start in self._start.services:
+            failure = self._begin(start)
+            if failure is not None:
+                self._channel.report(failure)
+                self._reactor.callWhenRunning(self._leave, True)
+                return
         self._channel.report(Ready())
 
+    def _begin(self, start: ServiceStart) -> Failed | None:
+        """Begin to serve, unless the service is suspended. Returns what is wrong with it."""
+        name = start.service.name
+        try:
+            self._serving[name].start()
+        except Exception as error:  # a factory's startFactory, a protocol's startProtocol
+            return Failed(name, f"cannot be started\n{user_traceback(error)}")
+        if start.suspended:
+            self._serving[name].suspend()
+        return None
+
     def _obey(self, order: Order) -> None:
-        if isinstance(order, Drain):
-            self._drain()
-        else:
-            self._leave(at_once=True)
+        match order:
+            case Drain():
+                self._drain()
+            case Suspend(service):
+                self._serving[service].suspend()
+                self._channel.report(Suspended(service))
+            case Resume(service):
+                self._serving[service].resume()
+            case AllSuspended(service):
+                self._suspensions.done(service)
+            case _:
+                self._leave(at_once=True)
+
+    def _report_shutdown(self, service: str) -> None:
+        """A handler has asked for a suspension. Any thread."""
+        self._reactor.callFromThread(self._channel.report, Shutdown(service))
 
     def _drain(self) -> None:
         """Take nothing more, and leave when the last handler has returned."""
@@ -126,18 +175,19 @@ class Worker:
             return
         self._draining = True
         busy = set(self._serving)
-        for threads in list(busy):
+        for name, serving in self._serving.items():
 
-            def stopped(these: TakingThreads = threads) -> None:
-                busy.discard(these)
+            def stopped(name: str = name) -> None:
+                busy.discard(name)
                 if not busy:
                     self._leave(at_once=False)
 
-            threads.stop(stopped)
+            serving.stop(stopped)
 
     def _drain_alone(self) -> None:
         """The daemon has gone: nobody will say "stop", so set a time, and log to nobody."""
         self._stream.disconnect()
+        self._suspensions.all_done()
         # Ends the process even if a handler holds the interpreter's lock for ever.
         faulthandler.dump_traceback_later(
             max(0.1, self._start.graceful_timeout),

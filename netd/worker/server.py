@@ -1,44 +1,44 @@
-"""The ``socketserver`` objects that handlers find as ``self.server``."""
+"""The ``socketserver`` objects that handlers find as ``self.server``, where the file names none."""
 
 from __future__ import annotations
 
-import socket
 import socketserver
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from netd.listening.inherited import ListenerSocket
+from netd.execution.serving import current_traceback
 from netd.values.address import Transport
-
-
-class _Inet6StreamServer(socketserver.ThreadingTCPServer):
-    address_family = socket.AF_INET6
-
-
-class _Inet6DatagramServer(socketserver.ThreadingUDPServer):
-    address_family = socket.AF_INET6
-
 
 _CLASSES: Final[dict[Transport, type[socketserver.TCPServer]]] = {
     Transport.TCP: socketserver.ThreadingTCPServer,
-    Transport.TCP6: _Inet6StreamServer,
+    Transport.TCP6: socketserver.ThreadingTCPServer,
     Transport.UDP: socketserver.ThreadingUDPServer,
-    Transport.UDP6: _Inet6DatagramServer,
+    Transport.UDP6: socketserver.ThreadingUDPServer,
     Transport.UNIX: socketserver.ThreadingUnixStreamServer,
     Transport.UNIXGRAM: socketserver.ThreadingUnixDatagramServer,
 }
 
 
-def server_for(
-    transport: Transport,
-    listener: ListenerSocket,
-    handler: type[socketserver.BaseRequestHandler],
-) -> socketserver.TCPServer:
-    """Make the server object of a listener: real, bound, and never asked to serve by itself.
+def server_class(transport: Transport) -> type[socketserver.TCPServer]:
+    """The standard library's server class for a transport."""
+    return _CLASSES[transport]
 
-    Takes over *listener*, which closes with it.
+
+class HandlerHost:
+    """What the methods of such an object come to, if a handler calls them. Any thread.
+
+    netd itself calls none of them but ``shutdown_request`` and ``close_request``.
     """
-    server = _CLASSES[transport]("", handler, bind_and_activate=False)  # type: ignore[arg-type]
-    server.socket.close()
-    server.socket = listener
-    server.server_address = listener.getsockname()
-    return server
+
+    def __init__(self, say: Callable[[str, str], None], suspend: Callable[[], None]) -> None:
+        self._say = say
+        self.suspend = suspend
+
+    def process(self, server: socketserver.BaseServer, request: Any, client_address: Any) -> None:
+        """Serve a request that a handler has made up, here and now, as BaseServer does."""
+        server.finish_request(request, client_address)
+        server.shutdown_request(request)
+
+    def report(self, request: Any, client_address: Any) -> None:
+        """Log the exception that is being handled."""
+        self._say("error", f"{client_address}: {current_traceback()}")

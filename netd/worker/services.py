@@ -5,105 +5,117 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
-from socketserver import BaseRequestHandler
-from typing import Any
+from typing import Any, Protocol
 
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
-from netd.execution.serving import Serving, user_traceback
+from netd.execution.serving import user_traceback
 from netd.execution.sources import InetDatagram, InetStream, Source, UnixDatagram, UnixStream
-from netd.execution.threads import TakingThreads
 from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 from netd.values.channel import ServiceStart
-from netd.values.reactor import Reactor
-from netd.values.scoreboard import Scoreboard
+from netd.values.scoreboard import Scoreboard, Slot
 from netd.values.service import Service
 from netd.worker.importing import load
-from netd.worker.log import ServiceThread
-from netd.worker.server import server_for
 
 
-def joined_up(
-    start: ServiceStart, python_path: Sequence[str], reactor: Reactor, journal: Journal
-) -> TakingThreads:
-    """Import what the service runs and make the threads that serve it, not yet started.
+class Execution(Protocol):
+    """A service at work. All methods are called in the reactor's thread."""
 
-    Takes over the listeners' descriptors, for the life of the process. Raises
-    ``importing.CannotImport``.
+    def start(self) -> None:
+        """Begin to take."""
+
+    def suspend(self) -> None:
+        """Take nothing more until ``resume``; those inside go on."""
+
+    def resume(self) -> None:
+        """Take again."""
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """Take nothing more for good; call *stopped* when nobody is inside any more."""
+
+
+class Bound:
+    """One listener of a service in this process, which it lasts for the life of."""
+
+    def __init__(self, transport: Transport, descriptor: int) -> None:
+        """Take over *descriptor*."""
+        self.transport = transport
+        self.socket = socket.socket(transport.family, transport.type, fileno=descriptor)
+        self.shown = ListenerSocket.copy_of(self.socket)
+        """What the user's code finds as the server's socket."""
+
+
+class Joint:
+    """What both ways of running a service are joined up from.
+
+    Takes over the descriptors of *start*, for the life of the process. *suspend* stops taking in
+    all processes of the service; it is for any thread.
     """
+
+    def __init__(
+        self,
+        start: ServiceStart,
+        python_path: Sequence[str],
+        reactor: Any,
+        journal: Journal,
+        suspend: Callable[[str], None],
+    ) -> None:
+        self.service: Service = start.service
+        self.python_path = python_path
+        self.reactor = reactor
+        self.journal = journal
+        self.lists = AccessLists.of(self.service.access)
+        self.listeners = [
+            Bound(address.transport, descriptor)
+            for address, descriptor in zip(self.service.listen, start.listeners, strict=True)
+        ]
+        self.slots = _slots(start)
+        self._suspend = suspend
+
+    def suspend(self) -> None:
+        """Stop taking in all processes; what ``server.shutdown()`` comes to. Any thread."""
+        self._suspend(self.service.name)
+
+    def say(self, level: str, text: str) -> None:
+        """Log a line of the service's. Any thread."""
+        self.journal.say(self.service.name, level, text)
+
+    def source(self, bound: Bound) -> Source:
+        """What takes requests from a listener as they come."""
+        limit = self.service.datagram_size
+        if bound.transport is Transport.UNIX:
+            return UnixStream(bound.socket, with_groups=self.lists.needs_credentials)
+        if bound.transport is Transport.UNIXGRAM:
+            return UnixDatagram(bound.socket, bound.shown, limit)
+        if bound.transport.is_datagram:
+            return InetDatagram(bound.socket, bound.transport, bound.shown, limit)
+        return InetStream(bound.socket, bound.transport)
+
+    def gate(self, bound: Bound, request_filter: RequestFilter | None) -> Gate | None:
+        """The rules of a listener; None admits everybody."""
+        gate = Gate(self.lists, request_filter, of_unix=bound.transport.is_unix)
+        return None if gate.is_open else gate
+
+    def filter_function(self) -> Callable[[Any, Any], Any] | None:
+        """The service's ``verify_request``, if it has one. Raises ``importing.CannotImport``."""
+        reference = self.service.access.verify_request
+        if reference is None:
+            return None
+        function: Callable[[Any, Any], Any] = load(reference, self.python_path)
+        return function
+
+    def say_filter_raised(self, client: str, error: BaseException) -> None:
+        """Log what a filter has raised. Any thread."""
+        reference = self.service.access.verify_request
+        self.say("error", f"{client}: refused because of {reference}\n{user_traceback(error)}")
+
+
+def _slots(start: ServiceStart) -> list[Slot]:
+    """This process's part of the scoreboard."""
     service = start.service
-    handler: type[BaseRequestHandler] = load(service.handler, python_path)
-    lists = AccessLists.of(service.access)
-    request_filter = _filter(service, python_path, reactor, journal)
-    board = Scoreboard(start.scoreboard, service.threads)
+    board = Scoreboard(start.scoreboard, service.slots)
     os.close(start.scoreboard)  # the mapping stays
-    slots = [board.slot(number) for number in range(service.threads)]
-    call: Any = partial(handler, **service.options) if service.options else handler
-
-    def serving(transport: Transport, shown: ListenerSocket) -> Serving:
-        gate = Gate(lists, request_filter, of_unix=transport.is_unix)
-        return Serving(
-            service.name,
-            transport.value,
-            server_for(transport, shown, handler),
-            call,
-            None if gate.is_open else gate,
-            service.access.dry_run,
-            slots,
-            journal,
-        )
-
-    sources: dict[Source, Serving] = {}
-    for address, descriptor in zip(service.listen, start.listeners, strict=True):
-        transport = address.transport
-        listener = socket.socket(transport.family, transport.type, fileno=descriptor)
-        shown = ListenerSocket.copy_of(listener)
-        source = _source(transport, listener, shown, service, lists)
-        sources[source] = serving(transport, shown)
-    return TakingThreads(
-        service.name,
-        sources,
-        service.threads,
-        reactor,
-        partial(journal.say, service.name),
-        partial(ServiceThread, service=service.name),
-    )
-
-
-def _source(
-    transport: Transport,
-    listener: socket.socket,
-    shown: ListenerSocket,
-    service: Service,
-    lists: AccessLists,
-) -> Source:
-    if transport is Transport.UNIX:
-        return UnixStream(listener, with_groups=lists.needs_credentials)
-    if transport is Transport.UNIXGRAM:
-        return UnixDatagram(listener, shown, service.datagram_size)
-    if transport.is_datagram:
-        return InetDatagram(listener, transport, shown, service.datagram_size)
-    return InetStream(listener, transport)
-
-
-def _filter(
-    service: Service, python_path: Sequence[str], reactor: Reactor, journal: Journal
-) -> RequestFilter | None:
-    reference = service.access.verify_request
-    if reference is None:
-        return None
-    function: Callable[[Any, Any], Any] = load(reference, python_path)
-
-    def report(client: str, error: BaseException) -> None:
-        text = f"{client}: refused because of {reference}\n{user_traceback(error)}"
-        journal.say(service.name, "error", text)
-
-    access = service.access
-    # A dry run serves the client that a filter is too slow for.
-    return RequestFilter(
-        function, access.verify_timeout, reactor, report, hang_up=not access.dry_run
-    )
+    return [board.slot(start.first_slot + number) for number in range(service.threads)]

@@ -94,6 +94,7 @@ class Faulty:
     """A listener from which taking fails as *errors* say, one after another."""
 
     transport = Transport.TCP
+    may_block = False
 
     def __init__(self, listener: socket.socket, *errors: BaseException) -> None:
         self._source = InetStream(listener, Transport.TCP)

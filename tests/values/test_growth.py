@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from netd.execution.growth import LOOK_INTERVAL, Growth, Sample
+from netd.values.growth import LOOK_INTERVAL, Growth, Sample
 
 
 class Pool:

@@ -1,9 +1,9 @@
-"""How many threads a service needs: the rule, as pure code.
+"""How many threads, or processes, a service needs: the rule, as pure code.
 
 Few runnable threads are fast, because each further one costs hand-overs of the interpreter's
 lock; but handlers wait, and a waiting thread takes nobody. So a pool starts with one thread and
-is looked at only while none is idle. The measurements behind the rule are in
-``docs/architecture.md``.
+is looked at only while none is idle. Pools of processes grow by the same rule. The measurements
+behind it are in ``docs/architecture.md``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Sample:
     taken: int
     """Connections taken since the pool began."""
     cpu: float
-    """Seconds of processor time the process has used."""
+    """Seconds of processor time used, of as much as there could be used of it in a second: one
+    processor by the threads of a process, all of them by processes."""
 
     def rate_since(self, earlier: Sample) -> float:
         """Connections a second taken since *earlier*."""

@@ -74,8 +74,6 @@ def is_override(server: object, name: str) -> bool:
 class Layer:
     """What netd answers in the place of the standard library; in the line of inheritance only."""
 
-    __netd_host: Host
-
     def process_request(self, request: Any, client_address: Any) -> None:
         """Pass the request on to netd's pool."""
         host_of(self).process(self, request, client_address)  # type: ignore[arg-type]
@@ -125,16 +123,19 @@ def adopted(
     function: Callable[..., Any],
     listener: ListenerSocket,
     host: Host,
+    handler: type[socketserver.BaseRequestHandler] | None,
     options: Mapping[str, Any],
 ) -> socketserver.BaseServer:
     """Let *function* make a server, and put *listener*, which it takes over, in its socket's place.
 
     The function is called with an address that it may bind: a free port of the loopback, or a
-    path in a directory that is there for as long as the call takes. Raises TypeError when what
-    it returns is no server of ``socketserver``'s.
+    path in a directory that is there for as long as the call takes, and with the handler if there
+    is one. Raises TypeError when what it returns is no server of ``socketserver``'s.
     """
     with tempfile.TemporaryDirectory(prefix="netd-") as directory:
-        server = function(_free_address(listener, directory), **options)
+        address = _free_address(listener, directory)
+        arguments = (address,) if handler is None else (address, handler)
+        server = function(*arguments, **options)
     if not isinstance(server, socketserver.BaseServer):
         raise TypeError(f"returned {server!r:.80}, which is no socketserver.BaseServer")
     own = getattr(server, "socket", None)

@@ -1,0 +1,124 @@
+"""What of a service can only be decided when it is known what it runs: how it is executed.
+
+What a file says comes first, then what a server class says of itself, then what is usual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from netd.values.probe import Facts, Requests, ServerFacts
+from netd.values.service import (
+    BACKLOG,
+    DATAGRAM_SIZE,
+    THREADS,
+    Concurrency,
+    Service,
+)
+
+CHILDREN: Final = 40
+"""Processes of a ``process`` service, at most; ``max_children`` of ForkingMixIn."""
+
+LISTED: Final = 1000
+"""Clients of a reactor service that the scoreboard lists by name in each process; those beyond are
+only counted."""
+
+_T = TypeVar("_T")
+
+
+class Misfit(Exception):
+    """A service cannot be run as its table says; carries the key that is to blame."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def settled(service: Service, facts: Facts) -> Service:
+    """Return *service* with everything decided that depends on what it runs. Raises Misfit."""
+    _check_requests(service, facts.requests)
+    server = facts.server or ServerFacts()
+    concurrency = _concurrency(service, facts)
+    return replace(
+        service,
+        concurrency=concurrency,
+        threads=_threads(service, concurrency, facts),
+        processes=_processes(service, concurrency, server),
+        backlog=_first(service.own.backlog, service.defaults.backlog, server.backlog, BACKLOG),
+        datagram_size=_first(
+            service.own.datagram_size,
+            service.defaults.datagram_size,
+            server.datagram_size,
+            DATAGRAM_SIZE,
+        ),
+        reuse_port=server.reuse_port,
+    )
+
+
+def _check_requests(service: Service, requests: Requests) -> None:
+    """See that what the service runs can serve all it listens on."""
+    for address in service.listen:
+        if requests != "any" and address.transport.is_datagram != (requests == "datagram"):
+            other = "streams" if requests == "datagram" else "datagrams"
+            raise Misfit(
+                service.runs.key,
+                f'"{service.runs}" is for {requests}s and cannot serve {other}, which {address} '
+                "listens for",
+            )
+
+
+def _concurrency(service: Service, facts: Facts) -> Concurrency:
+    possible: tuple[Concurrency, ...]
+    possible = ("reactor",) if facts.execution == "reactor" else ("thread", "process")
+    own, usual = service.own.concurrency, service.defaults.concurrency
+    if own is not None:
+        if own not in possible:
+            raise Misfit("concurrency", _cannot_be_run(service, facts, own))
+        return own
+    if facts.server is not None:
+        return facts.server.mixin or "thread"
+    return usual if usual is not None and usual in possible else possible[0]
+
+
+def _cannot_be_run(service: Service, facts: Facts, by: Concurrency) -> str:
+    if facts.execution == "reactor":
+        return f'"{by}" cannot run "{service.runs}", which is asynchronous: "reactor" can'
+    return (
+        f'"reactor" cannot run "{service.runs}", which may wait and would hold up all clients: '
+        '"thread" and "process" can'
+    )
+
+
+def _threads(service: Service, concurrency: Concurrency, facts: Facts) -> int:
+    own = service.own.threads
+    if concurrency == "reactor":
+        if own is not None:
+            raise Misfit("threads", "the reactor serves all clients in one thread: leave it out")
+        return LISTED + 1
+    if own is not None:
+        return own
+    # What a server's or a process's handlers do to each other's memory is why they are apart; so
+    # what is usual for other services does not touch them.
+    if concurrency == "process" or _is_single(service, facts.server):
+        return 1
+    return _first(service.defaults.threads, THREADS)
+
+
+def _is_single(service: Service, server: ServerFacts | None) -> bool:
+    """Whether it is a server that handles one request at a time."""
+    return server is not None and server.mixin is None and service.own.concurrency is None
+
+
+def _processes(service: Service, concurrency: Concurrency, server: ServerFacts) -> int:
+    own, usual = service.own.processes, service.defaults.processes
+    if concurrency == "process":
+        return _first(own, usual, server.children, CHILDREN)
+    if service.runs.key == "server":  # its handlers share the state of one server object
+        return _first(own, 1)
+    return _first(own, usual, 1)
+
+
+def _first(*values: _T | None) -> _T:
+    """The first that is not None."""
+    return next(value for value in values if value is not None)

@@ -1,0 +1,206 @@
+"""The worker processes of the services that share a worker's name, as the daemon sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from netd.daemon.place import Placed, WorkerPlace
+from netd.daemon.scaling import Scaling, View
+from netd.daemon.spawning import Spawner
+from netd.daemon.states import State
+from netd.values.channel import AllSuspended, Resume, Suspend
+from netd.values.scoreboard import Counts
+
+log = Logger()
+
+
+class Pool:
+    """Keeps as many workers as *placed* services want, until it is drained. Reactor's thread only.
+
+    A pool of ``process`` services has one worker, and as many as are needed while clients come;
+    any other has a fixed number. *lines* gets the workers' log; *changed* is called after every
+    change of a worker's state.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        placed: Sequence[Placed],
+        python_path: tuple[str, ...],
+        graceful_timeout: float,
+        reactor: Any,
+        spawner: Spawner,
+        lines: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self._placed = tuple(placed)
+        self._python_path = python_path
+        self._graceful_timeout = graceful_timeout
+        self._reactor = reactor
+        self._spawner = spawner
+        self._lines = lines
+        self._changed = changed
+        service = placed[0].service
+        self._most = service.processes
+        is_elastic = service.concurrency == "process"
+        self._least = 1 if is_elastic else self._most
+        self._places: dict[int, WorkerPlace] = {}
+        self._counts = Counts()
+        """Of the places that were closed."""
+        self._suspended: dict[str, set[int]] = {}
+        """The services that are suspended, and which places have not said so yet."""
+        self._is_draining = False
+        self._scaling = Scaling(self, reactor, self._least, self._most) if is_elastic else None
+
+    # Its life.
+
+    def start(self) -> None:
+        """Start as many workers as there are at least."""
+        self._add(self._least)
+        if self._scaling is not None:
+            sockets = [one for placed in self._placed for one in placed.listeners]
+            self._scaling.start(sockets)
+
+    def drain(self) -> None:
+        """Let all workers finish what they have, and leave."""
+        self._is_draining = True
+        if self._scaling is not None:
+            self._scaling.stop()
+        for place in list(self):
+            place.drain()
+
+    def end(self) -> None:
+        """Have those who are still draining leave at once."""
+        for place in list(self):
+            place.end()
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for place in list(self):
+            place.kill()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether all the workers serve that there are at least."""
+        return sum(place.state is State.SERVING for place in self) >= self._least
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was drained, and nobody is left."""
+        return self._is_draining and not self._places
+
+    @property
+    def counts(self) -> Counts:
+        """What the processes that have gone have done."""
+        return sum((place.counts for place in self), self._counts)
+
+    def __iter__(self) -> Iterator[WorkerPlace]:
+        return iter(self._places.values())
+
+    # Its size.
+
+    @property
+    def size(self) -> int:
+        """Workers that serve, or are going to."""
+        return sum(place.state not in (State.DRAINING, State.CLOSED) for place in self)
+
+    def grow(self, count: int) -> None:
+        """Start more workers, as far as there may be more."""
+        self._add(min(count, self._most - self.size))
+
+    def shrink(self, indices: Sequence[int]) -> None:
+        """Let these workers leave."""
+        for index in indices:
+            self._places[index].drain()
+
+    def views(self) -> list[View]:
+        """What can be seen from outside of the workers that serve."""
+        return [
+            self._view(place) for place in self if place.state in (State.SERVING, State.STARTING)
+        ]
+
+    def _view(self, place: WorkerPlace) -> View:
+        slots = busy = 0
+        counts = Counts()
+        for placed in self._placed:
+            part = place.slots(placed)
+            slots += len(part)
+            busy += placed.board.busy(part)
+            counts += placed.board.counts(part)
+        taken = counts.served + counts.refused + counts.dropped
+        return View(place.index, place.pid or 0, slots, busy, taken)
+
+    def _add(self, count: int) -> None:
+        free = (index for index in range(self._most + 1) if index not in self._places)
+        for index in [index for index, _ in zip(free, range(count), strict=False)]:
+            place = WorkerPlace(
+                self.name,
+                index,
+                self._placed,
+                self._python_path,
+                self._graceful_timeout,
+                self._reactor,
+                self._spawner,
+                self._lines,
+                self,
+            )
+            self._places[index] = place
+            place.start()
+
+    # Suspension.
+
+    def suspend(self, service: str) -> None:
+        """Have all workers take nothing more for *service*."""
+        asked = {place.index for place in self if place.state in (State.STARTING, State.SERVING)}
+        self._suspended[service] = asked
+        for index in asked:
+            self._places[index].order(Suspend(service))
+        self._see_suspended(service)
+
+    def resume(self, service: str) -> None:
+        """Have all workers take again."""
+        self._suspended.pop(service, None)
+        for place in self:
+            place.order(Resume(service))
+
+    def _see_suspended(self, service: str) -> None:
+        """Tell those who wait for it when nobody takes for *service* any more."""
+        if not self._suspended.get(service, {None}):
+            log.info("service {service} is suspended", service=service)
+            for place in self:
+                place.order(AllSuspended(service))
+
+    # What its places say (place.Owner).
+
+    def changed(self, place: WorkerPlace) -> None:
+        """A place has another state."""
+        if place.state is State.CLOSED:
+            self._counts += place.counts
+            self._places.pop(place.index, None)
+        if place.state is not State.SERVING:  # and its next process starts suspended
+            for service in self._suspended:
+                self.suspended(place, service)
+        self._changed()
+
+    def is_suspended(self, service: str) -> bool:
+        """Whether a new worker is to take nothing for *service*."""
+        return service in self._suspended
+
+    def shutdown(self, service: str) -> None:
+        """A handler wants *service* suspended."""
+        if service in self._suspended:
+            self._see_suspended(service)
+        else:
+            log.info("service {service}: shutdown() was called", service=service)
+            self.suspend(service)
+
+    def suspended(self, place: WorkerPlace, service: str) -> None:
+        """A worker takes nothing more for *service*, or has gone."""
+        waiting = self._suspended.get(service)
+        if waiting is not None and place.index in waiting:
+            waiting.discard(place.index)
+            self._see_suspended(service)

@@ -1,0 +1,191 @@
+"""One request under a server class of a user's: its overrides are called as ``socketserver`` does.
+
+``verify_request``, ``process_request``, ``service_actions`` and ``handle_timeout`` are called by
+one thread at a time for each server object, since there they run in the loop of ``serve_forever``.
+What ``process_request`` passes on, by its ``super()``, runs when that has returned: in the thread
+that took the request, outside the lock. If it is passed on later, from a thread of the user's, it
+goes to netd's pool.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from socketserver import BaseServer
+from typing import Any, Final
+
+from netd.admission.gate import Gate
+from netd.execution.handed import HandedOver
+from netd.execution.hosting import Hooks
+from netd.execution.journal import Journal
+from netd.execution.serving import Serving, user_traceback
+from netd.execution.sources import Taken, client_text
+from netd.execution.traffic import NOTHING
+from netd.values.address import Transport
+from netd.values.scoreboard import Slot
+
+REFUSED: Final = "verify_request"
+RAISED: Final = "verify_request raised"
+
+
+class HookedServing(Serving):
+    """Serves what is taken from one source by its server object. The ``Host`` of that object.
+
+    It is told of its server by ``host``, since that is made with a host. *suspend* is what
+    ``shutdown()`` comes to.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        transport: Transport,
+        gate: Gate | None,
+        dry_run: bool,
+        slots: Sequence[Slot],
+        journal: Journal,
+        suspend: Callable[[], None],
+    ) -> None:
+        super().__init__(service, transport.value, gate, dry_run, slots, journal)
+        self._suspend = suspend
+        self._lock = threading.Lock()
+        self._processing: int | None = None
+        """The thread that is in ``process_request``, under the lock."""
+        self._passed_on: list[Taken] = []
+        self._current = threading.local()
+        self._hooks: Hooks
+        self._text = client_text(transport)
+        self.last_request = time.monotonic()
+        self.handed = HandedOver(transport)
+
+    def host(self, server: BaseServer) -> None:
+        """Serve by *server* from now on, with the overrides that it has."""
+        self._hooks = Hooks.of(server)
+        self.serve_by(server, _finish if self._hooks.finish_request else _handle)
+
+    @property
+    def hooks(self) -> Hooks:
+        """The overrides of the server object."""
+        return self._hooks
+
+    # The thread that took the request.
+
+    def _serve(self, taken: Taken, slot: Slot, started: float) -> None:
+        self.last_request = started
+        if not self._hooks.verify_request or self._is_verified(taken, slot, started):
+            if self._hooks.process_request:
+                self._process(taken, slot, started)
+            else:
+                self._handle(taken, slot, started)
+        if self._hooks.service_actions:
+            self.act()
+
+    def serve_handed(self, thread: int, taken: Taken) -> None:
+        """Serve a request that was passed on late. Raises nothing."""
+        started = time.monotonic()
+        slot = self._slots[thread]
+        slot.enter(taken.client, started)
+        self._handle(taken, slot, started)
+        slot.leave()
+
+    def _is_verified(self, taken: Taken, slot: Slot, started: float) -> bool:
+        reason = RAISED
+        try:
+            with self._lock:
+                if self._server.verify_request(taken.request, taken.client_address):
+                    return True
+            reason = REFUSED
+        except BaseException as error:
+            self._report(taken, error)
+        slot.refused += 1
+        with suppress(BaseException):
+            self._server.shutdown_request(taken.request)
+        self._end(taken, f"refused: {reason}", started, NOTHING)
+        return False
+
+    def _process(self, taken: Taken, slot: Slot, started: float) -> None:
+        """Call ``process_request``, and handle what it passes on."""
+        try:
+            with self._lock:
+                passed_on = self._call_process_request(taken)
+        except BaseException as error:
+            slot.failed += 1
+            self._report(taken, error)
+            with suppress(BaseException):
+                self._server.shutdown_request(taken.request)
+            self._end(taken, "failed", started, NOTHING)
+            return
+        for request in passed_on:
+            self._handle(request, slot, started)
+        if not passed_on:
+            # The server serves it by means of its own, or later.
+            self._end(taken, "kept by process_request", started, NOTHING)
+
+    def _call_process_request(self, taken: Taken) -> list[Taken]:
+        self._processing = threading.get_ident()
+        self._passed_on = []
+        try:
+            self._server.process_request(taken.request, taken.client_address)
+        finally:
+            self._processing = None
+        return self._passed_on
+
+    def _report(self, taken: Taken, error: BaseException) -> None:
+        if not self._hooks.handle_error:
+            self._say_raised(taken, error)
+            return
+        self._current.taken = taken
+        try:
+            self._server.handle_error(taken.request, taken.client_address)
+        except BaseException as worse:
+            self._say_raised(taken, worse)
+        finally:
+            self._current.taken = None
+
+    # The thread between requests (Ticks).
+
+    def act(self) -> None:
+        """Call ``service_actions``. Raises nothing."""
+        self._call_alone(self._server.service_actions)
+
+    def time_out(self) -> None:
+        """Call ``handle_timeout``. Raises nothing."""
+        self._call_alone(self._server.handle_timeout)
+
+    def _call_alone(self, method: Callable[[], object]) -> None:
+        try:
+            with self._lock:
+                method()
+        except BaseException as error:
+            text = f"{method.__name__}() raised\n{user_traceback(error)}"
+            self._journal.say(self._service, "error", text)
+
+    # Host: what the super() of an override reaches, in whatever thread that is.
+
+    def process(self, server: BaseServer, request: Any, client_address: Any) -> None:
+        taken = Taken(request, client_address, self._text(client_address), None)
+        if threading.get_ident() == self._processing:
+            self._passed_on.append(taken)
+        else:
+            self.handed.put(taken)
+
+    def report(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if error is not None:
+            taken = getattr(self._current, "taken", None) or Taken(
+                request, client_address, self._text(client_address), None
+            )
+            self._say_raised(taken, error)
+
+    def suspend(self) -> None:
+        self._suspend()
+
+
+def _handle(request: Any, client_address: Any, server: Any) -> None:
+    server.RequestHandlerClass(request, client_address, server)
+
+
+def _finish(request: Any, client_address: Any, server: Any) -> None:
+    server.finish_request(request, client_address)

@@ -1,0 +1,54 @@
+"""A service that the reactor runs, joined up: protocols, factories and asynchronous handlers."""
+
+from __future__ import annotations
+
+from socketserver import BaseRequestHandler
+
+from netd.admission.reactor_filter import ReactorFilter
+from netd.execution.admitting import Admission
+from netd.execution.hosting import hosted
+from netd.execution.reactor import Listener, ReactorService
+from netd.worker.importing import CannotImport, load
+from netd.worker.server import HandlerHost, server_class
+from netd.worker.services import Bound, Joint
+
+
+def by_reactor(joint: Joint) -> ReactorService:
+    """Import what the service runs and join it up with its listeners, not yet started.
+
+    Raises ``importing.CannotImport``.
+    """
+    service = joint.service
+    what = load(service.runs.reference, joint.python_path)
+    request_filter = _request_filter(joint)
+    listeners = [_listener(joint, bound, request_filter) for bound in joint.listeners]
+    try:
+        return ReactorService(
+            service.name,
+            what,
+            service.options,
+            listeners,
+            joint.slots,
+            joint.reactor,
+            joint.journal,
+            service.datagram_size,
+        )
+    except Exception as error:  # a user's factory or protocol
+        text = f'"{service.runs}" cannot be made: {type(error).__name__}: {error}'
+        raise CannotImport(text) from error
+
+
+def _listener(joint: Joint, bound: Bound, request_filter: ReactorFilter | None) -> Listener:
+    host = HandlerHost(joint.say, joint.suspend)
+    kind = server_class(bound.transport)
+    server = hosted(kind, bound.shown, host, BaseRequestHandler, {"bind_and_activate": False})
+    admission = Admission(joint.gate(bound, None), request_filter, joint.service.access.dry_run)
+    return Listener(joint.source(bound), bound.socket, server, admission)
+
+
+def _request_filter(joint: Joint) -> ReactorFilter | None:
+    function = joint.filter_function()
+    if function is None:
+        return None
+    timeout = joint.service.access.verify_timeout
+    return ReactorFilter(function, timeout, joint.reactor, joint.say_filter_raised)

@@ -1,0 +1,216 @@
+"""A service whose handlers may wait, joined up: handlers and server classes, run by threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from socketserver import BaseServer, ThreadingMixIn
+from typing import Any
+
+from netd.admission.filter import RequestFilter
+from netd.execution.hooked_serving import HookedServing
+from netd.execution.hooked_source import HookedSource
+from netd.execution.hosting import Hooks, Host, adopted, hosted
+from netd.execution.serving import Serving
+from netd.execution.sources import Source
+from netd.execution.threads import InnerSource, Service, TakingThreads
+from netd.execution.ticks import Ticks
+from netd.worker.importing import CannotImport, load
+from netd.worker.log import ServiceThread
+from netd.worker.server import HandlerHost, server_class
+from netd.worker.services import Bound, Joint
+
+
+class BlockingService:
+    """The threads of one service, and what its server objects want between requests."""
+
+    def __init__(
+        self, threads: TakingThreads, ticks: list[Ticks], close: list[Callable[[], object]]
+    ) -> None:
+        self._threads = threads
+        self._ticks = ticks
+        self._close = close
+        self.resume = threads.resume
+        self.suspend = threads.suspend
+
+    def start(self) -> None:
+        """Begin to take."""
+        self._threads.start()
+        for ticks in self._ticks:
+            ticks.start()
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """Take nothing more; *stopped* is called when the last handler has returned."""
+
+        def all_have_returned() -> None:
+            for close in self._close:
+                close()
+            stopped()
+
+        for ticks in self._ticks:
+            ticks.stop()
+        self._threads.stop(all_have_returned)
+
+
+def by_threads(joint: Joint) -> BlockingService:
+    """Import what the service runs and join it up with its listeners, not yet started.
+
+    Raises ``importing.CannotImport``.
+    """
+    build = _Servers(joint) if joint.service.runs.key == "server" else _Handlers(joint)
+    for bound in joint.listeners:
+        build.add(bound)
+    service = joint.service
+    threads = TakingThreads(
+        service.name,
+        build.sources,
+        min(service.threads, build.most_threads),
+        joint.reactor,
+        joint.say,
+        partial(ServiceThread, service=service.name),
+        inner=build.inner,
+    )
+    return BlockingService(threads, build.ticks, build.close)
+
+
+class _Build:
+    """What a service's threads are made of, listener by listener."""
+
+    def __init__(self, joint: Joint) -> None:
+        self._joint = joint
+        self._filter = _request_filter(joint)
+        self.sources: dict[Source, Service] = {}
+        self.inner: dict[InnerSource, Service] = {}
+        self.ticks: list[Ticks] = []
+        self.close: list[Callable[[], object]] = []
+        self.most_threads = joint.service.threads
+
+
+class _Handlers(_Build):
+    """A handler class, under a plain server object of the standard library's."""
+
+    def __init__(self, joint: Joint) -> None:
+        super().__init__(joint)
+        runs, options = joint.service.runs, joint.service.options
+        self._class = load(runs.reference, joint.python_path)
+        self._handler: Any = partial(self._class, **options) if options else self._class
+
+    def add(self, bound: Bound) -> None:
+        joint = self._joint
+        serving = Serving(
+            joint.service.name,
+            bound.transport.value,
+            joint.gate(bound, self._filter),
+            joint.service.access.dry_run,
+            joint.slots,
+            joint.journal,
+        )
+        host = HandlerHost(joint.say, joint.suspend)
+        kind = server_class(bound.transport)
+        server = hosted(kind, bound.shown, host, self._class, {"bind_and_activate": False})
+        serving.serve_by(server, self._handler)
+        self.sources[joint.source(bound)] = serving
+
+
+class _Servers(_Build):
+    """A server class, or a function that makes a server: an object for each listener."""
+
+    def __init__(self, joint: Joint) -> None:
+        super().__init__(joint)
+        runs = joint.service.runs
+        self._server = load(runs.reference, joint.python_path)
+        self._handler = None if runs.handler is None else load(runs.handler, joint.python_path)
+
+    def add(self, bound: Bound) -> None:
+        joint = self._joint
+        serving = HookedServing(
+            joint.service.name,
+            bound.transport,
+            joint.gate(bound, self._filter),
+            joint.service.access.dry_run,
+            joint.slots,
+            joint.journal,
+            joint.suspend,
+        )
+        server = self._make(bound, serving)
+        serving.host(server)
+        self.sources[self._source(bound, server, serving.hooks)] = serving
+        if serving.hooks.process_request:
+            self.inner[serving.handed] = _Handed(serving)
+        if serving.hooks.service_actions or serving.hooks.handle_timeout:
+            self.ticks.append(self._ticks_of(server, serving))
+        if serving.hooks.server_close:
+            self.close.append(partial(_close, joint, server))
+        if not isinstance(self._server, type) and not isinstance(server, ThreadingMixIn):
+            self._handle_one_at_a_time(server)
+
+    def _make(self, bound: Bound, host: Host) -> BaseServer:
+        """Make the server object; whatever its constructor raises is a fault of the service's."""
+        make: Any = hosted if isinstance(self._server, type) else adopted
+        reference = self._joint.service.runs
+        try:
+            server: BaseServer = make(
+                self._server, bound.shown, host, self._handler, self._joint.service.options
+            )
+        except BaseException as error:
+            raise CannotImport(f'"{reference}" makes no server: {_said(error)}') from error
+        return server
+
+    def _handle_one_at_a_time(self, server: BaseServer) -> None:
+        """A function's server says only now that it has no threads, unless the file said so."""
+        own = self._joint.service.own
+        if own.threads is None and own.concurrency is None:
+            self.most_threads = 1
+
+    def _source(self, bound: Bound, server: BaseServer, hooks: Hooks) -> Source:
+        is_wrapped = getattr(server, "socket", None) is not bound.shown
+        if hooks.get_request or is_wrapped:
+            joint = self._joint
+            return HookedSource(server, bound.socket, bound.transport, joint.say)
+        return self._joint.source(bound)
+
+    def _ticks_of(self, server: BaseServer, serving: HookedServing) -> Ticks:
+        return Ticks(
+            server,
+            serving.act if serving.hooks.service_actions else None,
+            serving.time_out if serving.hooks.handle_timeout else None,
+            lambda: serving.last_request,
+            partial(ServiceThread, service=self._joint.service.name),
+        )
+
+
+class _Handed:
+    """Serves what a server passes on late, in a thread of the pool."""
+
+    def __init__(self, serving: HookedServing) -> None:
+        self.serve = serving.serve_handed
+        self.drop = serving.drop
+
+
+def _request_filter(joint: Joint) -> RequestFilter | None:
+    function = joint.filter_function()
+    if function is None:
+        return None
+    access = joint.service.access
+    # A dry run serves the client that a filter is too slow for.
+    return RequestFilter(
+        function,
+        access.verify_timeout,
+        joint.reactor,
+        joint.say_filter_raised,
+        hang_up=not access.dry_run,
+    )
+
+
+def _close(joint: Joint, server: BaseServer) -> None:
+    try:
+        server.server_close()
+    except BaseException as error:
+        joint.say("error", f"server_close() raised {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # a user's error need not be one that can be shown
+        return type(error).__name__
