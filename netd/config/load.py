@@ -199,6 +199,9 @@ class _Reading:
             worker=table.worker or written.name,
             own=_wanted(table, written.table.keys()),
             defaults=_wanted(table, self._defaults.keys() - written.table.keys()),
+            max_requests=table.max_requests,
+            max_memory=table.max_memory,
+            handler_timeout=table.handler_timeout,
             owner=owner,
             access=_access(table.access),
             # Services that share a worker must not share what they only have from the defaults.

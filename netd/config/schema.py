@@ -191,6 +191,9 @@ class ServiceTable(Table):
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None
     worker: Name | None = None
+    max_requests: Annotated[int, Field(ge=0)] = 0
+    max_memory: Size | None = None
+    handler_timeout: Timeout | None = None
     backlog: Annotated[int, Field(ge=1, le=65535)] | None = None
     datagram_size: Annotated[Size, AfterValidator(_datagram)] | None = None
     user: User | None = None

@@ -21,6 +21,7 @@ from netd.values.channel import (
     LONGEST_REPORT,
     Drain,
     Failed,
+    Hung,
     Lines,
     NotUnderstood,
     Order,
@@ -31,6 +32,7 @@ from netd.values.channel import (
     Start,
     Stop,
     Suspended,
+    Worn,
     decode_report,
     encode_order,
 )
@@ -80,6 +82,9 @@ class Owner(Protocol):
 
     def suspended(self, place: WorkerPlace, service: str) -> None:
         """The worker takes nothing more for *service*."""
+
+    def worn(self, place: WorkerPlace) -> None:
+        """The worker has done enough."""
 
 
 class WorkerPlace:
@@ -211,16 +216,36 @@ class WorkerPlace:
         elif channel is self._channel:
             self._heard_now(channel, report)
 
-    def _heard_now(self, channel: _WorkerChannel, report: Report) -> None:
+    def _heard_now(
+        self, channel: _WorkerChannel, report: Ready | Shutdown | Suspended | Worn | Hung
+    ) -> None:
         """A report of the process that is here."""
         if isinstance(report, Ready):
             self._ready(channel)
-        elif isinstance(report, Shutdown | Suspended) and not self._serves(report.service):
+        elif not self._serves(report.service):
             channel.misunderstand(f"something of a service that is not its own: {report.service}")
         elif isinstance(report, Shutdown):
             self._owner.shutdown(report.service)
         elif isinstance(report, Suspended):
             self._owner.suspended(self, report.service)
+        elif isinstance(report, Worn):
+            self._worn(report)
+        else:
+            self._hung(report)
+
+    def _hung(self, report: Hung) -> None:
+        text = "worker {name} hangs in service {service}; it is ended"
+        log.error(text, name=self.name, service=report.service)
+        self.kill()
+
+    def _worn(self, report: Worn) -> None:
+        log.info(
+            "worker {name} (pid {pid}) {why}; it is replaced",
+            name=self.name,
+            pid=self.pid,
+            why=report.why,
+        )
+        self._owner.worn(self)
 
     def _serves(self, service: str) -> bool:
         return any(placed.service.name == service for placed in self._placed)
@@ -289,8 +314,8 @@ class WorkerPlace:
 
     def slots(self, placed: Placed) -> range:
         """The part of a service's scoreboard that the worker here writes."""
-        threads = placed.service.threads
-        return range(self.index * threads, (self.index + 1) * threads)
+        each = placed.service.slots_each
+        return range(self.index * each, (self.index + 1) * each)
 
     def _take_stock(self) -> tuple[list[str], int]:
         """Add up what the process had done, clear its slots; return whom it held.

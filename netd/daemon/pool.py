@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from twisted.logger import Logger
@@ -54,6 +55,8 @@ class Pool:
         self._suspended: dict[str, set[int]] = {}
         """The services that are suspended, and which places have not said so yet."""
         self._is_draining = False
+        self._successors: dict[int, int] = {}
+        """Places that start in order to replace another one, and which."""
         self._scaling = Scaling(self, reactor, self._least, self._most) if is_elastic else None
 
     # Its life.
@@ -105,8 +108,9 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """Workers that serve, or are going to."""
-        return sum(place.state not in (State.DRAINING, State.CLOSED) for place in self)
+        """Workers that serve, or are going to, beside the successors of others."""
+        staying = sum(place.state not in (State.DRAINING, State.CLOSED) for place in self)
+        return staying - len(self._successors)
 
     def grow(self, count: int) -> None:
         """Start more workers, as far as there may be more."""
@@ -134,22 +138,27 @@ class Pool:
         taken = counts.served + counts.refused + counts.dropped
         return View(place.index, place.pid or 0, slots, busy, taken)
 
-    def _add(self, count: int) -> None:
-        free = (index for index in range(self._most + 1) if index not in self._places)
-        for index in [index for index, _ in zip(free, range(count), strict=False)]:
-            place = WorkerPlace(
-                self.name,
-                index,
-                self._placed,
-                self._python_path,
-                self._graceful_timeout,
-                self._reactor,
-                self._spawner,
-                self._lines,
-                self,
-            )
-            self._places[index] = place
-            place.start()
+    def _add(self, number: int) -> None:
+        for _ in range(number):
+            self._place(self._free_index()).start()
+
+    def _free_index(self) -> int:
+        return next(index for index in count() if index not in self._places)
+
+    def _place(self, index: int) -> WorkerPlace:
+        place = WorkerPlace(
+            self.name,
+            index,
+            self._placed,
+            self._python_path,
+            self._graceful_timeout,
+            self._reactor,
+            self._spawner,
+            self._lines,
+            self,
+        )
+        self._places[index] = place
+        return place
 
     # Suspension.
 
@@ -178,13 +187,39 @@ class Pool:
 
     def changed(self, place: WorkerPlace) -> None:
         """A place has another state."""
+        if place.state is State.SERVING:
+            self._take_over(place)
         if place.state is State.CLOSED:
-            self._counts += place.counts
-            self._places.pop(place.index, None)
+            self._forget(place)
         if place.state is not State.SERVING:  # and its next process starts suspended
             for service in self._suspended:
                 self.suspended(place, service)
         self._changed()
+
+    def worn(self, place: WorkerPlace) -> None:
+        """A worker has done enough: let another start, and this one leave when that is ready."""
+        if place.index in self._successors.values() or place.state is not State.SERVING:
+            return
+        if 2 * self._most <= len(self._places):
+            place.drain()
+            return
+        successor = self._place(self._free_index())
+        self._successors[successor.index] = place.index
+        successor.start()
+
+    def _take_over(self, successor: WorkerPlace) -> None:
+        """A worker is ready; the one that it replaces, if it does, may leave."""
+        worn = self._places.get(self._successors.pop(successor.index, -1))
+        if worn is not None:
+            worn.drain()
+
+    def _forget(self, place: WorkerPlace) -> None:
+        """A place is closed."""
+        self._counts += place.counts
+        self._places.pop(place.index, None)
+        self._successors.pop(place.index, None)
+        if not self._is_draining:
+            self._add(max(0, self._least - self.size))
 
     def is_suspended(self, service: str) -> bool:
         """Whether a new worker is to take nothing for *service*."""

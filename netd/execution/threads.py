@@ -13,14 +13,18 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from twisted.python.threadpool import ThreadPool
 
+from netd.execution.overdue import HandlerTimeout
 from netd.execution.sources import EXHAUSTED, NEXT, Source, Taken, TooLong
 from netd.execution.watching import END, Watch
+from netd.execution.wear import Wear
 from netd.values.growth import LOOK_INTERVAL, Growth, Sample
 from netd.values.reactor import Reactor
 
@@ -47,6 +51,21 @@ class Service(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a service does not let its threads exceed.
+
+    *hung* is told, in the reactor's thread, how many threads have been written off.
+    """
+
+    handler_timeout: float | None
+    """Seconds."""
+    wear: Wear | None
+    spare: int
+    """Threads that there may be beside the usual ones, for those that are written off."""
+    hung: Callable[[int], None]
+
+
 class TakingThreads:
     """The threads of one service: at most *maximum*, started and retired as needed.
 
@@ -67,6 +86,7 @@ class TakingThreads:
         thread_factory: Callable[..., threading.Thread],
         idle_time: float = IDLE_TIME,
         inner: Mapping[InnerSource, Service] = MappingProxyType({}),
+        bounds: Bounds | None = None,
     ) -> None:
         self._reactor = reactor
         self._say = say
@@ -76,7 +96,10 @@ class TakingThreads:
             source.fileno(): (source, service)
             for source, service in (*sources.items(), *inner.items())
         }
-        self._pool = ThreadPool(0, maximum, name)
+        self._bounds = bounds
+        self._timeout = self._handler_timeout(bounds)
+        numbers = maximum + (bounds.spare if bounds is not None else 0)
+        self._pool = ThreadPool(0, numbers, name)
         self._pool.threadFactory = thread_factory  # type: ignore[assignment]
         self._growth = Growth(maximum)
         self._is_alone = maximum == 1
@@ -90,11 +113,12 @@ class TakingThreads:
         # Under the lock.
         self._size = 0
         self._surplus = 0
-        self._free = list(range(maximum))
+        self._free = list(range(numbers))
         heapify(self._free)
+        self._written_off: set[int] = set()
 
         # Each entry is written by its own thread, and read by whoever looks.
-        self._taken = [0] * maximum
+        self._taken = [0] * numbers
         self._waiting: dict[int, int] = {}
         self._waiting_at_last_look: dict[int, int] = {}
         self._looking = False
@@ -103,6 +127,12 @@ class TakingThreads:
         self._short_of_threads = False
         self._stopping = False
         self._stopped: Callable[[], None] | None = None
+
+    def _handler_timeout(self, bounds: Bounds | None) -> HandlerTimeout | None:
+        if bounds is None or bounds.handler_timeout is None:
+            return None
+        say = partial(self._say, "error")
+        return HandlerTimeout(bounds.handler_timeout, self._reactor, say, self._write_off)
 
     # The reactor's thread.
 
@@ -187,6 +217,21 @@ class TakingThreads:
                 self._surplus -= change
         self._reactor.callLater(LOOK_INTERVAL, self._look)
 
+    def _write_off(self, number: int) -> None:
+        """Count on a thread no more: its handler does not come back. Another may take its place.
+
+        A thread that is alone in its process has none: the process is ended.
+        """
+        assert self._bounds is not None
+        if not self._is_alone:
+            with self._lock:
+                self._written_off.add(number)
+                self._size -= 1
+            if not (self._stopping or self._waiting):
+                self._add(1)
+        self._bounds.hung(max(1, len(self._written_off)))
+        self._tell_stopped()
+
     def _somebody_rests(self) -> bool:
         """Whether a thread has been waiting ever since the last look.
 
@@ -218,7 +263,7 @@ class TakingThreads:
 
     def _run(self, number: int) -> None:
         """The loop of one thread."""
-        while not self._should_leave():
+        while not self._should_leave(number):
             descriptor = self._watch.poll(0)
             if descriptor is None:
                 descriptor = self._wait(number)
@@ -238,16 +283,20 @@ class TakingThreads:
             frames = "".join(traceback.format_tb(error.__traceback__))
             self._say("error", f"a thread goes on after {type(error).__name__}\n{frames}")
 
-    def _should_leave(self) -> bool:
+    def _should_leave(self, number: int) -> bool:
         """Whether to leave before waiting: nothing has been taken, so nobody is stranded."""
-        if not (self._stopping or self._surplus):
+        if not (self._stopping or self._surplus or self._written_off):
             return False
         with self._lock:
+            if number in self._written_off:  # and has come back after all
+                self._written_off.discard(number)
+                return True
             if self._is_at_its_end() or (self._surplus and self._size > 1):
                 self._surplus = max(0, self._surplus - 1)
                 self._size -= 1
                 return True
-            self._surplus = 0
+            if not self._stopping:
+                self._surplus = 0
             return False
 
     def _is_at_its_end(self) -> bool:
@@ -311,7 +360,23 @@ class TakingThreads:
         if not (self._waiting or self._looking or self._is_alone):
             self._looking = True
             self._reactor.callFromThread(self._look)
-        service.serve(number, taken)
+        if self._bounds is None:
+            service.serve(number, taken)
+        else:
+            self._serve_bounded(self._bounds, service, number, taken)
+
+    def _serve_bounded(self, bounds: Bounds, service: Service, number: int, taken: Taken) -> None:
+        """Serve a request that may be the last one, or may take too long."""
+        if bounds.wear is not None and bounds.wear.took():
+            self._watch.stop()
+        if self._timeout is None:
+            service.serve(number, taken)
+        else:
+            self._timeout.begin(number, taken)
+            service.serve(number, taken)
+            self._timeout.end(number)
+        if bounds.wear is not None:
+            bounds.wear.finished()
 
     def _pause(self, descriptor: int, error: BaseException) -> None:
         """Leave a source alone for a while, instead of spinning; say so once, until all work."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import asdict, dataclass, fields
-from typing import Final
+from typing import Final, get_args
 
 from netd.values.service import Service
 
@@ -124,9 +124,24 @@ class Suspended:
     service: str
 
 
-Report = Ready | Failed | Lines | Shutdown | Suspended
+@dataclass(frozen=True)
+class Worn:
+    """This process wants a successor, because of what it did for *service*."""
 
-_REPORTS: Final = {kind.__name__: kind for kind in (Ready, Failed, Lines, Shutdown, Suspended)}
+    service: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Hung:
+    """The only handler of *service* here does not come back: the process is to be ended."""
+
+    service: str
+
+
+Report = Ready | Failed | Lines | Shutdown | Suspended | Worn | Hung
+
+_REPORTS: Final = {kind.__name__: kind for kind in get_args(Report)}
 
 
 class NotUnderstood(Exception):
@@ -160,6 +175,7 @@ def decode_report(data: bytes) -> Report:
             raise NotUnderstood(name)
         if not all(isinstance(value, str) for value in values.values()):
             raise NotUnderstood(name)
-        return kind(**values)
+        report: Report = kind(**values)
+        return report
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotUnderstood(repr(data[:80])) from error

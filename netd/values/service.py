@@ -105,6 +105,12 @@ class Service:
     backlog: int = BACKLOG
     datagram_size: int = DATAGRAM_SIZE
     """Bytes; a longer datagram is dropped."""
+    max_requests: int = 0
+    """A worker process is replaced after so many; 0: never."""
+    max_memory: int | None = None
+    """Bytes of resident memory above which a worker process is replaced."""
+    handler_timeout: float | None = None
+    """Seconds after which a handler loses its connection, and is counted on no more."""
     reuse_port: bool = False
     """Whether the listeners share their ports with other processes (SO_REUSEPORT, socket(7))."""
     owner: Owner = Owner()
@@ -113,13 +119,25 @@ class Service:
 
     @property
     def places(self) -> int:
-        """Worker processes that there can be at a time: one more, while it takes over."""
-        return self.processes + 1
+        """Worker processes that there can be at a time: each may be with its successor."""
+        return 2 * self.processes
+
+    @property
+    def spare_threads(self) -> int:
+        """Threads that may hang beside those that serve, before their process is replaced."""
+        if self.handler_timeout is None or self.threads == 1:
+            return 0
+        return max(1, self.threads // 4)
+
+    @property
+    def slots_each(self) -> int:
+        """How much of the scoreboard belongs to one process."""
+        return self.threads + self.spare_threads
 
     @property
     def slots(self) -> int:
         """How long the service's scoreboard is, over all its processes."""
-        return self.threads * self.places
+        return self.slots_each * self.places
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from netd.execution.hooked_source import HookedSource
 from netd.execution.hosting import Hooks, Host, adopted, hosted
 from netd.execution.serving import Serving
 from netd.execution.sources import Source
-from netd.execution.threads import InnerSource, Service, TakingThreads
+from netd.execution.threads import Bounds, InnerSource, Service, TakingThreads
 from netd.execution.ticks import Ticks
 from netd.worker.importing import CannotImport, load
 from netd.worker.log import ServiceThread
@@ -69,8 +69,16 @@ def by_threads(joint: Joint) -> BlockingService:
         joint.say,
         partial(ServiceThread, service=service.name),
         inner=build.inner,
+        bounds=_bounds(joint),
     )
     return BlockingService(threads, build.ticks, build.close)
+
+
+def _bounds(joint: Joint) -> Bounds | None:
+    service, wear = joint.service, joint.wear
+    if service.handler_timeout is None and wear is None:
+        return None
+    return Bounds(service.handler_timeout, wear, service.spare_threads, joint.hung)
 
 
 class _Build:

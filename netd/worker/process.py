@@ -17,6 +17,7 @@ from netd.values.channel import (
     AllSuspended,
     Drain,
     Failed,
+    Hung,
     Order,
     Ready,
     Resume,
@@ -25,6 +26,7 @@ from netd.values.channel import (
     Start,
     Suspend,
     Suspended,
+    Worn,
     encode_report,
 )
 from netd.worker import importing, privilege
@@ -103,7 +105,7 @@ class Worker:
         self._stream = LogStream(reactor)
         self._serving: dict[str, Execution] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)
-        self._suspensions = Suspensions(self._report_shutdown)
+        self._suspensions = Suspensions(self._ask_for_suspension)
         self._draining = False
 
     def prepare(self) -> Failed | None:
@@ -116,7 +118,7 @@ class Worker:
                 self._start.python_path,
                 self._reactor,
                 self._stream.journal,
-                self._suspensions.ask,
+                self,
             )
             join = by_reactor if start.service.concurrency == "reactor" else by_threads
             try:
@@ -165,9 +167,28 @@ class Worker:
             case _:
                 self._leave(at_once=True)
 
-    def _report_shutdown(self, service: str) -> None:
-        """A handler has asked for a suspension. Any thread."""
+    # What services say to the daemon (services.Office). Any thread.
+
+    def suspend(self, service: str) -> None:
+        """Stop taking in all processes of *service*; returns when that is so."""
+        self._suspensions.ask(service)
+
+    def worn(self, service: str, why: str) -> None:
+        """Ask for a successor."""
+        self._reactor.callFromThread(self._channel.report, Worn(service, why))
+
+    def hung(self, service: str) -> None:
+        """Ask to be ended, after what has been logged."""
+        self._reactor.callFromThread(self._say_hung, service)
+
+    def _say_hung(self, service: str) -> None:
+        self._stream.flush()
+        self._channel.report(Hung(service))
+
+    def _ask_for_suspension(self, service: str) -> None:
         self._reactor.callFromThread(self._channel.report, Shutdown(service))
+
+    # What the daemon wants.
 
     def _drain(self) -> None:
         """Take nothing more, and leave when the last handler has returned."""

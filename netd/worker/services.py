@@ -13,6 +13,7 @@ from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
 from netd.execution.serving import user_traceback
 from netd.execution.sources import InetDatagram, InetStream, Source, UnixDatagram, UnixStream
+from netd.execution.wear import Wear
 from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 from netd.values.channel import ServiceStart
@@ -37,6 +38,19 @@ class Execution(Protocol):
         """Take nothing more for good; call *stopped* when nobody is inside any more."""
 
 
+class Office(Protocol):
+    """What a service says to the daemon. For any thread."""
+
+    def suspend(self, service: str) -> None:
+        """Stop taking in all processes of *service*; returns when that is so."""
+
+    def worn(self, service: str, why: str) -> None:
+        """This process is to be replaced."""
+
+    def hung(self, service: str) -> None:
+        """This process is to be ended."""
+
+
 class Bound:
     """One listener of a service in this process, which it lasts for the life of."""
 
@@ -51,8 +65,8 @@ class Bound:
 class Joint:
     """What both ways of running a service are joined up from.
 
-    Takes over the descriptors of *start*, for the life of the process. *suspend* stops taking in
-    all processes of the service; it is for any thread.
+    Takes over the descriptors of *start*, for the life of the process. *office* is what the
+    service tells the daemon by.
     """
 
     def __init__(
@@ -61,7 +75,7 @@ class Joint:
         python_path: Sequence[str],
         reactor: Any,
         journal: Journal,
-        suspend: Callable[[str], None],
+        office: Office,
     ) -> None:
         self.service: Service = start.service
         self.python_path = python_path
@@ -73,11 +87,29 @@ class Joint:
             for address, descriptor in zip(self.service.listen, start.listeners, strict=True)
         ]
         self.slots = _slots(start)
-        self._suspend = suspend
+        self._office = office
+
+    @property
+    def wear(self) -> Wear | None:
+        """What counts requests and memory, where there is a bound; one for the process."""
+        service = self.service
+        if not service.max_requests and service.max_memory is None:
+            return None
+        return Wear(service.max_requests, service.max_memory, self._worn)
+
+    def _worn(self, why: str) -> None:
+        self._office.worn(self.service.name, why)
+
+    def hung(self, threads: int) -> None:
+        """So many threads do not come back. The reactor's thread."""
+        if self.service.threads == 1:
+            self._office.hung(self.service.name)
+        elif threads >= self.service.spare_threads:
+            self._worn(f"has {threads} handlers that do not come back")
 
     def suspend(self) -> None:
         """Stop taking in all processes; what ``server.shutdown()`` comes to. Any thread."""
-        self._suspend(self.service.name)
+        self._office.suspend(self.service.name)
 
     def say(self, level: str, text: str) -> None:
         """Log a line of the service's. Any thread."""
@@ -118,4 +150,4 @@ def _slots(start: ServiceStart) -> list[Slot]:
     service = start.service
     board = Scoreboard(start.scoreboard, service.slots)
     os.close(start.scoreboard)  # the mapping stays
-    return [board.slot(start.first_slot + number) for number in range(service.threads)]
+    return [board.slot(start.first_slot + number) for number in range(service.slots_each)]
