@@ -52,6 +52,7 @@ def settled(service: Service, facts: Facts) -> Service:
             server.datagram_size,
             DATAGRAM_SIZE,
         ),
+        forks=_forks(service, concurrency, facts),
         reuse_port=server.reuse_port,
     )
 
@@ -117,6 +118,30 @@ def _processes(service: Service, concurrency: Concurrency, server: ServerFacts) 
     if service.runs.key == "server":  # its handlers share the state of one server object
         return _first(own, 1)
     return _first(own, usual, 1)
+
+
+def _forks(service: Service, concurrency: Concurrency, facts: Facts) -> bool:
+    """Whether each request gets a fork of its worker, rather than a worker of its own."""
+    return (
+        concurrency == "process" and service.max_requests == 1 and not _why_no_forks(service, facts)
+    )
+
+
+def _why_no_forks(service: Service, facts: Facts) -> str | None:
+    if facts.threads:
+        return "its imports start threads, which do not live on in a fork"
+    if service.access.verify_request is not None:
+        return "verify_request is watched by the worker, which a fork leaves"
+    return None
+
+
+def notes_of(service: Service, facts: Facts) -> tuple[str, ...]:
+    """What is worth knowing of a *service* that was settled."""
+    why = _why_no_forks(service, facts)
+    if service.concurrency != "process" or service.max_requests != 1 or why is None:
+        return facts.notes
+    slow = f"every client gets a new worker, which takes longer than a fork: {why}"
+    return (*facts.notes, slow)
 
 
 def _first(*values: _T | None) -> _T:

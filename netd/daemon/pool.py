@@ -46,9 +46,8 @@ class Pool:
         self._lines = lines
         self._changed = changed
         service = placed[0].service
-        self._most = service.processes
-        is_elastic = service.concurrency == "process"
-        self._least = 1 if is_elastic else self._most
+        self._most = service.workers
+        self._least = 1 if service.is_elastic else self._most
         self._places: dict[int, WorkerPlace] = {}
         self._counts = Counts()
         """Of the places that were closed."""
@@ -57,7 +56,9 @@ class Pool:
         self._is_draining = False
         self._successors: dict[int, int] = {}
         """Places that start in order to replace another one, and which."""
-        self._scaling = Scaling(self, reactor, self._least, self._most) if is_elastic else None
+        self._scaling = (
+            Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
+        )
 
     # Its life.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from netd.config.document import dotted
-from netd.config.settling import Misfit, settled
+from netd.config.settling import Misfit, notes_of, settled
 from netd.daemon.spawning import command, ending
 from netd.values.probe import (
     Answer,
@@ -67,7 +67,9 @@ def settle(
             services.append(settled(service, answer))
         except Misfit as misfit:
             found.append(Fault(service.name, misfit.key, str(misfit)))
-        notes += [Fault(service.name, service.runs.key, note) for note in answer.notes]
+            continue
+        remarks = notes_of(services[-1], answer)
+        notes += [Fault(service.name, service.runs.key, remark) for remark in remarks]
     located = tuple(located_at(note, configuration) for note in notes)
     return replace(configuration, services=tuple(services), notes=located), found
 

@@ -117,6 +117,16 @@ class Journal:
             with self._lock:
                 self._said -= length
 
+    def begin_anew(self) -> None:
+        """Forget all that is queued, and wake nobody; in a child, whose parent writes that."""
+        self._records.clear()
+        self._said = self._dropped = 0
+        self._awake = True
+
+    def lose(self, lines: int) -> None:
+        """Count *lines* that somebody else had no room for."""
+        self._dropped += lines
+
     # The thread that writes.
 
     def take(self, most: int) -> str:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
 
 from netd.admission.deadlines import Deadlines
+from netd.execution.serving import user_stack
 from netd.execution.sources import Taken
 from netd.values.reactor import Reactor
-
-DEEPEST: Final = 30
-"""Frames shown of a handler that does not come back, the innermost ones."""
 
 GaveUp = Callable[[int], None]
 """Told the number of a thread that is written off; in the reactor's thread."""
@@ -54,10 +49,9 @@ class HandlerTimeout:
     # The reactor's thread.
 
     def _overdue(self, thread: int, ident: int, taken: Taken) -> None:
-        where = "".join(traceback.format_stack(sys._current_frames().get(ident))[-DEEPEST:])
         self._say(
             f"{taken.client}: the handler has run for more than {self._seconds:g} s, and its "
-            f"connection is closed; it was here\n{where.rstrip()}"
+            f"connection is closed; it was here\n{user_stack(ident)}"
         )
         if isinstance(taken.request, socket.socket):
             self._take_away(thread, taken.request)

@@ -109,6 +109,10 @@ class Serving:
         slot.leave()
         self._journal.say(self._service, "warn", f"dropped: {why}")
 
+    def begin_anew(self) -> None:
+        """In a fork of the worker: it is this process that serves now."""
+        self._pid = os.getpid()
+
     def _report(self, taken: Taken, error: BaseException) -> None:
         """Say what left the handler; called while it is being handled."""
         self._say_raised(taken, error)
@@ -156,5 +160,16 @@ def current_traceback() -> str:
     error = sys.exception()
     return "" if error is None else user_traceback(error)
 
+
+def user_stack(thread: int) -> str:
+    """Format where a thread is, by its ident, from the first line that netd has called."""
+    frames = traceback.extract_stack(sys._current_frames().get(thread))
+    ours = [number for number, frame in enumerate(frames) if frame.filename.startswith(_OURS)]
+    theirs = frames[ours[-1] + 1 :] if ours else frames
+    return "".join(traceback.format_list((theirs or frames)[-DEEPEST:])).rstrip()
+
+
+DEEPEST: Final = 30
+"""Frames shown of a handler that does not come back, the innermost ones."""
 
 _OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep

@@ -50,6 +50,10 @@ class Service(Protocol):
         """A datagram was dropped."""
         ...
 
+    def begin_anew(self) -> None:
+        """In a fork of the worker: it is this process that serves now."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bounds:

@@ -51,7 +51,7 @@ class Wear:
         if not self._last:
             return False
         if taken >= self._asks_at:
-            self._tell(f"has taken {taken} requests")
+            self._tell(f"has taken {taken} request{'s' if taken > 1 else ''}")
         return taken >= self._last
 
     def finished(self) -> None:

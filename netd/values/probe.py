@@ -70,6 +70,8 @@ class Facts:
     """Files that were imported from ``python_path``."""
     server: ServerFacts | None = None
     """Of a server class; a function that makes servers is not called, and says nothing."""
+    threads: bool = False
+    """Whether the imports have started threads, which a fork would not survive."""
     notes: tuple[str, ...] = ()
     """What is not as its author may think, and no fault."""
 
@@ -135,6 +137,7 @@ def decode_answer(line: str) -> Answer:
                 execution=_one_of(_EXECUTIONS, values["execution"]),
                 sources=tuple(map(str, values["sources"])),
                 server=None if values["server"] is None else _server(values["server"]),
+                threads=bool(values["threads"]),
                 notes=tuple(map(str, values["notes"])),
             )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):

@@ -111,6 +111,8 @@ class Service:
     """Bytes of resident memory above which a worker process is replaced."""
     handler_timeout: float | None = None
     """Seconds after which a handler loses its connection, and is counted on no more."""
+    forks: bool = False
+    """Whether its worker forks for each request, *processes* at a time at most."""
     reuse_port: bool = False
     """Whether the listeners share their ports with other processes (SO_REUSEPORT, socket(7))."""
     owner: Owner = Owner()
@@ -118,9 +120,19 @@ class Service:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_elastic(self) -> bool:
+        """Whether it has as many workers as are needed, up to ``processes``."""
+        return self.concurrency == "process" and not self.forks
+
+    @property
+    def workers(self) -> int:
+        """Worker processes, at most."""
+        return 1 if self.forks else self.processes
+
+    @property
     def places(self) -> int:
         """Worker processes that there can be at a time: each may be with its successor."""
-        return 2 * self.processes
+        return 2 * self.workers
 
     @property
     def spare_threads(self) -> int:
@@ -131,8 +143,8 @@ class Service:
 
     @property
     def slots_each(self) -> int:
-        """How much of the scoreboard belongs to one process."""
-        return self.threads + self.spare_threads
+        """How much of the scoreboard belongs to one worker."""
+        return self.processes if self.forks else self.threads + self.spare_threads
 
     @property
     def slots(self) -> int:

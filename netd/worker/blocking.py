@@ -8,6 +8,7 @@ from socketserver import BaseServer, ThreadingMixIn
 from typing import Any
 
 from netd.admission.filter import RequestFilter
+from netd.execution.forks import ForkPerRequest
 from netd.execution.hooked_serving import HookedServing
 from netd.execution.hooked_source import HookedSource
 from netd.execution.hosting import Hooks, Host, adopted, hosted
@@ -22,20 +23,23 @@ from netd.worker.services import Bound, Joint
 
 
 class BlockingService:
-    """The threads of one service, and what its server objects want between requests."""
+    """What takes for one service, and what its server objects want between requests."""
 
     def __init__(
-        self, threads: TakingThreads, ticks: list[Ticks], close: list[Callable[[], object]]
+        self,
+        taking: TakingThreads | ForkPerRequest,
+        ticks: list[Ticks],
+        close: list[Callable[[], object]],
     ) -> None:
-        self._threads = threads
+        self._taking = taking
         self._ticks = ticks
         self._close = close
-        self.resume = threads.resume
-        self.suspend = threads.suspend
+        self.resume = taking.resume
+        self.suspend = taking.suspend
 
     def start(self) -> None:
         """Begin to take."""
-        self._threads.start()
+        self._taking.start()
         for ticks in self._ticks:
             ticks.start()
 
@@ -49,7 +53,7 @@ class BlockingService:
 
         for ticks in self._ticks:
             ticks.stop()
-        self._threads.stop(all_have_returned)
+        self._taking.stop(all_have_returned)
 
 
 def by_threads(joint: Joint) -> BlockingService:
@@ -57,9 +61,7 @@ def by_threads(joint: Joint) -> BlockingService:
 
     Raises ``importing.CannotImport``.
     """
-    build = _Servers(joint) if joint.service.runs.key == "server" else _Handlers(joint)
-    for bound in joint.listeners:
-        build.add(bound)
+    build = _built(joint)
     service = joint.service
     threads = TakingThreads(
         service.name,
@@ -72,6 +74,32 @@ def by_threads(joint: Joint) -> BlockingService:
         bounds=_bounds(joint),
     )
     return BlockingService(threads, build.ticks, build.close)
+
+
+def by_forks(joint: Joint) -> BlockingService:
+    """The same for a service that forks for every request. Raises ``importing.CannotImport``."""
+    build = _built(joint)
+    forks = ForkPerRequest(
+        build.sources,
+        build.inner,
+        joint.slots,
+        joint.board,
+        joint.first_slot,
+        joint.service.handler_timeout,
+        joint.reactor,
+        joint.journal,
+        joint.say,
+        joint.office.relay,
+        joint.office.become_child,
+    )
+    return BlockingService(forks, build.ticks, build.close)
+
+
+def _built(joint: Joint) -> _Build:
+    build = _Servers(joint) if joint.service.runs.key == "server" else _Handlers(joint)
+    for bound in joint.listeners:
+        build.add(bound)
+    return build
 
 
 def _bounds(joint: Joint) -> Bounds | None:
@@ -92,6 +120,10 @@ class _Build:
         self.ticks: list[Ticks] = []
         self.close: list[Callable[[], object]] = []
         self.most_threads = joint.service.threads
+
+    def add(self, bound: Bound) -> None:
+        """Join a listener up."""
+        raise NotImplementedError
 
 
 class _Handlers(_Build):
@@ -193,6 +225,7 @@ class _Handed:
     def __init__(self, serving: HookedServing) -> None:
         self.serve = serving.serve_handed
         self.drop = serving.drop
+        self.begin_anew = serving.begin_anew
 
 
 def _request_filter(joint: Joint) -> RequestFilter | None:

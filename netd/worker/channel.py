@@ -105,6 +105,13 @@ class LogStream:
         while self._channel is not None and not self._paused and self._send_some(self._channel):
             pass
 
+    def relay(self, lines: str) -> None:
+        """Send lines that somebody else has written, complete ones, if there is room for them."""
+        if self._channel is not None and not self._paused:
+            self._channel.report(Lines(lines))
+        else:
+            self.journal.lose(lines.count("\n"))
+
     def disconnect(self) -> None:
         """Send the rest, whatever room there is, and no more after it."""
         channel, self._channel = self._channel, None

@@ -178,7 +178,8 @@ def answer_to(question: Question, questions: Questions, step_done: Callable[[], 
     except Unusable as error:
         return Fault(service, error.key or question.runs.key, str(error))
     sources = tuple(importing.imported_from(questions.python_path))
-    return Facts(service, seen.requests, seen.execution, sources, seen.server, seen.notes)
+    threads = len(os.listdir("/proc/self/task")) > 1
+    return Facts(service, seen.requests, seen.execution, sources, seen.server, threads, seen.notes)
 
 
 def _steps(question: Question) -> list[tuple[str, Reference]]:

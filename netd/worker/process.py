@@ -31,7 +31,7 @@ from netd.values.channel import (
 )
 from netd.worker import importing, privilege
 from netd.worker.asynchronous import by_reactor
-from netd.worker.blocking import by_threads
+from netd.worker.blocking import by_forks, by_threads
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
 from netd.worker.log import Speaker, capture
 from netd.worker.services import Execution, Joint
@@ -96,6 +96,13 @@ def _report_failure(channel: socket.socket, failure: Failed) -> None:
         channel.sendall(len(report).to_bytes(4) + report)
 
 
+def _joined(joint: Joint) -> Execution:
+    """A service, joined up for the way it is run. Raises ``importing.CannotImport``."""
+    if joint.service.concurrency == "reactor":
+        return by_reactor(joint)
+    return by_forks(joint) if joint.service.forks else by_threads(joint)
+
+
 class Worker:
     """The services of one process, and its obedience to the daemon. In the reactor's thread."""
 
@@ -120,9 +127,8 @@ class Worker:
                 self._stream.journal,
                 self,
             )
-            join = by_reactor if start.service.concurrency == "reactor" else by_threads
             try:
-                self._serving[start.service.name] = join(joint)
+                self._serving[start.service.name] = _joined(joint)
             except importing.CannotImport as error:
                 return Failed(start.service.name, str(error))
         return None
@@ -180,6 +186,15 @@ class Worker:
     def hung(self, service: str) -> None:
         """Ask to be ended, after what has been logged."""
         self._reactor.callFromThread(self._say_hung, service)
+
+    def relay(self, lines: str) -> None:
+        """Bring lines of log to the daemon. The reactor's thread."""
+        self._stream.relay(lines)
+
+    def become_child(self) -> None:
+        """In a process that was forked: close the channel, whose end must be the worker's end."""
+        transport: Any = self._channel.transport
+        os.close(transport.fileno())
 
     def _say_hung(self, service: str) -> None:
         self._stream.flush()

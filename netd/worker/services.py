@@ -17,7 +17,7 @@ from netd.execution.wear import Wear
 from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 from netd.values.channel import ServiceStart
-from netd.values.scoreboard import Scoreboard, Slot
+from netd.values.scoreboard import Scoreboard
 from netd.values.service import Service
 from netd.worker.importing import load
 
@@ -39,7 +39,7 @@ class Execution(Protocol):
 
 
 class Office(Protocol):
-    """What a service says to the daemon. For any thread."""
+    """What a service has to do with the daemon. For any thread, if nothing else is said."""
 
     def suspend(self, service: str) -> None:
         """Stop taking in all processes of *service*; returns when that is so."""
@@ -49,6 +49,12 @@ class Office(Protocol):
 
     def hung(self, service: str) -> None:
         """This process is to be ended."""
+
+    def relay(self, lines: str) -> None:
+        """Bring lines of log to the daemon that are complete. The reactor's thread."""
+
+    def become_child(self) -> None:
+        """In a process that was forked: leave the daemon to the worker."""
 
 
 class Bound:
@@ -86,8 +92,13 @@ class Joint:
             Bound(address.transport, descriptor)
             for address, descriptor in zip(self.service.listen, start.listeners, strict=True)
         ]
-        self.slots = _slots(start)
-        self._office = office
+        self.board = Scoreboard(start.scoreboard, self.service.slots)
+        os.close(start.scoreboard)  # the mapping stays
+        self.first_slot = start.first_slot
+        numbers = range(start.first_slot, start.first_slot + self.service.slots_each)
+        self.slots = [self.board.slot(number) for number in numbers]
+        self.office = office
+        self._is_worn = False
 
     @property
     def wear(self) -> Wear | None:
@@ -98,18 +109,20 @@ class Joint:
         return Wear(service.max_requests, service.max_memory, self._worn)
 
     def _worn(self, why: str) -> None:
-        self._office.worn(self.service.name, why)
+        if not self._is_worn:
+            self._is_worn = True
+            self.office.worn(self.service.name, why)
 
     def hung(self, threads: int) -> None:
         """So many threads do not come back. The reactor's thread."""
         if self.service.threads == 1:
-            self._office.hung(self.service.name)
+            self.office.hung(self.service.name)
         elif threads >= self.service.spare_threads:
             self._worn(f"has {threads} handlers that do not come back")
 
     def suspend(self) -> None:
         """Stop taking in all processes; what ``server.shutdown()`` comes to. Any thread."""
-        self._office.suspend(self.service.name)
+        self.office.suspend(self.service.name)
 
     def say(self, level: str, text: str) -> None:
         """Log a line of the service's. Any thread."""
@@ -143,11 +156,3 @@ class Joint:
         """Log what a filter has raised. Any thread."""
         reference = self.service.access.verify_request
         self.say("error", f"{client}: refused because of {reference}\n{user_traceback(error)}")
-
-
-def _slots(start: ServiceStart) -> list[Slot]:
-    """This process's part of the scoreboard."""
-    service = start.service
-    board = Scoreboard(start.scoreboard, service.slots)
-    os.close(start.scoreboard)  # the mapping stays
-    return [board.slot(start.first_slot + number) for number in range(service.slots_each)]
