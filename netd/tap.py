@@ -17,9 +17,9 @@ from twisted.python import usage
 
 from netd import __version__
 from netd.daemon.checking import check, check_rights
+from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Destination, Log, RelayedLog
 from netd.daemon.service import Daemon
-from netd.daemon.spawning import DirectSpawner
 from netd.listening.binding import CannotBind, bind_all
 from netd.values.problem import ConfigurationError, ExitStatus
 from netd.values.service import Configuration, Owner
@@ -70,7 +70,7 @@ def makeService(options: Options) -> IService:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
     from twisted.internet import reactor
 
-    return Daemon(configuration, listeners, reactor, DirectSpawner(reactor), daemon_log)
+    return Daemon(configuration, listeners, reactor, ForkSpawner(reactor), daemon_log)
 
 
 def _open_standard_descriptors() -> None:

@@ -135,6 +135,7 @@ class Daemon(TwistedService):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._listeners.close()
+        self._spawner.close()
         total = sum((pool.counts for pool in self._pools), Counts())
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",

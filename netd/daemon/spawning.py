@@ -1,4 +1,4 @@
-"""Starting processes: the one place that knows how a worker process comes to be."""
+"""Processes that run netd's worker program: how they are started, written to and ended."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.error import ProcessDone
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
-
-from netd.values.reactor import DelayedCall
 
 PROGRAM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "worker", "__main__.py")
 """The worker's program, by its path: the daemon imports nothing of it."""
-
-PATIENCE: Final = 0.2
-"""Seconds after a process ended in which its last output is still read before that is told."""
 
 LONGEST_LINE: Final = 16 << 10
 """Bytes that are waited for of a line that a worker writes past its log, to descriptor 1 or 2."""
@@ -52,75 +46,13 @@ class Spawner(Protocol):
 
         *descriptors* says which of ours is which of the worker's; they stay open here. *wrote*
         gets each line that it writes to its standard output or error, *ended* how it ended,
-        after which nothing is left to reap. Both are called in the reactor's thread.
+        after which nothing is left to reap. Both are called in the reactor's thread. Raises
+        OSError.
         """
         ...
 
-
-class DirectSpawner:
-    """Starts an interpreter for each worker, by Twisted's spawnProcess."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def spawn(
-        self,
-        name: str,
-        descriptors: Mapping[int, int],
-        wrote: Callable[[str], None],
-        ended: Callable[[str], None],
-    ) -> Process:
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            protocol = _Spawned(self._reactor, wrote, ended)
-            self._reactor.spawnProcess(
-                protocol,
-                sys.executable,
-                command(name),
-                env=None,
-                childFDs={0: nothing, 1: "r", 2: "r", **descriptors},
-            )
-        finally:
-            os.close(nothing)
-        return protocol
-
-
-class _Spawned(ProcessProtocol):
-    """A process that spawnProcess started."""
-
-    def __init__(
-        self, reactor: Any, wrote: Callable[[str], None], ended: Callable[[str], None]
-    ) -> None:
-        self._reactor = reactor
-        self._patience: DelayedCall | None = None
-        self._output = {1: Lines(wrote), 2: Lines(wrote)}
-        self._ended = ended
-        self.pid = 0
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.pid = self.transport.pid or 0
-
-    def kill(self) -> None:
-        if self.transport is not None and self.transport.pid is not None:
-            self.transport.signalProcess("KILL")
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803
-        self._output[childFD].dataReceived(data)
-
-    def processExited(self, reason: Failure) -> None:
-        """Wait for what is left in the pipes, not for a program that holds them for long."""
-        self._patience = self._reactor.callLater(PATIENCE, self._tell, _how(reason.value))
-
-    def processEnded(self, reason: Failure) -> None:
-        for lines in self._output.values():
-            lines.finish()
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-            self._tell(_how(reason.value))
-
-    def _tell(self, how: str) -> None:
-        self._ended(how)
+    def close(self) -> None:
+        """Give back what it took to start workers; none is started after that."""
 
 
 class Lines:
@@ -148,10 +80,12 @@ class Lines:
         self._wrote(line.decode(errors="replace"))
 
 
-def _how(reason: Any) -> str:
-    if isinstance(reason, ProcessDone):
+def how_ended(reason: Failure) -> str:
+    """How a process ended, by what Twisted tells of it."""
+    ended: Any = reason.value
+    if isinstance(ended, ProcessDone):
         return ending(0)
-    return ending(reason.exitCode if reason.signal is None else -reason.signal)
+    return ending(ended.exitCode if ended.signal is None else -ended.signal)
 
 
 def ending(code: int) -> str:

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import json
 import socket
+from array import array
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
 LONGEST: Final = 64 << 10
-"""Bytes of a packet."""
+"""Bytes of a packet; the longest, with as many descriptors as there can be, has 3 KiB."""
 
 MOST_DESCRIPTORS: Final = 250
 """Descriptors beside a packet; the kernel's own limit is 253 (SCM_MAX_FD)."""
+
+
+@dataclass(frozen=True)
+class Give:
+    """Descriptors that do not fit beside the ``Fork`` of the same number, which follows."""
+
+    number: int
+    targets: tuple[int, ...]
+    """What each descriptor that comes along is to be in the new process."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,8 @@ class Fork:
     number: int
     """By which the answers speak of this process."""
     name: str
+    count: int
+    """Of its descriptors, those that were given before included."""
     targets: tuple[int, ...]
     """What each descriptor is to be in the new process."""
 
@@ -53,9 +66,27 @@ class NotForked:
     reason: str
 
 
-Packet = Fork | Forked | Ended | NotForked
+Packet = Give | Fork | Forked | Ended | NotForked
 
-_KINDS: Final = {kind.__name__: kind for kind in (Fork, Forked, Ended, NotForked)}
+_KINDS: Final = {kind.__name__: kind for kind in (Give, Fork, Forked, Ended, NotForked)}
+
+
+def orders(
+    number: int, name: str, descriptors: Mapping[int, int]
+) -> list[tuple[Give | Fork, tuple[int, ...]]]:
+    """The packets that have a worker forked, each with the descriptors that go along.
+
+    *descriptors* says which of ours is which of the worker's.
+    """
+    targets = tuple(descriptors)
+    pieces = [
+        targets[start : start + MOST_DESCRIPTORS]
+        for start in range(0, len(targets), MOST_DESCRIPTORS)
+    ]
+    *given, last = pieces or [()]
+    packets: list[Give | Fork] = [Give(number, piece) for piece in given]
+    packets.append(Fork(number, name, len(targets), last))
+    return [(packet, tuple(map(descriptors.__getitem__, packet.targets))) for packet in packets]
 
 
 def send(connection: socket.socket, packet: Packet, descriptors: tuple[int, ...] = ()) -> None:
@@ -65,10 +96,19 @@ def send(connection: socket.socket, packet: Packet, descriptors: tuple[int, ...]
 
 
 def receive(connection: socket.socket) -> tuple[Packet, list[int]] | None:
-    """Receive a packet and its descriptors, which the caller closes; None at the end."""
-    data, descriptors, _, _ = socket.recv_fds(connection, LONGEST, MOST_DESCRIPTORS)
+    """Receive a packet and its descriptors, which the caller closes; None at the end.
+
+    When this process has not enough descriptors free, the last ones of the packet are missing.
+    Raises OSError.
+    """
+    descriptors = array("i")
+    room = socket.CMSG_LEN(MOST_DESCRIPTORS * descriptors.itemsize)
+    # socket.recv_fds passes no flags on, and what it returns would be inherited by programs.
+    data, ancillary, _, _ = connection.recvmsg(LONGEST, room, socket.MSG_CMSG_CLOEXEC)
+    for _, _, content in ancillary:
+        descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
     if not data:
         return None
     kind, values = json.loads(data)
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return _KINDS[kind](**values), descriptors
+    return _KINDS[kind](**values), descriptors.tolist()

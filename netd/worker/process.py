@@ -114,6 +114,8 @@ class Worker:
         self._channel = DaemonChannel(self._obey, self._drain_alone)
         self._suspensions = Suspensions(self._ask_for_suspension)
         self._draining = False
+        self._alone = False
+        """Whether the daemon has gone."""
 
     def prepare(self) -> Failed | None:
         """Import what the services run. Returns what is wrong, if something is."""
@@ -222,6 +224,7 @@ class Worker:
 
     def _drain_alone(self) -> None:
         """The daemon has gone: nobody will say "stop", so set a time, and log to nobody."""
+        self._alone = True
         self._stream.disconnect()
         self._suspensions.all_done()
         # Ends the process even if a handler holds the interpreter's lock for ever.
@@ -235,9 +238,10 @@ class Worker:
     def _leave(self, at_once: bool) -> None:
         """Say the last words and end; with handlers still running, past the interpreter."""
         self._stream.disconnect()
-        if self._channel.transport is None or not self._channel.connected:
+        if self._alone:
             self._end(at_once)
             return
+        assert self._channel.transport is not None
         self._channel.lost = lambda: self._end(at_once)
         self._channel.transport.loseConnection()
         self._reactor.callLater(LAST_WORDS, self._end, at_once)

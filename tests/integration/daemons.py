@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,16 @@ class RunningDaemon:
             return read_all(connection)
 
     def workers(self) -> list[int]:
-        """The pids of the worker processes."""
-        return children(self.pid)
+        """The pids of the worker processes, those that have outlived their fork server included."""
+        own = children(self.pid)
+        servers = list(filter(is_fork_server, own))
+        forked = [worker for server in servers for worker in children(server)]
+        return [pid for pid in own if pid not in servers] + forked
+
+    def fork_server(self) -> int:
+        """The pid of the fork server."""
+        (server,) = filter(is_fork_server, children(self.pid))
+        return server
 
     def signal(self, number: int) -> None:
         """Send the daemon, and nobody else, a signal."""
@@ -177,17 +185,17 @@ class Project:
         return netdctl("check", str(self.file))
 
     def clean_up(self) -> None:
-        """End what a test left running, and its workers, which leave by themselves."""
+        """End what a test left running, and its processes, which leave by themselves."""
         for running in self._running:
-            workers = running.workers()
+            left = [*running.workers(), *children(running.pid)]
             if running.process.poll() is None:
                 running.process.kill()
             running.process.wait()
             running.log.wait_for_end()
             if running.process.stdout is not None:
                 running.process.stdout.close()
-            for worker in workers:
-                end(worker)
+            for pid in left:
+                end(pid)
 
 
 def netdctl(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -238,11 +246,22 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def end(pid: int) -> None:
-    """Kill a worker of ours that did not leave with its daemon."""
+def command_line(pid: int) -> str:
+    """What ``ps`` shows as the command line of a process; nothing for one that has ended."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"netd/worker" in command:
+        text = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return text.replace("\0", " ").strip()
+
+
+def is_fork_server(pid: int) -> bool:
+    """Whether a process forks workers, or is about to begin with that."""
+    return command_line(pid).endswith(("netd: fork server", " forkserver"))
+
+
+def end(pid: int) -> None:
+    """Kill a process of ours that did not leave with its daemon."""
+    if command_line(pid).startswith("netd: "):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):
-        pass

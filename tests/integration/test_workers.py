@@ -73,12 +73,12 @@ ONE = """
 
 class TestWorkers:
     def test_run_what_the_daemon_does_not(self, project: Project) -> None:
-        """A handler runs in a child of the daemon."""
+        """A handler runs in a child of the daemon's fork server."""
         project.handlers(ODD)
         project.configure(ONE)
         daemon = project.start()
         pid, parent = map(int, daemon.ask(b"pids").split())
-        assert parent == daemon.pid
+        assert parent == daemon.fork_server() != daemon.pid
         assert [pid] == daemon.workers()
 
     def test_shared_by_services_that_say_so(self, project: Project) -> None:

@@ -1,0 +1,414 @@
+"""``netd.worker.forkserver``: the real program, with a test in the daemon's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.daemon.spawning import command
+from netd.listening.description import parse
+from netd.values.channel import (
+    LENGTH,
+    Drain,
+    Ready,
+    ServiceStart,
+    Start,
+    decode_report,
+    encode_order,
+)
+from netd.values.forking import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
+from netd.values.scoreboard import Scoreboard
+from netd.values.service import Reference, Service
+from netd.worker.forkserver import put_in_place
+from tests.integration.daemons import children, until
+
+PATIENCE = 30.0
+"""Seconds that a test waits for what must happen."""
+
+HANDLER = """
+import gc, json, os, random, signal, ssl, sys, threading, uuid
+from socketserver import BaseRequestHandler
+
+class Facts(BaseRequestHandler):
+    def handle(self):
+        self.request.recv(1)
+        facts = {
+            "random": random.random(),
+            "uuid": str(uuid.uuid4()),
+            "ssl": ssl.RAND_bytes(8).hex(),
+            "descriptors": {n: link(n) for n in os.listdir("/proc/self/fd")},
+            "argv": sys.argv[1:],
+            "collects": gc.isenabled(),
+            "ignored": [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN],
+            "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+            "sigchld": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL,
+            "subreaper": subreaper(),
+        }
+        self.request.sendall(json.dumps(facts).encode())
+
+def link(number):
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return None
+
+def subreaper():
+    import ctypes
+    value = ctypes.c_int()
+    ctypes.CDLL(None).prctl(37, ctypes.byref(value), 0, 0, 0)
+    return value.value
+"""
+
+
+class Server:
+    """A fork server of one's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.handler = HANDLER
+        """The text of the module that workers import."""
+        self._directory = directory
+        self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.connection.settimeout(PATIENCE)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        self.output = os.memfd_create("output")
+        moves = [(nothing, 0), (self.output, 1), (self.output, 2), (theirs.fileno(), 3)]
+        self.pid = os.posix_spawn(
+            sys.executable,
+            command("forkserver"),
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, *move) for move in moves],
+        )
+        self.reaped = False
+        theirs.close()
+        os.close(nothing)
+
+    def heard(self) -> Packet:
+        """What it says next; a pidfd that comes along is closed."""
+        received = receive(self.connection)
+        assert received is not None
+        for descriptor in received[1]:
+            os.close(descriptor)
+        return received[0]
+
+    def fork(self, number: int, name: str, *listeners: socket.socket) -> Worker:
+        """Have a worker forked that serves on *listeners*."""
+        (self._directory / "facts.py").write_text(self.handler)
+        listen = tuple(parse("tcp:0") for _ in listeners)
+        service = Service(name, listen, Reference("facts", "Facts"), name, threads=1)
+        page = Scoreboard.make(name, 1)
+        ours, theirs = socket.socketpair()
+        here = dict(enumerate([theirs.fileno(), page, *(x.fileno() for x in listeners)], start=3))
+        for packet, descriptors in orders(number, name, {1: self.output, 2: self.output, **here}):
+            send(self.connection, packet, descriptors)
+        theirs.close()
+        os.close(page)
+        start = ServiceStart(service, tuple(here)[2:], 4)
+        return Worker(ours, Start(name, (start,), (str(self._directory),), 1.0))
+
+    def wait(self) -> int:
+        """Wait until it has ended; return how."""
+        self.reaped = True
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def said(self) -> str:
+        """What it and its workers have written."""
+        return os.pread(self.output, 1 << 20, 0).decode()
+
+    def close(self) -> None:
+        """End it."""
+        self.connection.close()
+        if not self.reaped:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        os.close(self.output)
+
+
+class Worker:
+    """The daemon's end of a worker's channel."""
+
+    def __init__(self, channel: socket.socket, start: Start) -> None:
+        self._channel = channel
+        channel.settimeout(PATIENCE)
+        self.order(start)
+
+    def order(self, order: Start | Drain) -> None:
+        message = encode_order(order)
+        with suppress(BrokenPipeError):  # when it was refused
+            self._channel.sendall(len(message).to_bytes(LENGTH) + message)
+
+    def wait_until_ready(self) -> None:
+        length = int.from_bytes(self._channel.recv(LENGTH, socket.MSG_WAITALL))
+        report = decode_report(self._channel.recv(length, socket.MSG_WAITALL))
+        assert report == Ready()
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.close()
+
+
+def facts(listener: socket.socket) -> dict[str, object]:
+    """What a handler says of its process."""
+    with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as client:
+        client.sendall(b"?")
+        answer: dict[str, object] = json.loads(b"".join(iter(lambda: client.recv(65536), b"")))
+    return answer
+
+
+def listener() -> socket.socket:
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    return listening
+
+
+class TestWorkers:
+    def test_life(self, server: Server) -> None:
+        """A worker is announced, serves, leaves when told to, and how it ended is told."""
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            forked = server.heard()
+            assert isinstance(forked, Forked)
+            worker.wait_until_ready()
+            assert facts(listening)["argv"] == ["time"]
+            worker.order(Drain())
+            assert server.heard() == Ended(1, 0)
+            worker.close()
+            with pytest.raises(ProcessLookupError):
+                os.kill(forked.pid, 0)
+        assert server.said() == ""
+
+    def test_is_as_a_program_of_its_own_would_be(self, server: Server) -> None:
+        """Descriptors, signals and collection are not those of the fork server."""
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            worker.wait_until_ready()
+            found = facts(listening)
+            worker.close()
+        descriptors = found["descriptors"]
+        assert isinstance(descriptors, dict)
+        assert descriptors["0"] == "/dev/null"
+        assert descriptors["1"] == descriptors["2"] == "/memfd:output (deleted)"
+        assert found["collects"]
+        assert found["ignored"] == [signal.SIGPIPE, signal.SIGXFSZ]
+        assert found["blocked"] == []
+        assert found["sigchld"]
+        assert found["subreaper"] == 0
+
+    def test_can_be_told_apart(self, server: Server) -> None:
+        """``ps`` shows which service a process is of, in both of its ways."""
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            forked = server.heard()
+            assert isinstance(forked, Forked)
+            worker.wait_until_ready()
+            there = Path(f"/proc/{forked.pid}")
+            assert (there / "cmdline").read_text().rstrip("\0 ") == "netd: worker time"
+            assert (there / "comm").read_text() == "netd time\n"
+            own = Path(f"/proc/{server.pid}/cmdline").read_text().rstrip("\0 ")
+            assert own == "netd: fork server"
+            worker.close()
+
+    def test_share_no_random_numbers(self, server: Server) -> None:
+        """Each worker has generators of its own, for all that Python gets random numbers from."""
+        found = []
+        for number in (1, 2):
+            with listener() as listening:
+                worker = server.fork(number, "time", listening)
+                worker.wait_until_ready()
+                found.append(facts(listening))
+                worker.close()
+        for kind in ("random", "uuid", "ssl"):
+            assert found[0][kind] != found[1][kind]
+
+    def test_more_listeners_than_fit_into_a_packet(self, server: Server) -> None:
+        """Six hundred listeners of one worker all arrive."""
+        listening = [listener() for _ in range(600)]
+        worker = server.fork(1, "many", *listening)
+        worker.wait_until_ready()
+        for one in (listening[0], listening[-1]):
+            assert facts(one)["argv"] == ["many"]
+        worker.close()
+        for one in listening:
+            one.close()
+
+    def test_an_order_that_is_given_up(self, server: Server) -> None:
+        """What was given for an order that never comes is closed with the next one."""
+        before = open_descriptors(server.pid, settled=4)
+        with listener() as listening:
+            send(server.connection, Give(1, (3, 4)), (listening.fileno(), listening.fileno()))
+            worker = server.fork(2, "time", listening)
+            assert isinstance(server.heard(), Forked)
+            worker.wait_until_ready()
+            worker.close()
+        assert server.heard() == Ended(2, 0), server.said()
+        assert len(open_descriptors(server.pid)) == len(before)
+
+    def test_too_few_descriptors(self, server: Server) -> None:
+        """An order whose descriptors have not all come is refused, and the next is obeyed."""
+        send(server.connection, Fork(1, "time", 2, (3, 4)), (0,))
+        assert server.heard() == NotForked(1, "only 1 of its 2 descriptors came through")
+        with listener() as listening:
+            worker = server.fork(2, "time", listening)
+            worker.wait_until_ready()
+            worker.close()
+
+    def test_no_descriptors_left(self, server: Server) -> None:
+        """A fork server that may open no more files says so, and goes on when it may again."""
+        open_descriptors(server.pid, settled=4)
+        before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (8, before[1]))
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            answer = server.heard()
+            assert isinstance(answer, NotForked)
+            worker.close()
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+            worker = server.fork(2, "time", listening)
+            assert isinstance(server.heard(), Forked)
+            worker.wait_until_ready()
+            worker.close()
+
+    def test_killed(self, server: Server) -> None:
+        """A worker that is killed is told by the signal, and leaves no zombie."""
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            forked = server.heard()
+            assert isinstance(forked, Forked)
+            os.kill(forked.pid, signal.SIGSEGV)
+            assert server.heard() == Ended(1, -signal.SIGSEGV)
+            worker.close()
+
+
+class TestServer:
+    def test_ends_with_the_daemon(self, server: Server) -> None:
+        """When the other end of its socket has gone, it leaves in good order."""
+        server.connection.close()
+        assert server.wait() == 0
+        assert server.said() == ""
+
+    def test_ends_with_its_parent(self) -> None:
+        """Also one that is stopped is gone when its daemon is."""
+        program = (
+            "import os, signal, socket, sys, subprocess\n"
+            "from netd.daemon.spawning import command\n"
+            "ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+            "pid = os.posix_spawn(sys.executable, command('forkserver'), os.environ,\n"
+            "    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)])\n"
+            "theirs.close()\n"
+            "while b'fork server' not in open(f'/proc/{pid}/cmdline', 'rb').read(): pass\n"
+            "os.kill(pid, signal.SIGSTOP)\n"
+            "print(pid, flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as parent:
+            assert parent.stdout is not None
+            pidfd = os.pidfd_open(int(parent.stdout.readline()))
+            parent.kill()
+        ended = select.select([pidfd], [], [], PATIENCE)[0]
+        os.close(pidfd)
+        assert ended
+
+    def test_runs_no_reactor(self, server: Server) -> None:
+        """It has one thread, and no descriptor of a reactor."""
+        found = open_descriptors(server.pid, settled=4)
+        assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
+        assert not [link for link in found.values() if "eventpoll" in link]
+
+    def test_obeys_no_signal_of_the_terminal(self, server: Server) -> None:
+        """Ctrl-C goes to all; the daemon says when this process is to leave."""
+        open_descriptors(server.pid, settled=4)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(server.pid, number)
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            worker.wait_until_ready()
+            worker.close()
+
+    def test_reaps_what_workers_leave_behind(self, server: Server) -> None:
+        """A process that outlives its worker becomes the fork server's child, which reaps it."""
+        server.handler = """
+import os
+worker = os.getpid()
+if os.fork():
+    os._exit(3)
+while os.getppid() == worker:
+    pass
+os.write(1, f"left to {os.getppid()}".encode())
+os._exit(0)
+"""
+        with listener() as listening:
+            worker = server.fork(1, "time", listening)
+            assert isinstance(server.heard(), Forked)
+            assert server.heard() == Ended(1, 3)
+            worker.close()
+        until(lambda: f"left to {server.pid}" in server.said(), "it is adopted")
+        until(lambda: children(server.pid) == [], "it is reaped")
+
+
+def open_descriptors(pid: int, settled: int = 0) -> dict[int, str]:
+    """What a process has open, once it forks on demand."""
+    if settled:
+        status = Path(f"/proc/{pid}/status")
+        # SIGCHLD is caught when everything is there.
+        while not int(status.read_text().partition("SigCgt:")[2].split()[0], 16) & 1 << 16:
+            pass
+    there = Path(f"/proc/{pid}/fd")
+    return {int(entry.name): os.readlink(entry) for entry in there.iterdir()}
+
+
+class TestPutInPlace:
+    @given(st.data())
+    def test_any_places(self, data: st.DataObject) -> None:
+        """Whatever is to be where, and whoever is in the way, each ends up in its place."""
+        count = data.draw(st.integers(1, 6))
+        files = [os.memfd_create(str(number)) for number in range(count)]
+        lowest = min(files)
+        places = st.integers(lowest, lowest + 12)
+        targets = data.draw(
+            st.lists(
+                places.filter(lambda place: place in files or not is_open(place)),
+                min_size=count,
+                max_size=count,
+                unique=True,
+            )
+        )
+        put_in_place(dict(zip(targets, files, strict=True)))
+        found = {target: os.readlink(f"/proc/self/fd/{target}") for target in targets}
+        inherited = [target for target in targets if os.get_inheritable(target)]
+        left = [place for place in range(lowest, lowest + 30) if is_memory(place)]
+        for target in targets:
+            os.close(target)
+        assert list(found.values()) == [f"/memfd:{number} (deleted)" for number in range(count)]
+        assert sorted(left) == sorted(targets)
+        assert inherited == []
+
+
+def is_open(descriptor: int) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{descriptor}")
+
+
+def is_memory(descriptor: int) -> bool:
+    return is_open(descriptor) and os.readlink(f"/proc/self/fd/{descriptor}").startswith("/memfd:")
