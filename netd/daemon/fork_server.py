@@ -155,7 +155,8 @@ class _Packets(FileDescriptor):
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                received = None
+                # It has gone with orders unread. That is said once, and before what it has said.
+                continue
             if received is None:
                 # It is about to end, if it has not, and its parent is told of that.
                 self.stopReading()

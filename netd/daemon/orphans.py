@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-UNCLAIMED: Final = 60.0
+UNCLAIMED: Final = 10.0
 """Seconds after which a child that has ended, and was not waited for, is nobody's: those that
 wait for children of theirs do it within milliseconds."""
 

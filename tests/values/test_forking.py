@@ -102,7 +102,7 @@ class TestOrders:
         """However many there are, each packet has as many as go, and all of them arrive."""
         descriptors = {target: target + 10_000 for target in range(count)}
         packets = orders(7, "time", descriptors)
-        sent = {}
+        sent: dict[int, int] = {}
         for packet, ours in packets:
             assert len(ours) <= MOST_DESCRIPTORS
             assert packet.number == 7
