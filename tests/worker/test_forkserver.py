@@ -31,7 +31,7 @@ from netd.values.channel import (
 )
 from netd.values.forking import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
 from netd.values.scoreboard import Scoreboard
-from netd.values.service import Reference, Service
+from netd.values.service import Reference, Runs, Service
 from netd.worker.forkserver import put_in_place
 from tests.integration.daemons import children, until
 
@@ -107,8 +107,9 @@ class Server:
         """Have a worker forked that serves on *listeners*."""
         (self._directory / "facts.py").write_text(self.handler)
         listen = tuple(parse("tcp:0") for _ in listeners)
-        service = Service(name, listen, Reference("facts", "Facts"), name, threads=1)
-        page = Scoreboard.make(name, 1)
+        runs = Runs("handler", Reference("facts", "Facts"))
+        service = Service(name, listen, runs, name, threads=1)
+        page = Scoreboard.make(name, service.slots)
         ours, theirs = socket.socketpair()
         here = dict(enumerate([theirs.fileno(), page, *(x.fileno() for x in listeners)], start=3))
         for packet, descriptors in orders(number, name, {1: self.output, 2: self.output, **here}):
