@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import glob
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -26,14 +27,26 @@ from netd.config.text import quoted
 from netd.listening.description import resolved
 from netd.values.address import Address, InetAddress
 from netd.values.problem import ConfigurationError, Problem
-from netd.values.service import Access, Configuration, Owner, Runs, Service, Wanted
+from netd.values.service import (
+    Access,
+    Configuration,
+    Owner,
+    Plugin,
+    Program,
+    Runs,
+    Service,
+    Wanted,
+)
 
 DEFAULTS: Final = "defaults"
 INCLUDE: Final = "include"
 SERVICES: Final = "services"
 
-RUN_KEYS: Final = ("handler", "server", "protocol")
+RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
 """The keys that say what a service runs."""
+
+_ONLY_BESIDE: Final = {"wait": "program", "arguments": "plugin"}
+"""Keys that mean something beside another one only."""
 
 _MAIN_ONLY: Final = MainFile.model_fields.keys() - IncludedFile.model_fields.keys()
 
@@ -188,14 +201,15 @@ class _Reading:
         self._remember(document, path, written.table, path)
         if table is None:
             return None
-        listen = tuple(self._resolved(written, table.listen))
+        listen = tuple(self._resolved(written, table.listen or []))
+        runs = self._runs(written, table)
         owner = self._owner(written, table)
-        if len(self.problems) > before or not table.enabled:
+        if len(self.problems) > before or runs is None or not table.enabled:
             return None
         return Service(
             name=written.name,
             listen=listen,
-            runs=_runs(table),
+            runs=runs,
             worker=table.worker or written.name,
             own=_wanted(table, written.table.keys()),
             defaults=_wanted(table, self._defaults.keys() - written.table.keys()),
@@ -222,10 +236,45 @@ class _Reading:
             self._problem(written.document, (*written.path, RUN_KEYS[0]), text)
         elif len(named) > 1 and set(named) != {"handler", "server"}:
             text = (
-                f"stands beside {named[0]}, and a service runs one thing: a handler, a server "
-                "(with a handler beside it or not) or a protocol; make two services of them"
+                f"stands beside {named[0]}, and a service runs one thing, or a server and its "
+                "handler; make two services of them"
             )
             self._problem(*self._place(written, named[-1]), text)
+        for key, needed in _ONLY_BESIDE.items():
+            if key in written.table and needed not in merged:
+                self._problem(*self._place(written, key), f"means nothing without {needed}")
+        if "plugin" in merged and "listen" in written.table:
+            text = "a plugin binds for itself: say where in its arguments"
+            self._problem(*self._place(written, "listen"), text)
+        elif "plugin" not in merged and "listen" not in merged:
+            text = 'is required: where it listens, like ["tcp:10037"]'
+            self._problem(written.document, (*written.path, "listen"), text)
+
+    def _runs(self, written: _Written, table: ServiceTable) -> Runs | Program | Plugin | None:
+        """What the service runs; None, with a problem, if that is nothing that is there."""
+        if table.program is not None:
+            return self._program(written, table.program, table.wait)
+        if table.plugin is not None:
+            return Plugin(table.plugin, tuple(table.arguments))
+        if table.server is not None:
+            return Runs("server", table.server, table.handler)
+        if table.protocol is not None:
+            return Runs("protocol", table.protocol)
+        return Runs("handler", table.handler) if table.handler is not None else None
+
+    def _program(self, written: _Written, arguments: list[str], wait: bool) -> Program | None:
+        """Find a program: by its path, relative to its file, or by its name in PATH."""
+        document, path = self._place(written, "program")
+        name = arguments[0]
+        if os.sep in name:
+            found: str | None = os.path.normpath(os.path.join(document.directory, name))
+        else:
+            found = shutil.which(name)
+        if found is None or not os.path.isfile(found):
+            where = found or f"{quoted(name)} in PATH ({os.environ.get('PATH', os.defpath)})"
+            self._problem(document, path, f"there is no program {where}")
+            return None
+        return Program(os.path.abspath(found), tuple(arguments), wait)
 
     def _check_name(self, written: _Written) -> None:
         try:
@@ -368,15 +417,6 @@ def _access(table: AccessTable) -> Access:
         verify_timeout=table.verify_timeout,
         dry_run=table.dry_run,
     )
-
-
-def _runs(table: ServiceTable) -> Runs:
-    if table.server is not None:
-        return Runs("server", table.server, table.handler)
-    if table.protocol is not None:
-        return Runs("protocol", table.protocol)
-    assert table.handler is not None
-    return Runs("handler", table.handler)
 
 
 def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:

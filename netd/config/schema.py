@@ -85,6 +85,12 @@ def _handler(text: str) -> Reference:
         raise ValueError(f'{error}; or write "module:Class"') from None
 
 
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError(f"{shown(text)} has a NUL character, and no argument can")
+    return text
+
+
 def _path(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
@@ -153,6 +159,7 @@ Class = Annotated[Reference, PlainValidator(_text(_class))]
 Handler = Annotated[Reference, PlainValidator(_text(_handler))]
 Function = Annotated[Reference, PlainValidator(_text(_reference("module:function")))]
 Entry = Annotated[Any, PlainValidator(_text(canonical))]
+Argument = Annotated[str, PlainValidator(_text(_argument))]
 Name = Annotated[str, PlainValidator(_text(check_name))]
 PathText = Annotated[str, PlainValidator(_text(_path))]
 User = Annotated[Owner, PlainValidator(_user)]
@@ -181,12 +188,14 @@ class AccessTable(Table):
 class ServiceTable(Table):
     """``[services.NAME]``: what runs, where it listens, and how."""
 
-    listen: Annotated[
-        list[Listen], Field(min_length=1, description='where it listens, like ["tcp:10037"]')
-    ]
+    listen: Annotated[list[Listen], Field(min_length=1)] | None = None
     handler: Handler | None = None
     server: Class | None = None
     protocol: Class | None = None
+    program: Annotated[list[Argument], Field(min_length=1)] | None = None
+    wait: bool = False
+    plugin: Name | None = None
+    arguments: list[Argument] = []
     concurrency: Literal["reactor", "thread", "process"] | None = None
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from netd.values.probe import Facts, Requests, ServerFacts
+from netd.values.probe import Execution, Facts, Requests, ServerFacts
 from netd.values.service import (
     BACKLOG,
     DATAGRAM_SIZE,
     THREADS,
     Concurrency,
+    Program,
     Service,
 )
 
@@ -59,6 +60,8 @@ def settled(service: Service, facts: Facts) -> Service:
 
 def _check_requests(service: Service, requests: Requests) -> None:
     """See that what the service runs can serve all it listens on."""
+    if isinstance(service.runs, Program) and not service.runs.wait:
+        _check_program(service)
     for address in service.listen:
         if requests != "any" and address.transport.is_datagram != (requests == "datagram"):
             other = "streams" if requests == "datagram" else "datagrams"
@@ -69,9 +72,15 @@ def _check_requests(service: Service, requests: Requests) -> None:
             )
 
 
+def _check_program(service: Service) -> None:
+    for address in service.listen:
+        if address.transport.is_datagram:
+            text = f"a program has no connection on {address}: with wait = true it gets the socket"
+            raise Misfit("program", text)
+
+
 def _concurrency(service: Service, facts: Facts) -> Concurrency:
-    possible: tuple[Concurrency, ...]
-    possible = ("reactor",) if facts.execution == "reactor" else ("thread", "process")
+    possible = _POSSIBLE[facts.execution]
     own, usual = service.own.concurrency, service.defaults.concurrency
     if own is not None:
         if own not in possible:
@@ -82,7 +91,20 @@ def _concurrency(service: Service, facts: Facts) -> Concurrency:
     return usual if usual is not None and usual in possible else possible[0]
 
 
+_POSSIBLE: Final[dict[Execution, tuple[Concurrency, ...]]] = {
+    "blocking": ("thread", "process"),
+    "reactor": ("reactor",),
+    # A thread waits for each.
+    "program": ("thread",),
+    "plugin": ("reactor",),
+}
+
+
 def _cannot_be_run(service: Service, facts: Facts, by: Concurrency) -> str:
+    if facts.execution == "program":
+        return "a program is a process of its own for each connection: leave it out"
+    if facts.execution == "plugin":
+        return "a plugin decides that for itself: leave it out"
     if facts.execution == "reactor":
         return f'"{by}" cannot run "{service.runs}", which is asynchronous: "reactor" can'
     return (

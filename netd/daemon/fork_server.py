@@ -16,8 +16,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netd.daemon.spawning import Lines, command, how_ended
+from netd.daemon.spawning import command, how_ended
 from netd.values.forking import Fork, Forked, Give, NotForked, Packet, receive, send
+from netd.values.lines import Lines
 from netd.values.reactor import DelayedCall
 
 log = Logger()

@@ -14,7 +14,8 @@ from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.python.failure import Failure
 
 from netd.daemon.orphans import reap
-from netd.daemon.spawning import Lines, ending
+from netd.values.ending import ending
+from netd.values.lines import Lines
 from netd.values.reactor import DelayedCall
 
 STATUS_PATIENCE: Final = 0.5

@@ -8,11 +8,12 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from netd.daemon.backoff import Backoff
 from netd.daemon.fork_server import ForkServer
 from netd.daemon.forked import ForkedWorker
 from netd.daemon.orphans import StrayChildren, dead_children
-from netd.daemon.spawning import Process, ending
+from netd.daemon.spawning import Process
+from netd.values.backoff import Backoff
+from netd.values.ending import ending
 from netd.values.forking import Ended, Forked, NotForked, Packet, orders
 from netd.values.prctl import adopt_orphans
 from netd.values.reactor import DelayedCall

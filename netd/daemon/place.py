@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
-from netd.daemon.backoff import Backoff
 from netd.daemon.spawning import Process, Spawner
 from netd.daemon.states import Event, State, after
+from netd.values.backoff import Backoff
 from netd.values.channel import (
     LONGEST_REPORT,
     Drain,

@@ -9,7 +9,8 @@ from typing import Final
 
 from netd.config.document import dotted
 from netd.config.settling import Misfit, notes_of, settled
-from netd.daemon.spawning import command, ending
+from netd.daemon.spawning import command
+from netd.values.ending import ending
 from netd.values.probe import (
     Answer,
     Fault,

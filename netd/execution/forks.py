@@ -27,6 +27,7 @@ from netd.execution.journal import Journal
 from netd.execution.resting import Resting
 from netd.execution.sources import NEXT, Source, Taken, TooLong
 from netd.execution.threads import InnerSource, Service
+from netd.values.ending import ending
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Scoreboard, Slot
 
@@ -220,8 +221,7 @@ class ForkPerRequest:
             slot.served += 1
             slot.failed += 1
             slot.leave()
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-            text = f"{child.taken.client}: its process (pid {child.pid}) ended with {how}"
+            text = f"{child.taken.client}: its process (pid {child.pid}) ended with {ending(code)}"
             self._say("error", text)
 
     # In the child.

@@ -92,6 +92,9 @@ class ReactorService:
             datagrams.transport.protocol.makeConnection(datagrams.transport)
             datagrams.transport.startReading()
 
+    def kill(self) -> None:
+        """Nothing of it is outside this process."""
+
     def suspend(self) -> None:
         """Take nothing more until ``resume``; connections go on."""
         for acceptor in self._acceptors:

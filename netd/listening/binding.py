@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
-from netd.values.service import Service
+from netd.values.service import Program, Service
 
 Socket: TypeAlias = socket.socket
 
@@ -112,10 +112,11 @@ def _bind(service: Service, index: int, address: Address, undo: ExitStack) -> Li
         else:
             _bind_unix(sock, address, undo)
         # O_NONBLOCK belongs to the open file, which every process shares: datagram readers wait
-        # in recvmsg or say MSG_DONTWAIT. Only an accept must never wait for a client that left.
+        # in recvmsg or say MSG_DONTWAIT. Only an accept must never wait for a client that left,
+        # but for that of a program, which expects to.
         if not transport.is_datagram:
             sock.listen(service.backlog)
-            sock.setblocking(False)
+            sock.setblocking(isinstance(service.runs, Program) and service.runs.wait)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
     return Listener(service.name, index, address, sock)

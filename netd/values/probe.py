@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from netd.values.service import Owner, Reference, Runs
+from netd.values.service import Owner, Plugin, Program, Reference, Runs
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Question:
     """What does this service run?"""
 
     service: str
-    runs: Runs
+    runs: Runs | Program | Plugin
     options: tuple[str, ...]
     """The names of the keyword arguments that it is going to get."""
     verify_request: Reference | None
@@ -37,9 +37,9 @@ class Questions:
 Requests = Literal["stream", "datagram", "any"]
 """The requests that something can make sense of, by its base class."""
 
-Execution = Literal["blocking", "reactor"]
-"""Who can run it: threads and processes, where it may wait, or the reactor, which it may not hold
-up."""
+Execution = Literal["blocking", "reactor", "program", "plugin"]
+"""Who can run it: threads and processes, where it may wait; the reactor, which it may not hold up;
+or it is a program, or a twistd plugin."""
 
 MixIn = Literal["thread", "process"]
 
@@ -110,7 +110,11 @@ def decode_questions(text: str) -> Questions:
     return Questions(tuple(values["python_path"]), values["timeout"], services)
 
 
-def _runs(values: dict[str, Any]) -> Runs:
+def _runs(values: dict[str, Any]) -> Runs | Program | Plugin:
+    if "path" in values:
+        return Program(values["path"], tuple(values["arguments"]), values["wait"])
+    if "name" in values:
+        return Plugin(values["name"], tuple(values["arguments"]))
     reference = Reference(**values["reference"])
     return Runs(values["key"], reference, _reference(values["handler"]))
 
@@ -168,5 +172,5 @@ def _number(value: Any) -> int | None:
 
 
 _REQUESTS: Final = frozenset({"stream", "datagram", "any"})
-_EXECUTIONS: Final = frozenset({"blocking", "reactor"})
+_EXECUTIONS: Final = frozenset({"blocking", "reactor", "program", "plugin"})
 _MIXINS: Final = frozenset({"thread", "process"})

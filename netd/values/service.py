@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from netd.values.address import Address
 from netd.values.problem import Problem
@@ -60,6 +60,36 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A program that a service runs, a process a connection."""
+
+    path: str
+    """Where it is: absolute."""
+    arguments: tuple[str, ...]
+    """Its name first, as it was written."""
+    wait: bool = False
+    """Whether it gets the listening socket, and takes for itself (inetd's ``wait``)."""
+
+    key: ClassVar = "program"
+
+    def __str__(self) -> str:
+        return self.arguments[0]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A twistd plugin that a service hosts; it binds for itself."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+    key: ClassVar = "plugin"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a table says of how a service is to be run; None where it says nothing.
 
@@ -91,7 +121,7 @@ class Service:
 
     name: str
     listen: tuple[Address, ...]
-    runs: Runs
+    runs: Runs | Program | Plugin
     worker: str
     """Services with the same worker share its processes."""
     own: Wanted = Wanted()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from socketserver import BaseRequestHandler
-
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.admitting import Admission
-from netd.execution.hosting import hosted
 from netd.execution.reactor import Listener, ReactorService
 from netd.worker.importing import CannotImport, load
-from netd.worker.server import HandlerHost, server_class
+from netd.worker.server import HandlerHost, server_of
 from netd.worker.services import Bound, Joint
 
 
@@ -19,7 +16,7 @@ def by_reactor(joint: Joint) -> ReactorService:
     Raises ``importing.CannotImport``.
     """
     service = joint.service
-    what = load(service.runs.reference, joint.python_path)
+    what = load(joint.code.reference, joint.python_path)
     request_filter = _request_filter(joint)
     listeners = [_listener(joint, bound, request_filter) for bound in joint.listeners]
     try:
@@ -40,8 +37,7 @@ def by_reactor(joint: Joint) -> ReactorService:
 
 def _listener(joint: Joint, bound: Bound, request_filter: ReactorFilter | None) -> Listener:
     host = HandlerHost(joint.say, joint.suspend)
-    kind = server_class(bound.transport)
-    server = hosted(kind, bound.shown, host, BaseRequestHandler, {"bind_and_activate": False})
+    server = server_of(bound.transport, bound.shown, host)
     admission = Admission(joint.gate(bound, None), request_filter, joint.service.access.dry_run)
     return Listener(joint.source(bound), bound.socket, server, admission)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from socketserver import BaseServer, ThreadingMixIn
 from typing import Any
@@ -18,7 +18,7 @@ from netd.execution.threads import Bounds, InnerSource, Service, TakingThreads
 from netd.execution.ticks import Ticks
 from netd.worker.importing import CannotImport, load
 from netd.worker.log import ServiceThread
-from netd.worker.server import HandlerHost, server_class
+from netd.worker.server import HandlerHost, server_of
 from netd.worker.services import Bound, Joint
 
 
@@ -30,10 +30,12 @@ class BlockingService:
         taking: TakingThreads | ForkPerRequest,
         ticks: list[Ticks],
         close: list[Callable[[], object]],
+        kill: Iterable[Callable[[], None]] = (),
     ) -> None:
         self._taking = taking
         self._ticks = ticks
         self._close = close
+        self._kill = tuple(kill)
         self.resume = taking.resume
         self.suspend = taking.suspend
 
@@ -42,6 +44,11 @@ class BlockingService:
         self._taking.start()
         for ticks in self._ticks:
             ticks.start()
+
+    def kill(self) -> None:
+        """End programs at once; forks end with their worker."""
+        for kill in self._kill:
+            kill()
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more; *stopped* is called when the last handler has returned."""
@@ -114,7 +121,7 @@ class _Build:
 
     def __init__(self, joint: Joint) -> None:
         self._joint = joint
-        self._filter = _request_filter(joint)
+        self._filter = request_filter(joint)
         self.sources: dict[Source, Service] = {}
         self.inner: dict[InnerSource, Service] = {}
         self.ticks: list[Ticks] = []
@@ -131,7 +138,7 @@ class _Handlers(_Build):
 
     def __init__(self, joint: Joint) -> None:
         super().__init__(joint)
-        runs, options = joint.service.runs, joint.service.options
+        runs, options = joint.code, joint.service.options
         self._class = load(runs.reference, joint.python_path)
         self._handler: Any = partial(self._class, **options) if options else self._class
 
@@ -146,8 +153,7 @@ class _Handlers(_Build):
             joint.journal,
         )
         host = HandlerHost(joint.say, joint.suspend)
-        kind = server_class(bound.transport)
-        server = hosted(kind, bound.shown, host, self._class, {"bind_and_activate": False})
+        server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
         self.sources[joint.source(bound)] = serving
 
@@ -157,7 +163,7 @@ class _Servers(_Build):
 
     def __init__(self, joint: Joint) -> None:
         super().__init__(joint)
-        runs = joint.service.runs
+        runs = joint.code
         self._server = load(runs.reference, joint.python_path)
         self._handler = None if runs.handler is None else load(runs.handler, joint.python_path)
 
@@ -228,7 +234,7 @@ class _Handed:
         self.begin_anew = serving.begin_anew
 
 
-def _request_filter(joint: Joint) -> RequestFilter | None:
+def request_filter(joint: Joint) -> RequestFilter | None:
     function = joint.filter_function()
     if function is None:
         return None

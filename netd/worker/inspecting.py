@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import socketserver
 import sys
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from netd.execution.hosting import is_override
 from netd.values.probe import Execution, MixIn, Requests, ServerFacts
+from netd.values.service import Plugin, Program
 
 _MOST_CHILDREN: Final = 1_000
 """As many as the key ``processes`` takes."""
@@ -53,6 +55,27 @@ def check_callable(function: Any) -> None:
     """Raise Unusable if *function* cannot be called."""
     if not callable(function):
         raise Unusable(f"is {_described(function)}, not a function")
+
+
+def checked(what: Program | Plugin) -> Seen:
+    """See that a program can be executed, or a plugin's arguments be understood, by us.
+
+    Raises Unusable.
+    """
+    if isinstance(what, Program):
+        if not os.access(what.path, os.X_OK):
+            raise Unusable(f"uid {os.geteuid()} cannot execute {what.path}")
+        return Seen("any", "program")
+    # Here, because most services need nothing of it.
+    from netd.worker import plugins
+
+    try:
+        plugins.parsed(what)
+    except plugins.NoSuchPlugin as error:
+        raise Unusable(str(error)) from None
+    except plugins.BadArguments as error:
+        raise Unusable(str(error), "arguments") from None
+    return Seen("any", "plugin")
 
 
 # Handlers and protocols.

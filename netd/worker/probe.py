@@ -11,10 +11,11 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netd.values.ending import ending
 from netd.values.probe import (
     Answer,
     Facts,
@@ -25,9 +26,9 @@ from netd.values.probe import (
     decode_questions,
     encode_answer,
 )
-from netd.values.service import Reference
+from netd.values.service import Reference, Runs
 from netd.worker import importing, privilege
-from netd.worker.inspecting import Unusable, check_callable, inspected
+from netd.worker.inspecting import Seen, Unusable, check_callable, checked, inspected
 
 AT_ONCE: Final = os.cpu_count() or 1
 """Imports under way at the same time: they are work for the processor, not for the network."""
@@ -65,8 +66,11 @@ class _Asked:
 
     def importing(self) -> tuple[str, str]:
         """The key and the module that it was at."""
+        runs = self.question.runs
+        if not isinstance(runs, Runs):
+            return runs.key, str(runs)
         done = len(self.said) - len(self.said.lstrip(_STEP_DONE))
-        steps = _steps(self.question)
+        steps = _steps(self.question, runs)
         key, reference = steps[min(done, len(steps) - 1)]
         return key, reference.module
 
@@ -122,18 +126,9 @@ def _conclude(asked: _Asked, timeout: float) -> Answer:
         return asked.answer()
     except ValueError:
         key, module = asked.importing()
-        ending = _ending(os.waitstatus_to_exitcode(status))
-        how = f"took longer than {timeout:g} s" if late else f"ended the process with {ending}"
+        how_ended = ending(os.waitstatus_to_exitcode(status))
+        how = f"took longer than {timeout:g} s" if late else f"ended the process with {how_ended}"
         return Fault(asked.question.service, key, f'importing "{module}" {how}')
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"status {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:  # most real-time signals have no name
-        return f"signal {-code}"
 
 
 # In the child.
@@ -163,18 +158,12 @@ def answer_to(question: Question, questions: Questions, step_done: Callable[[], 
     except privilege.NotDropped as error:
         return Fault(service, "user", str(error))
     importing.put_first(questions.python_path)
-    loaded: dict[str, Any] = {}
-    for key, reference in _steps(question):
-        if loaded:
-            step_done()
-        try:
-            loaded[key] = importing.load(reference, questions.python_path)
-            if key == _FILTER:
-                check_callable(loaded[key])
-        except (importing.CannotImport, Unusable) as error:
-            return Fault(service, key, str(error))
     try:
-        seen = inspected(question.runs.key, loaded, question.options)
+        if isinstance(question.runs, Runs):
+            seen = _imported(question, question.runs, questions.python_path, step_done)
+        else:
+            seen = checked(question.runs)
+            _import_filter(question, questions.python_path)
     except Unusable as error:
         return Fault(service, error.key or question.runs.key, str(error))
     sources = tuple(importing.imported_from(questions.python_path))
@@ -182,11 +171,37 @@ def answer_to(question: Question, questions: Questions, step_done: Callable[[], 
     return Facts(service, seen.requests, seen.execution, sources, seen.server, threads, seen.notes)
 
 
-def _steps(question: Question) -> list[tuple[str, Reference]]:
+def _imported(
+    question: Question, runs: Runs, python_path: Sequence[str], step_done: Callable[[], object]
+) -> Seen:
+    """Import all that a service names, and say what it is. Raises Unusable."""
+    loaded: dict[str, Any] = {}
+    for key, reference in _steps(question, runs):
+        if loaded:
+            step_done()
+        try:
+            loaded[key] = importing.load(reference, python_path)
+            if key == _FILTER:
+                check_callable(loaded[key])
+        except (importing.CannotImport, Unusable) as error:
+            raise Unusable(str(error), key) from error
+    return inspected(runs.key, loaded, question.options)
+
+
+def _import_filter(question: Question, python_path: Sequence[str]) -> None:
+    if question.verify_request is None:
+        return
+    try:
+        check_callable(importing.load(question.verify_request, python_path))
+    except (importing.CannotImport, Unusable) as error:
+        raise Unusable(str(error), _FILTER) from error
+
+
+def _steps(question: Question, runs: Runs) -> list[tuple[str, Reference]]:
     """What is imported, by the key that names it, in order."""
-    steps: list[tuple[str, Reference]] = [(question.runs.key, question.runs.reference)]
-    if question.runs.handler is not None:
-        steps.append(("handler", question.runs.handler))
+    steps: list[tuple[str, Reference]] = [(runs.key, runs.reference)]
+    if runs.handler is not None:
+        steps.append(("handler", runs.handler))
     if question.verify_request is not None:
         steps.append((_FILTER, question.verify_request))
     return steps

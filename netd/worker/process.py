@@ -29,11 +29,14 @@ from netd.values.channel import (
     Worn,
     encode_report,
 )
+from netd.values.prctl import end_with_parent
+from netd.values.service import Plugin, Program
 from netd.worker import importing, privilege
 from netd.worker.asynchronous import by_reactor
 from netd.worker.blocking import by_forks, by_threads
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
 from netd.worker.log import Speaker, capture
+from netd.worker.programs import by_programs, by_waiting_programs
 from netd.worker.services import Execution, Joint
 from netd.worker.suspensions import Suspensions
 
@@ -96,8 +99,24 @@ def _report_failure(channel: socket.socket, failure: Failed) -> None:
         channel.sendall(len(report).to_bytes(4) + report)
 
 
+def _hosted(joint: Joint, plugin: Plugin) -> Execution:
+    """A plugin, hosted. Raises ``importing.CannotImport``."""
+    # Here, because most workers need nothing of it.
+    from netd.worker.plugins import HostedPlugin
+
+    try:
+        return HostedPlugin(plugin, joint.say)
+    except Exception as error:
+        raise importing.CannotImport(f'plugin "{plugin}": {error}') from error
+
+
 def _joined(joint: Joint) -> Execution:
     """A service, joined up for the way it is run. Raises ``importing.CannotImport``."""
+    runs = joint.service.runs
+    if isinstance(runs, Program):
+        return by_waiting_programs(joint, runs) if runs.wait else by_programs(joint, runs)
+    if isinstance(runs, Plugin):
+        return _hosted(joint, runs)
     if joint.service.concurrency == "reactor":
         return by_reactor(joint)
     return by_forks(joint) if joint.service.forks else by_threads(joint)
@@ -194,7 +213,11 @@ class Worker:
         self._stream.relay(lines)
 
     def become_child(self) -> None:
-        """In a process that was forked: close the channel, whose end must be the worker's end."""
+        """In a process that was forked: end with the worker, and close the channel.
+
+        That has its end when the worker has.
+        """
+        end_with_parent()
         transport: Any = self._channel.transport
         os.close(transport.fileno())
 
@@ -248,6 +271,8 @@ class Worker:
 
     def _end(self, at_once: bool) -> None:
         if at_once:
+            for serving in self._serving.values():
+                serving.kill()
             os._exit(0)
         if self._reactor.running:
             self._reactor.stop()

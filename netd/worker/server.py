@@ -6,7 +6,9 @@ import socketserver
 from collections.abc import Callable
 from typing import Any, Final
 
+from netd.execution.hosting import Host, hosted
 from netd.execution.serving import current_traceback
+from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 
 _CLASSES: Final[dict[Transport, type[socketserver.TCPServer]]] = {
@@ -17,6 +19,16 @@ _CLASSES: Final[dict[Transport, type[socketserver.TCPServer]]] = {
     Transport.UNIX: socketserver.ThreadingUnixStreamServer,
     Transport.UNIXGRAM: socketserver.ThreadingUnixDatagramServer,
 }
+
+
+def server_of(
+    transport: Transport,
+    listener: ListenerSocket,
+    host: Host,
+    handler: type[socketserver.BaseRequestHandler] = socketserver.BaseRequestHandler,
+) -> socketserver.BaseServer:
+    """Make the server object of a listener, which it takes over; it serves nothing by itself."""
+    return hosted(server_class(transport), listener, host, handler, {"bind_and_activate": False})
 
 
 def server_class(transport: Transport) -> type[socketserver.TCPServer]:

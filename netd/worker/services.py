@@ -18,7 +18,7 @@ from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 from netd.values.channel import ServiceStart
 from netd.values.scoreboard import Scoreboard
-from netd.values.service import Service
+from netd.values.service import Runs, Service
 from netd.worker.importing import load
 
 
@@ -36,6 +36,9 @@ class Execution(Protocol):
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more for good; call *stopped* when nobody is inside any more."""
+
+    def kill(self) -> None:
+        """End at once what is outside this process, and would outlive it."""
 
 
 class Office(Protocol):
@@ -119,6 +122,12 @@ class Joint:
             self.office.hung(self.service.name)
         elif threads >= self.service.spare_threads:
             self._worn(f"has {threads} handlers that do not come back")
+
+    @property
+    def code(self) -> Runs:
+        """The service's code, if it runs code."""
+        assert isinstance(self.service.runs, Runs)
+        return self.service.runs
 
     def suspend(self) -> None:
         """Stop taking in all processes; what ``server.shutdown()`` comes to. Any thread."""

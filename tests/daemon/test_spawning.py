@@ -12,7 +12,8 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
 from netd.daemon import spawning
-from netd.daemon.spawning import LONGEST_LINE, Lines, command, how_ended
+from netd.daemon.spawning import command, how_ended
+from netd.values.lines import LONGEST_LINE, Lines
 
 
 class TestCommand:

@@ -1,4 +1,4 @@
-"""``netd.daemon.backoff``: the delays between one worker's death and the next worker."""
+"""``netd.values.backoff``: the delays between one worker's death and the next worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.daemon.backoff import LONGEST_DELAY, STABLE, Backoff
+from netd.values.backoff import LONGEST_DELAY, STABLE, Backoff
 
 
 class TestBackoff:

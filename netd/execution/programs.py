@@ -1,0 +1,248 @@
+"""Programs, a process a connection: inetd's model, in the thread that took the connection.
+
+The connection becomes the program's standard input and output; what it writes to its standard error
+is logged line by line. Its environment names the connection as UCSPI does; nothing that a client
+sends is in its arguments. The worker gives its own copy of the connection away, so the program
+alone decides when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from netd.execution.serving import Serving
+from netd.execution.sources import Taken
+from netd.execution.traffic import UNKNOWN
+from netd.values.address import Transport
+from netd.values.ending import ending
+from netd.values.lines import LONGEST_LINE, Lines
+from netd.values.scoreboard import Slot
+from netd.values.service import Program
+
+TERMINATION: Final = 1.0
+"""Seconds between SIGTERM and SIGKILL for a program that has run for too long."""
+
+_OF_A_CONNECTION: Final = (
+    "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "REMOTE_ADDR",
+    "REMOTE_PORT", "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST", "UNIXLOCALPATH",
+    "UNIXREMOTEEUID", "UNIXREMOTEEGID",
+)  # fmt: skip
+"""Names of UCSPI, and of ours, of which none may be left over from whoever started the daemon."""
+
+_RESET: Final = [
+    number
+    for number in signal.valid_signals()
+    if number not in (signal.SIGKILL, signal.SIGSTOP) and number < signal.SIGRTMIN
+]
+"""Signals that Python ignores, or that the worker has handlers for, are a program's own again."""
+
+
+def environment_of(
+    transport: Transport, taken: Taken | None, local: Any, base: Mapping[str, str]
+) -> dict[str, str]:
+    """What a program finds in its environment; *taken* of None is for the listening socket.
+
+    *local* is the connection's own address. The names are those of ucspi-tcp and ucspi-unix.
+    """
+    names = {key: value for key, value in base.items() if key not in _OF_A_CONNECTION}
+    if transport.is_unix:
+        names |= {"PROTO": "UNIX", "UNIXLOCALPATH": _path_text(local)}
+        if taken is not None and taken.peer is not None:
+            names["UNIXREMOTEEUID"] = str(taken.peer.uid)
+            names["UNIXREMOTEEGID"] = str(taken.peer.gid)
+        return names
+    proto = "UDP" if transport.is_datagram else "TCP"
+    names |= {"PROTO": proto, f"{proto}LOCALIP": local[0], f"{proto}LOCALPORT": str(local[1])}
+    if taken is not None:
+        host, port = taken.client_address[:2]
+        names |= {"TCPREMOTEIP": host, "TCPREMOTEPORT": str(port)}
+        names |= {"REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
+    return names
+
+
+def _path_text(name: Any) -> str:
+    """A Unix socket's name: an abstract one with an ``@`` for its NUL."""
+    if isinstance(name, bytes):
+        return "@" + name[1:].decode(errors="replace") if name[:1] == b"\0" else os.fsdecode(name)
+    return str(name)
+
+
+@dataclass
+class Running:
+    """A program that was started; ``wait`` or ``close`` gives its descriptors back."""
+
+    pid: int
+    pidfd: int
+    """Readable when it has ended (pidfd_open(2))."""
+    error: int
+    """What it writes to its standard error."""
+
+    def end(self, number: signal.Signals) -> None:
+        """Send a signal to the program and what it has started, as far as that stayed with it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def reap(self) -> int:
+        """How it ended, which must be so; as ``os.waitstatus_to_exitcode`` has it."""
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self.pidfd)
+        os.close(self.error)
+
+
+def start(program: Program, descriptor: int, environment: Mapping[str, str]) -> Running:
+    """Start *program* in a session of its own, with *descriptor* as its input and output.
+
+    Raises OSError.
+    """
+    error, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        # The end that the program has blocks, as it expects.
+        os.set_blocking(theirs, True)
+        pid = os.posix_spawn(
+            program.path,
+            program.arguments,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, descriptor, 0),
+                (os.POSIX_SPAWN_DUP2, descriptor, 1),
+                (os.POSIX_SPAWN_DUP2, theirs, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_RESET,
+        )
+    except BaseException:
+        os.close(error)
+        raise
+    finally:
+        os.close(theirs)
+    return Running(pid, os.pidfd_open(pid), error)
+
+
+class ProgramServing(Serving):
+    """Serves connections by a program each, and waits for it in the thread that took it."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        program: Program,
+        transport: Transport,
+        handler_timeout: float | None,
+        environment: Mapping[str, str],
+    ) -> None:
+        super().__init__(*arguments)
+        self._program = program
+        self._of = transport
+        self._timeout = handler_timeout
+        self._environment = environment
+        self._running: set[int] = set()
+        """The pids of programs that run."""
+
+    def kill(self) -> None:
+        """End all programs at once. Any thread."""
+        for pid in list(self._running):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
+        slot.served += 1
+        try:
+            running = self._start(taken)
+        except OSError as error:
+            slot.failed += 1
+            text = f"{taken.client}: {self._program} cannot be started: {error.strerror}"
+            self._journal.say(self._service, "error", text)
+            self._end(taken, "failed", started, UNKNOWN)
+            return
+        finally:
+            # Not shut down: the program has it.
+            with suppress(OSError):
+                taken.request.close()
+        self._running.add(running.pid)
+        code = self._wait(running, taken.client)
+        self._running.discard(running.pid)
+        if code != 0:
+            slot.failed += 1
+        verdict = "served" if code == 0 else f"ended with {ending(code)}"
+        self._end(taken, f"{verdict} (pid {running.pid})", started, UNKNOWN)
+
+    def _start(self, taken: Taken) -> Running:
+        request: socket.socket = taken.request
+        local = request.getsockname()
+        environment = environment_of(self._of, taken, local, self._environment)
+        return start(self._program, request.fileno(), environment)
+
+    def _wait(self, running: Running, client: str) -> int:
+        """Log what the program says, until it has ended; return how."""
+        say: Callable[[str], None] = lambda line: self._journal.say(  # noqa: E731
+            self._service, "warn", f"{client}: {line}"
+        )
+        lines = Lines(say)
+        try:
+            self._follow(running, lines, client)
+            code = running.reap()
+            # What it wrote last; nobody waits for those that it has left behind.
+            while read_some(running.error, lines):
+                pass
+            lines.finish()
+        finally:
+            running.close()
+        return code
+
+    def _follow(self, running: Running, lines: Lines, client: str) -> None:
+        """Read what the program says until it ends, or is made to."""
+        poll = select.poll()
+        poll.register(running.pidfd, select.POLLIN)
+        poll.register(running.error, select.POLLIN)
+        ends = _ends(self._timeout)
+        for number, deadline in ends:
+            if self._read_until(running, lines, poll, deadline):
+                return
+            text = f"{client}: {self._program} has run for more than {self._timeout:g} s"
+            self._journal.say(self._service, "error", f"{text}: {number.name}")
+            running.end(number)
+        self._read_until(running, lines, poll, None)
+
+    def _read_until(
+        self, running: Running, lines: Lines, poll: select.poll, deadline: float | None
+    ) -> bool:
+        """Read until the program has ended, or until *deadline*; whether it has ended."""
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            ready = [descriptor for descriptor, _ in poll.poll(left and left * 1000)]
+            if running.error in ready and not read_some(running.error, lines):
+                poll.unregister(running.error)
+            if running.pidfd in ready:
+                return True
+
+
+def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:
+    """What is sent to a program that runs for too long, and when."""
+    if timeout is None:
+        return ()
+    over = time.monotonic() + timeout
+    return (signal.SIGTERM, over), (signal.SIGKILL, over + TERMINATION)
+
+
+def read_some(descriptor: int, lines: Lines) -> bool:
+    """Read what there is, without waiting; whether there was something, and may be more."""
+    try:
+        data = os.read(descriptor, LONGEST_LINE)
+    except BlockingIOError:
+        return False
+    lines.dataReceived(data)
+    return bool(data)

@@ -1,0 +1,79 @@
+"""A service that runs programs, joined up."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from netd.admission.filter import RequestFilter
+from netd.execution.programs import ProgramServing
+from netd.execution.threads import Bounds, TakingThreads
+from netd.execution.waiting_programs import WaitingProgram, WaitingPrograms
+from netd.values.service import Program
+from netd.worker.blocking import BlockingService, request_filter
+from netd.worker.log import ServiceThread
+from netd.worker.server import HandlerHost, server_of
+from netd.worker.services import Bound, Joint
+
+
+def by_programs(joint: Joint, program: Program) -> BlockingService:
+    """A program for each connection; as many at once as the service has threads.
+
+    Raises ``importing.CannotImport``, of a filter.
+    """
+    asks = request_filter(joint)
+    servings = [_serving(joint, bound, program, asks) for bound in joint.listeners]
+    sources = dict(zip(map(joint.source, joint.listeners), servings, strict=True))
+    service = joint.service
+    wear = joint.wear
+    threads = TakingThreads(
+        service.name,
+        sources,
+        service.threads,
+        joint.reactor,
+        joint.say,
+        partial(ServiceThread, service=service.name),
+        # A program that runs for too long is ended by the thread that waits for it.
+        bounds=Bounds(None, wear, 0, joint.hung) if wear is not None else None,
+    )
+    return BlockingService(threads, [], [], [serving.kill for serving in servings])
+
+
+def _serving(
+    joint: Joint, bound: Bound, program: Program, asks: RequestFilter | None
+) -> ProgramServing:
+    service = joint.service
+    serving = ProgramServing(
+        service.name,
+        bound.transport.value,
+        joint.gate(bound, asks),
+        service.access.dry_run,
+        joint.slots,
+        joint.journal,
+        program=program,
+        transport=bound.transport,
+        handler_timeout=service.handler_timeout,
+        environment=os.environ,
+    )
+    # Which closes those who are refused.
+    host = HandlerHost(joint.say, joint.suspend)
+    serving.serve_by(server_of(bound.transport, bound.shown, host), print)
+    return serving
+
+
+def by_waiting_programs(joint: Joint, program: Program) -> WaitingPrograms:
+    """A program for each listener, which takes for itself."""
+    return WaitingPrograms(
+        [
+            WaitingProgram(
+                program,
+                bound.transport,
+                bound.socket,
+                os.environ,
+                joint.slots[number],
+                joint.reactor,
+                joint.say,
+            )
+            for number, bound in enumerate(joint.listeners)
+        ]
+    )
