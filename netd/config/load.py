@@ -92,6 +92,7 @@ class _Reading:
         self._defaults: dict[str, Any] = {}
         self._read = {os.path.realpath(main.file)}
         self._places: dict[str, tuple[str, int]] = {}
+        self._disabled: set[str] = set()
 
     def configuration(self) -> Configuration:
         """Put everything together; what has a problem is left out."""
@@ -107,6 +108,7 @@ class _Reading:
             file=self._main.file,
             services=tuple(service for service, _ in services),
             python_path=tuple(self._python_path(table.python_path)),
+            disabled=frozenset(self._disabled),
             graceful_timeout=table.daemon.graceful_timeout,
             places=MappingProxyType(self._places),
         )
@@ -204,7 +206,10 @@ class _Reading:
         listen = tuple(self._resolved(written, table.listen or []))
         runs = self._runs(written, table)
         owner = self._owner(written, table)
-        if len(self.problems) > before or runs is None or not table.enabled:
+        if len(self.problems) > before or runs is None:
+            return None
+        if not table.enabled:
+            self._disabled.add(written.name)
             return None
         return Service(
             name=written.name,

@@ -122,6 +122,8 @@ class WorkerPlace:
         self._channel: _WorkerChannel | None = None
         self._timer: DelayedCall | None = None
         self._ready_at: float | None = None
+        self.failure: str | None = None
+        """Why the last process here was never ready; None once one is."""
 
     @property
     def pid(self) -> int | None:
@@ -152,13 +154,16 @@ class WorkerPlace:
             self._process = self._spawner.spawn(self.name, descriptors, self._wrote, self._ended)
         self._channel.order(order)
 
-    def drain(self) -> None:
-        """Let the worker finish what it has and leave; then the place is closed."""
+    def drain(self, last: tuple[tuple[str, int], ...] = ()) -> None:
+        """Let the worker finish what it has and leave; then the place is closed.
+
+        It empties the queues of *last* first: listeners that nobody else takes from.
+        """
         before = self.state
         self._advance(Event.DRAIN)
         if before in (State.STARTING, State.SERVING):
             self._clear_timer()
-            self.order(Drain())
+            self.order(Drain(last))
         elif before is State.WAITING:
             self._clear_timer()
 
@@ -212,6 +217,7 @@ class WorkerPlace:
         if isinstance(report, Lines):
             self._lines(report.text)
         elif isinstance(report, Failed):
+            self.failure = f"services.{report.service}: {report.message}"
             log.error("service {name}: {message}", name=report.service, message=report.message)
         elif channel is self._channel:
             self._heard_now(channel, report)
@@ -257,6 +263,7 @@ class WorkerPlace:
         if self.state is State.STARTING:
             self._clear_timer()
         self._ready_at = self._reactor.seconds()
+        self.failure = None
         self._advance(Event.READY)
 
     def _misunderstood(self, channel: _WorkerChannel, why: str) -> None:
@@ -286,6 +293,8 @@ class WorkerPlace:
 
     def _ended(self, how: str) -> None:
         """The process has gone: say what that cost, and replace it, unless it was to go."""
+        if self.state is State.STARTING and self.failure is None:
+            self.failure = f"worker {self.name} ended with {how} before it was ready"
         self._clear_timer()
         lost, requests = self._take_stock()
         pid = self.pid

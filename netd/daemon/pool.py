@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -12,7 +13,7 @@ from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import State
-from netd.values.channel import AllSuspended, Resume, Suspend
+from netd.values.channel import AllSuspended, Order, Resume, Suspend
 from netd.values.scoreboard import Counts
 
 log = Logger()
@@ -38,7 +39,7 @@ class Pool:
         changed: Callable[[], None],
     ) -> None:
         self.name = name
-        self._placed = tuple(placed)
+        self.placed = tuple(placed)
         self._python_path = python_path
         self._graceful_timeout = graceful_timeout
         self._reactor = reactor
@@ -66,16 +67,19 @@ class Pool:
         """Start as many workers as there are at least."""
         self._add(self._least)
         if self._scaling is not None:
-            sockets = [one for placed in self._placed for one in placed.listeners]
+            sockets = [one for placed in self.placed for one in placed.listeners]
             self._scaling.start(sockets)
 
-    def drain(self) -> None:
-        """Let all workers finish what they have, and leave."""
+    def drain(self, last: tuple[tuple[str, int], ...] = ()) -> None:
+        """Let all workers finish what they have, and leave.
+
+        They empty the queues of *last* first: a service, and the place in its ``listen``.
+        """
         self._is_draining = True
         if self._scaling is not None:
             self._scaling.stop()
         for place in list(self):
-            place.drain()
+            place.drain(last)
 
     def end(self) -> None:
         """Have those who are still draining leave at once."""
@@ -91,6 +95,17 @@ class Pool:
     def is_up(self) -> bool:
         """Whether all the workers serve that there are at least."""
         return sum(place.state is State.SERVING for place in self) >= self._least
+
+    @property
+    def failure(self) -> str | None:
+        """Why a worker has not come up, if one has not."""
+        return next((place.failure for place in self if place.failure is not None), None)
+
+    def close(self) -> None:
+        """Give back what was kept for the services; when all workers have gone."""
+        for placed in self.placed:
+            placed.board.close()
+            os.close(placed.page)
 
     @property
     def is_closed(self) -> bool:
@@ -131,7 +146,7 @@ class Pool:
     def _view(self, place: WorkerPlace) -> View:
         slots = busy = 0
         counts = Counts()
-        for placed in self._placed:
+        for placed in self.placed:
             part = place.slots(placed)
             slots += len(part)
             busy += placed.board.busy(part)
@@ -150,7 +165,7 @@ class Pool:
         place = WorkerPlace(
             self.name,
             index,
-            self._placed,
+            self.placed,
             self._python_path,
             self._graceful_timeout,
             self._reactor,
@@ -160,6 +175,11 @@ class Pool:
         )
         self._places[index] = place
         return place
+
+    def order(self, order: Order) -> None:
+        """Tell all workers."""
+        for place in self:
+            place.order(order)
 
     # Suspension.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -20,7 +22,7 @@ from netd.values.probe import (
     encode_questions,
 )
 from netd.values.problem import Problem
-from netd.values.service import Configuration, Owner, Service
+from netd.values.service import Configuration, Owner, Service, Stamp
 
 IMPORT_TIMEOUT: Final = 30.0
 """Seconds that the imports of one service may take before it counts as one that hangs."""
@@ -65,7 +67,7 @@ def settle(
             found.append(answer)
             continue
         try:
-            services.append(settled(service, answer))
+            services.append(replace(settled(service, answer), sources=stamps(answer.sources)))
         except Misfit as misfit:
             found.append(Fault(service.name, misfit.key, str(misfit)))
             continue
@@ -73,6 +75,17 @@ def settle(
         notes += [Fault(service.name, service.runs.key, remark) for remark in remarks]
     located = tuple(located_at(note, configuration) for note in notes)
     return replace(configuration, services=tuple(services), notes=located), found
+
+
+def stamps(files: Iterable[str]) -> tuple[Stamp, ...]:
+    """What *files* are like now; those that have gone are left out."""
+    found = []
+    for file in files:
+        with suppress(OSError):
+            status = os.stat(file)
+            stamp = Stamp(file, status.st_ino, status.st_size, status.st_mtime_ns)
+            found.append(stamp)
+    return tuple(found)
 
 
 def located_at(fault: Fault, configuration: Configuration) -> Problem:

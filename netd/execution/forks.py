@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netd.admission.gate import Gate
 from netd.execution.journal import Journal
 from netd.execution.resting import Resting
 from netd.execution.sources import NEXT, Source, Taken, TooLong
@@ -53,6 +54,7 @@ class Child:
 
     pid: int
     slot: int
+    source: Source
     taken: Taken
     deadline: DelayedCall | None = None
 
@@ -132,6 +134,14 @@ class ForkPerRequest:
         for pidfd in self._children:
             _kill(pidfd)
 
+    def recheck(self, gates: Mapping[Source, Gate]) -> None:
+        """End the children of those whom other lists would not admit."""
+        for pidfd, child in self._children.items():
+            reason = gates[child.source].refuses(*child.taken)
+            if reason is not None:
+                self._say("info", f"{child.taken.client}: ended by the new lists: {reason}")
+                _kill(pidfd)
+
     def may_take(self) -> bool:
         """Whether there is room for a child, and more is to be taken."""
         return self._taking and bool(self._free)
@@ -175,7 +185,7 @@ class ForkPerRequest:
             return False
         if pid == 0:
             self._serve_and_end(listener.serving, slot, taken)
-        self._follow(Child(pid, slot, taken))
+        self._follow(Child(pid, slot, listener.source, taken))
         _close(taken)
         return self.may_take()
 

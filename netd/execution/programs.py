@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netd.admission.gate import Gate
 from netd.execution.serving import Serving
 from netd.execution.sources import Taken
 from netd.execution.traffic import UNKNOWN
@@ -147,14 +148,22 @@ class ProgramServing(Serving):
         self._of = transport
         self._timeout = handler_timeout
         self._environment = environment
-        self._running: set[int] = set()
-        """The pids of programs that run."""
+        self._running: dict[int, Taken] = {}
+        """The pids of programs that run, and for whom."""
 
     def kill(self) -> None:
         """End all programs at once. Any thread."""
         for pid in list(self._running):
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            _kill(pid)
+
+    def recheck(self, gate: Gate) -> None:
+        """End the programs of those whom other lists would not admit. Any thread."""
+        for pid, taken in list(self._running.items()):
+            reason = gate.refuses(*taken)
+            if reason is not None:
+                text = f"{taken.client}: ended by the new lists: {reason}"
+                self._journal.say(self._service, "info", text)
+                _kill(pid)
 
     def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
         slot.served += 1
@@ -170,9 +179,9 @@ class ProgramServing(Serving):
             # Not shut down: the program has it.
             with suppress(OSError):
                 taken.request.close()
-        self._running.add(running.pid)
+        self._running[running.pid] = taken
         code = self._wait(running, taken.client)
-        self._running.discard(running.pid)
+        del self._running[running.pid]
         if code != 0:
             slot.failed += 1
         verdict = "served" if code == 0 else f"ended with {ending(code)}"
@@ -228,6 +237,11 @@ class ProgramServing(Serving):
                 poll.unregister(running.error)
             if running.pidfd in ready:
                 return True
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:

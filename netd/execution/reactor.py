@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
 
+from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.journal import Journal
@@ -91,6 +92,11 @@ class ReactorService:
         for datagrams in self._datagrams:
             datagrams.transport.protocol.makeConnection(datagrams.transport)
             datagrams.transport.startReading()
+
+    def recheck(self, lists: AccessLists) -> None:
+        """End the connections of those whom *lists* do not admit."""
+        for acceptor in self._acceptors:
+            acceptor.recheck(lists)
 
     def kill(self) -> None:
         """Nothing of it is outside this process."""

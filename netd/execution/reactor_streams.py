@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.admission.filter import REFUSED
+from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.reactor_transports import Build, Place, StreamTransport, UnixTransport
@@ -73,6 +75,16 @@ class Acceptor:
         """Take again."""
         self._stopped = False
         self.startReading()
+
+    def recheck(self, lists: AccessLists) -> None:
+        """End the connections of those whom *lists* do not admit."""
+        gate = Gate(lists, None, of_unix=self._kind is UnixTransport)
+        for transport in list(self._place.open):
+            reason = gate.refuses(*transport.taken)
+            if reason is not None:
+                text = f"{transport.taken.client}: ended by the new lists: {reason}"
+                self._accounts.say("info", text)
+                transport.abortConnection()
 
     def doRead(self) -> None:
         """Take a bounded number of connections. Raises nothing."""

@@ -70,7 +70,7 @@ class Sending:
 class Place:
     """What the connections of one listener have in common. In the thread of *reactor*."""
 
-    __slots__ = ("accounts", "name", "reactor", "sending", "service")
+    __slots__ = ("accounts", "name", "open", "reactor", "sending", "service")
 
     def __init__(self, service: str, name: str, accounts: Accounts, reactor: Any) -> None:
         """*name* is the transport's word for the log."""
@@ -79,6 +79,8 @@ class Place:
         self.accounts = accounts
         self.reactor = reactor
         self.sending = Sending(service, reactor)
+        self.open: set[StreamTransport] = set()
+        """Those that have a protocol, and are connected."""
 
 
 class StreamTransport(tcp.Server):
@@ -137,6 +139,7 @@ class StreamTransport(tcp.Server):
             self.refuse(NO_PROTOCOL)
             return
         self._verdict = "served"
+        self._place.open.add(self)
         self.protocol = protocol
         why = self._call(protocol.makeConnection, self)
         if why is not None:
@@ -237,6 +240,7 @@ class StreamTransport(tcp.Server):
         if self.disconnected:
             return
         self._carried = traffic(self.socket)
+        self._place.open.discard(self)
         try:
             super().connectionLost(reason)
         except BaseException as error:

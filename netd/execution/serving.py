@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 import traceback
@@ -48,6 +49,8 @@ class Serving:
         self._slots = slots
         self._journal = journal
         self._pid = os.getpid()
+        self._inside: dict[int, Taken] = {}
+        """Whom each thread serves."""
 
     def serve_by(self, server: BaseServer, handler: Handler) -> None:
         """Serve by *handler* from now on, under the *server* object that it sees.
@@ -64,7 +67,9 @@ class Serving:
         slot.enter(taken.client, started)
         reason = self._gate.refuses(*taken) if self._gate is not None else None
         if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
+            self._inside[thread] = taken
             self._serve(taken, slot, started)
+            del self._inside[thread]
         slot.leave()
 
     def _comes_in_all_the_same(self, taken: Taken, slot: Slot, started: float, reason: str) -> bool:
@@ -108,6 +113,16 @@ class Serving:
         slot.dropped += 1
         slot.leave()
         self._journal.say(self._service, "warn", f"dropped: {why}")
+
+    def recheck(self, gate: Gate) -> None:
+        """End the connections of those whom other lists would not admit. Any thread."""
+        for taken in list(self._inside.values()):
+            reason = gate.refuses(*taken)
+            if reason is not None and isinstance(taken.request, socket.socket):
+                with suppress(OSError):
+                    taken.request.shutdown(socket.SHUT_RDWR)
+                text = f"{taken.client} {self._transport}: ended by the new lists: {reason}"
+                self._journal.say(self._service, "info", text)
 
     def begin_anew(self) -> None:
         """In a fork of the worker: it is this process that serves now."""

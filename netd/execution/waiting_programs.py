@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netd.admission.lists import AccessLists
 from netd.execution.programs import Running, environment_of, read_some, start
 from netd.values.address import Transport
 from netd.values.backoff import Backoff
@@ -60,6 +61,9 @@ class WaitingPrograms:
 
         for listener in self._listeners:
             listener.end(ended)
+
+    def recheck(self, lists: AccessLists) -> None:
+        """Nothing to do: whom a program serves, only it knows."""
 
     def kill(self) -> None:
         """End the programs at once."""

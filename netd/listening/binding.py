@@ -7,11 +7,12 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
 from netd.values.service import Program, Service
@@ -37,7 +38,7 @@ class CannotBind(Exception):
 
 @dataclass(frozen=True)
 class Listener:
-    """A bound socket and what it is for; the ``Listeners`` that it came in close it."""
+    """A bound socket and what it is for; the ``Listeners`` that it is in close it."""
 
     service: str
     index: int
@@ -45,6 +46,8 @@ class Listener:
     address: Address
     """As configured: with port 0 for a free port."""
     socket: Socket
+    undo: ExitStack = field(compare=False, repr=False, default_factory=ExitStack)
+    """Closes the socket, and unlinks its path."""
 
     @property
     def bound(self) -> str:
@@ -61,9 +64,8 @@ class Listener:
 class Listeners:
     """Owns bound sockets, and the Unix paths that were made for them."""
 
-    def __init__(self, listeners: Iterable[Listener], undo: ExitStack) -> None:
+    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
         self._listeners = tuple(listeners)
-        self._undo = undo
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(self._listeners)
@@ -75,34 +77,83 @@ class Listeners:
         """Those of one service, in the order of its ``listen``."""
         return tuple(listener for listener in self._listeners if listener.service == service)
 
+    def without(self, others: Listeners) -> Listeners:
+        """Those whose sockets are not among *others*, whatever service they are for there."""
+        kept = {id(listener.socket) for listener in others}
+        return Listeners(one for one in self if id(one.socket) not in kept)
+
     def close(self) -> None:
         """Close the sockets, and unlink those of their paths that are still theirs.
 
         A path that somebody else has replaced, or that may not be unlinked (any more), stays.
         Closing again does nothing.
         """
-        self._undo.close()
+        for listener in reversed(self._listeners):
+            listener.undo.close()
 
 
-def bind_all(services: Iterable[Service]) -> Listeners:
+def bind_all(services: Iterable[Service], held: Iterable[Listener] = ()) -> Listeners:
     """Bind every address of *services*, in order; the caller closes what it is given.
 
-    Directories that are missing above a Unix path are made, and stay.
+    An address that one of *held* is bound to is taken over with its socket, so that nobody who is
+    waiting there is lost. Directories that are missing above a Unix path are made, and stay.
 
     Raises:
-        CannotBind: one of them cannot be bound; those before it are closed and unlinked again.
+        CannotBind: one of them cannot be bound; those before it are closed and unlinked again,
+            and those that are held stay.
     """
+    known = {key: listener for listener, key in _keyed(held)}
+    bound = []
     with ExitStack() as undo:
-        bound = [
-            _bind(service, index, address, undo)
-            for service in services
-            for index, address in enumerate(service.listen)
-        ]
-        return Listeners(bound, undo.pop_all())
+        for wanted, key in _keyed(_wanted(services)):
+            there = known.get(key)
+            if there is None:
+                bound.append(_bind(*wanted.what, undo))
+            else:
+                bound.append(_taken_over(*wanted.what, there))
+        undo.pop_all()
+    return Listeners(bound)
 
 
-def _bind(service: Service, index: int, address: Address, undo: ExitStack) -> Listener:
+@dataclass(frozen=True)
+class _Wanted:
+    """An address that a service wants."""
+
+    service: str
+    address: Address
+    what: tuple[Service, int, Address]
+
+
+def _wanted(services: Iterable[Service]) -> Iterator[_Wanted]:
+    for service in services:
+        for index, address in enumerate(service.listen):
+            yield _Wanted(service.name, address, (service, index, address))
+
+
+_Addressed = TypeVar("_Addressed", _Wanted, Listener)
+
+
+def _keyed(listeners: Iterable[_Addressed]) -> Iterator[tuple[_Addressed, Hashable]]:
+    """What is the same for an address before and after a change of its mode, owner or service.
+
+    A free port is the service's own: its first stays its first.
+    """
+    free: Counter[Hashable] = Counter()
+    for listener in listeners:
+        address = listener.address
+        if isinstance(address, UnixAddress):
+            yield listener, (address.transport, address.path)
+        elif address.port:
+            yield listener, (address.transport, address.host, address.port)
+        else:
+            kind: tuple[Hashable, ...] = (listener.service, address.transport, address.host)
+            free[kind] += 1
+            yield listener, (*kind, free[kind], "free")
+
+
+def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> Listener:
     transport = address.transport
+    undo = outer.enter_context(ExitStack())
     try:
         sock = undo.enter_context(socket.socket(transport.family, transport.type))
         if service.reuse_port and not transport.is_unix:
@@ -111,15 +162,30 @@ def _bind(service: Service, index: int, address: Address, undo: ExitStack) -> Li
             _bind_inet(sock, address)
         else:
             _bind_unix(sock, address, undo)
-        # O_NONBLOCK belongs to the open file, which every process shares: datagram readers wait
-        # in recvmsg or say MSG_DONTWAIT. Only an accept must never wait for a client that left,
-        # but for that of a program, which expects to.
-        if not transport.is_datagram:
-            sock.listen(service.backlog)
-            sock.setblocking(isinstance(service.runs, Program) and service.runs.wait)
+        _listen(sock, service)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
-    return Listener(service.name, index, address, sock)
+    return Listener(service.name, index, address, sock, undo)
+
+
+def _taken_over(service: Service, index: int, address: Address, there: Listener) -> Listener:
+    """The same socket, for a service that may want other things of it."""
+    try:
+        _listen(there.socket, service)
+        if isinstance(address, UnixAddress) and address != there.address:
+            _set_owner_and_mode(address)
+    except OSError as error:
+        raise CannotBind(service.name, address, error.strerror or str(error)) from error
+    return Listener(service.name, index, address, there.socket, there.undo)
+
+
+def _listen(sock: Socket, service: Service) -> None:
+    # O_NONBLOCK belongs to the open file, which every process shares: datagram readers wait in
+    # recvmsg or say MSG_DONTWAIT. Only an accept must never wait for a client that left, but for
+    # that of a program, which expects to.
+    if sock.type == socket.SOCK_STREAM:
+        sock.listen(service.backlog)
+        sock.setblocking(isinstance(service.runs, Program) and service.runs.wait)
 
 
 def _bind_inet(sock: Socket, address: InetAddress) -> None:

@@ -12,7 +12,7 @@ import pickle
 from dataclasses import asdict, dataclass, fields
 from typing import Final, get_args
 
-from netd.values.service import Service
+from netd.values.service import Access, Service
 
 LONGEST_ORDER: Final = 256 << 20
 """Bytes of an order: a hundred thousand access rules are 3 MiB."""
@@ -55,7 +55,21 @@ class Start:
 
 @dataclass(frozen=True)
 class Drain:
-    """Take nothing more, let the handlers finish, and leave."""
+    """Take nothing more, let the handlers finish, and leave.
+
+    But first those who are in the queues of listeners that nobody else will take from.
+    """
+
+    last: tuple[tuple[str, int], ...] = ()
+    """These listeners: a service, and the place in its ``listen``."""
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """End the connections of *service* that the lists of *access* do not admit."""
+
+    service: str
+    access: Access
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ class AllSuspended:
     service: str
 
 
-Order = Start | Drain | Stop | Suspend | Resume | AllSuspended
+Order = Start | Drain | Recheck | Stop | Suspend | Resume | AllSuspended
 
 
 # Up: a worker to the daemon.

@@ -104,6 +104,17 @@ class Wanted:
     """Bytes."""
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """A file, and what changes when somebody writes it (stat(2))."""
+
+    path: str
+    inode: int
+    size: int
+    changed: int
+    """Nanoseconds."""
+
+
 THREADS: Final = 100
 """Handlers at once in a worker process, where nobody says a number: waiting ones cost little."""
 
@@ -124,9 +135,9 @@ class Service:
     runs: Runs | Program | Plugin
     worker: str
     """Services with the same worker share its processes."""
-    own: Wanted = Wanted()
+    own: Wanted = field(default=Wanted(), compare=False)
     """What the service's own table wants."""
-    defaults: Wanted = Wanted()
+    defaults: Wanted = field(default=Wanted(), compare=False)
     """What ``[defaults]`` wants of services that it fits."""
     concurrency: Concurrency = "thread"
     threads: int = THREADS
@@ -148,6 +159,13 @@ class Service:
     owner: Owner = Owner()
     access: Access = Access()
     options: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[Stamp, ...] = ()
+    """The files that it imports from ``python_path``, as they were when it was checked."""
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is Python that it runs, of modules that are found by ``python_path``."""
+        return not isinstance(self.runs, Program)
 
     @property
     def is_elastic(self) -> bool:
@@ -192,6 +210,8 @@ class Configuration:
     python_path: tuple[str, ...] = ()
     graceful_timeout: float = 30.0
     """Seconds that a stop gives running handlers."""
+    disabled: frozenset[str] = frozenset()
+    """The services that are in the files, and not enabled."""
     notes: tuple[Problem, ...] = ()
     """What is worth knowing, and wrong only if it was meant otherwise."""
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict)

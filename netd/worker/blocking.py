@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from socketserver import BaseServer, ThreadingMixIn
+from types import MappingProxyType
 from typing import Any
 
 from netd.admission.filter import RequestFilter
+from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists
 from netd.execution.forks import ForkPerRequest
 from netd.execution.hooked_serving import HookedServing
 from netd.execution.hooked_source import HookedSource
@@ -31,11 +34,13 @@ class BlockingService:
         ticks: list[Ticks],
         close: list[Callable[[], object]],
         kill: Iterable[Callable[[], None]] = (),
+        servings: Mapping[Source, Serving] = MappingProxyType({}),
     ) -> None:
         self._taking = taking
         self._ticks = ticks
         self._close = close
         self._kill = tuple(kill)
+        self._servings = servings
         self.resume = taking.resume
         self.suspend = taking.suspend
 
@@ -44,6 +49,17 @@ class BlockingService:
         self._taking.start()
         for ticks in self._ticks:
             ticks.start()
+
+    def recheck(self, lists: AccessLists) -> None:
+        """End the connections of those whom *lists* do not admit."""
+        gates = {
+            source: Gate(lists, None, of_unix=source.transport.is_unix) for source in self._servings
+        }
+        if isinstance(self._taking, ForkPerRequest):
+            self._taking.recheck(gates)
+            return
+        for source, serving in self._servings.items():
+            serving.recheck(gates[source])
 
     def kill(self) -> None:
         """End programs at once; forks end with their worker."""
@@ -80,7 +96,7 @@ def by_threads(joint: Joint) -> BlockingService:
         inner=build.inner,
         bounds=_bounds(joint),
     )
-    return BlockingService(threads, build.ticks, build.close)
+    return BlockingService(threads, build.ticks, build.close, servings=build.sources)
 
 
 def by_forks(joint: Joint) -> BlockingService:
@@ -99,7 +115,7 @@ def by_forks(joint: Joint) -> BlockingService:
         joint.office.relay,
         joint.office.become_child,
     )
-    return BlockingService(forks, build.ticks, build.close)
+    return BlockingService(forks, build.ticks, build.close, servings=build.sources)
 
 
 def _built(joint: Joint) -> _Build:
@@ -122,7 +138,7 @@ class _Build:
     def __init__(self, joint: Joint) -> None:
         self._joint = joint
         self._filter = request_filter(joint)
-        self.sources: dict[Source, Service] = {}
+        self.sources: dict[Source, Serving] = {}
         self.inner: dict[InnerSource, Service] = {}
         self.ticks: list[Ticks] = []
         self.close: list[Callable[[], object]] = []

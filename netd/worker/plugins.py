@@ -17,6 +17,7 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from netd.admission.lists import AccessLists
 from netd.values.service import Plugin
 
 OURS = "netd"
@@ -99,6 +100,9 @@ class HostedPlugin:
 
         ending: Deferred[Any] = maybeDeferred(self._service.stopService)
         ending.addBoth(ended)
+
+    def recheck(self, lists: AccessLists) -> None:
+        """Nothing to do: a plugin has no lists."""
 
     def kill(self) -> None:
         """Nothing of it is outside this process."""

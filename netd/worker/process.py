@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import select
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from twisted.internet.protocol import Factory
 
+from netd.admission.lists import AccessLists
 from netd.execution.serving import user_traceback
 from netd.values.channel import (
     AllSuspended,
@@ -20,6 +22,7 @@ from netd.values.channel import (
     Hung,
     Order,
     Ready,
+    Recheck,
     Resume,
     ServiceStart,
     Shutdown,
@@ -42,6 +45,9 @@ from netd.worker.suspensions import Suspensions
 
 CHANNEL: Final = 3
 """The descriptor of the channel in a worker process."""
+
+EMPTYING_INTERVAL: Final = 0.005
+"""Seconds between two looks whether a queue is empty that is about to be closed."""
 
 LAST_WORDS: Final = 1.0
 """Seconds that the daemon has to read what a leaving worker has sent."""
@@ -130,6 +136,7 @@ class Worker:
         self._start = start
         self._stream = LogStream(reactor)
         self._serving: dict[str, Execution] = {}
+        self._joints: dict[str, Joint] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)
         self._suspensions = Suspensions(self._ask_for_suspension)
         self._draining = False
@@ -148,6 +155,7 @@ class Worker:
                 self._stream.journal,
                 self,
             )
+            self._joints[start.service.name] = joint
             try:
                 self._serving[start.service.name] = _joined(joint)
             except importing.CannotImport as error:
@@ -182,8 +190,10 @@ class Worker:
 
     def _obey(self, order: Order) -> None:
         match order:
-            case Drain():
-                self._drain()
+            case Drain(last):
+                self._empty(last)
+            case Recheck(service, access):
+                self._serving[service].recheck(AccessLists.of(access))
             case Suspend(service):
                 self._serving[service].suspend()
                 self._channel.report(Suspended(service))
@@ -229,6 +239,17 @@ class Worker:
         self._reactor.callFromThread(self._channel.report, Shutdown(service))
 
     # What the daemon wants.
+
+    def _empty(self, last: tuple[tuple[str, int], ...]) -> None:
+        """Go on taking until nobody is in the queues of *last* any more, then drain."""
+        sockets = [self._joints[service].listeners[index].socket for service, index in last]
+        queues = select.poll()
+        for one in sockets:
+            queues.register(one, select.POLLIN)
+        if sockets and queues.poll(0):
+            self._reactor.callLater(EMPTYING_INTERVAL, self._empty, last)
+        else:
+            self._drain()
 
     def _drain(self) -> None:
         """Take nothing more, and leave when the last handler has returned."""

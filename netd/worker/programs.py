@@ -36,7 +36,8 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
         # A program that runs for too long is ended by the thread that waits for it.
         bounds=Bounds(None, wear, 0, joint.hung) if wear is not None else None,
     )
-    return BlockingService(threads, [], [], [serving.kill for serving in servings])
+    kill = [serving.kill for serving in servings]
+    return BlockingService(threads, [], [], kill, sources)
 
 
 def _serving(

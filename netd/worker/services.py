@@ -37,6 +37,9 @@ class Execution(Protocol):
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more for good; call *stopped* when nobody is inside any more."""
 
+    def recheck(self, lists: AccessLists) -> None:
+        """End the connections of those whom *lists* do not admit."""
+
     def kill(self) -> None:
         """End at once what is outside this process, and would outlive it."""
 

@@ -1,0 +1,117 @@
+"""What lies between two configurations: the plan of a reload, as pure code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from netd.values.service import Configuration, Service, Stamp
+
+
+class Fate(StrEnum):
+    """What becomes of a service."""
+
+    KEEP = "keep"
+    CHANGE = "change"
+    ADD = "add"
+    DRAIN = "drain"
+    """It is not enabled any more."""
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What becomes of one service, and why."""
+
+    service: str
+    fate: Fate
+    why: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.fate} {self.service}" + (f": {', '.join(self.why)}" if self.why else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of all services, in the order of the new configuration."""
+
+    steps: tuple[Step, ...]
+
+    def fates(self, *fates: Fate) -> frozenset[str]:
+        """The services that one of *fates* awaits."""
+        return frozenset(step.service for step in self.steps if step.fate in fates)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every service is kept."""
+        return all(step.fate is Fate.KEEP for step in self.steps)
+
+
+def plan(old: Configuration, new: Configuration) -> Plan:
+    """Say what becomes of each service when *new* takes the place of *old*.
+
+    Services that share a worker share their fate, since it is the worker that is replaced.
+    """
+    before = {service.name: service for service in old.services}
+    after = {service.name: service for service in new.services}
+    why = {
+        name: _differences(before[name], service, old, new)
+        for name, service in after.items()
+        if name in before
+    }
+    restarted = _restarted(before, after, why)
+    steps = [
+        _step(name, name in before, why.get(name, ()), service.worker in restarted, service.worker)
+        for name, service in after.items()
+    ]
+    gone = [name for name in before if name not in after]
+    steps += [Step(name, Fate.DRAIN if name in new.disabled else Fate.REMOVE) for name in gone]
+    return Plan(tuple(steps))
+
+
+def _step(name: str, was_there: bool, why: tuple[str, ...], restarted: bool, worker: str) -> Step:
+    if not was_there:
+        return Step(name, Fate.ADD)
+    if why:
+        return Step(name, Fate.CHANGE, why)
+    if restarted:
+        return Step(name, Fate.CHANGE, (f"shares worker {worker}, which is replaced",))
+    return Step(name, Fate.KEEP)
+
+
+def _restarted(
+    before: dict[str, Service], after: dict[str, Service], why: dict[str, tuple[str, ...]]
+) -> frozenset[str]:
+    """The workers of which something changes: a service, or which services there are."""
+    changed = {after[name].worker for name, reasons in why.items() if reasons}
+    joined = {service.worker for name, service in after.items() if name not in before}
+    left = {
+        service.worker
+        for name, service in before.items()
+        if name not in after or after[name].worker != service.worker
+    }
+    return frozenset(changed | joined | left)
+
+
+def _differences(
+    old: Service, new: Service, before: Configuration, after: Configuration
+) -> tuple[str, ...]:
+    """Why a service has changed, in words; empty if it has not."""
+    reasons = [
+        field.name
+        for field in fields(Service)
+        if field.compare
+        and field.name != "sources"
+        and getattr(old, field.name) != getattr(new, field.name)
+    ]
+    if before.python_path != after.python_path and old.is_code:
+        reasons.append("python_path")
+    return (*reasons, *_changed_files(old.sources, new.sources))
+
+
+def _changed_files(old: Iterable[Stamp], new: Iterable[Stamp]) -> tuple[str, ...]:
+    """The files that are others now; not those that are only imported now, or no more."""
+    stamps = {stamp.path: stamp for stamp in old}
+    changed = [stamp.path for stamp in new if stamps.get(stamp.path, stamp) != stamp]
+    return tuple(sorted(changed))
