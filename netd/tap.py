@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IService
@@ -70,7 +71,22 @@ def makeService(options: Options) -> IService:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
     from twisted.internet import reactor
 
-    return Daemon(configuration, listeners, reactor, ForkSpawner(reactor), daemon_log)
+    # Absolute, because a daemon changes its directory.
+    again = partial(_checked_again, os.path.abspath(configuration.file), as_whom_of(options))
+    return Daemon(configuration, listeners, reactor, ForkSpawner(reactor), daemon_log, again)
+
+
+def _checked_again(file: str, as_whom: Owner) -> Configuration:
+    """Read and check the configuration of a running daemon. Raises ConfigurationError."""
+    configuration = check(file, as_whom)
+    check_rights(configuration, as_whom)
+    return configuration
+
+
+def as_whom_of(options: Options) -> Owner:
+    """Whom twistd is told to become."""
+    twistd: Mapping[str, Any] = options.parent or {}
+    return Owner(twistd.get("uid"), twistd.get("gid"))
 
 
 def _open_standard_descriptors() -> None:
@@ -92,8 +108,7 @@ def _checked(options: Options) -> Configuration:
             ExitStatus.CONFIG,
             f"netd: no configuration: there is no {', '.join(DEFAULT_FILES)}; use --config FILE",
         )
-    twistd: Mapping[str, Any] = options.parent or {}
-    as_whom = Owner(twistd.get("uid"), twistd.get("gid"))
+    as_whom = as_whom_of(options)
     try:
         configuration = check(file, as_whom)
         if not options["check"]:

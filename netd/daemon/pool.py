@@ -13,8 +13,9 @@ from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import State
-from netd.values.channel import AllSuspended, Order, Resume, Suspend
+from netd.values.channel import AllSuspended, Order, Recheck, Resume, Suspend
 from netd.values.scoreboard import Counts
+from netd.values.service import Service
 
 log = Logger()
 
@@ -55,11 +56,30 @@ class Pool:
         self._suspended: dict[str, set[int]] = {}
         """The services that are suspended, and which places have not said so yet."""
         self._is_draining = False
+        self._closed: list[Callable[[], None]] = []
+        """Called when the last worker has gone."""
         self._successors: dict[int, int] = {}
         """Places that start in order to replace another one, and which."""
         self._scaling = (
             Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
         )
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Call *changed*, and nobody else, after every change from now on."""
+        self._changed = changed
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Call when the pool is closed, or at once if it is."""
+        if self.is_closed:
+            call()
+        else:
+            self._closed.append(call)
+
+    def recheck(self, service: Service) -> None:
+        """End the connections that the lists of *service* as it is now do not admit."""
+        for placed in self.placed:
+            if placed.service.name == service.name and placed.service.access != service.access:
+                self.order(Recheck(service.name, service.access))
 
     # Its life.
 
@@ -215,6 +235,10 @@ class Pool:
         if place.state is not State.SERVING:  # and its next process starts suspended
             for service in self._suspended:
                 self.suspended(place, service)
+        if self.is_closed:
+            called, self._closed = self._closed, []
+            for call in called:
+                call()
         self._changed()
 
     def worn(self, place: WorkerPlace) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
+from netd.daemon.estate import Builder, Estate, by_worker
 from netd.daemon.log import DaemonLog, Log
-from netd.daemon.place import Placed
 from netd.daemon.pool import Pool
+from netd.daemon.reloading import Outcome, Reload
+from netd.daemon.reloads import Reloads
+from netd.daemon.retirement import Retirement
 from netd.daemon.spawning import Spawner
 from netd.listening.binding import Listeners
-from netd.values.reactor import DelayedCall
-from netd.values.scoreboard import Counts, Scoreboard
-from netd.values.service import Configuration, Service
+from netd.values.service import Configuration
 
 log = Logger()
 
@@ -31,6 +32,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 class Daemon(TwistedService):
     """Runs *configuration* on *listeners*, which it closes at the end.
 
+    *recheck* reads the configuration again; it blocks, and runs in a thread of the reactor's pool.
     Everything but the constructor runs in the reactor's thread, after twistd has forked.
     """
 
@@ -41,18 +43,21 @@ class Daemon(TwistedService):
         reactor: Any,
         spawner: Spawner,
         daemon_log: Log,
+        recheck: Callable[[], Configuration],
     ) -> None:
         self.setName("netd")
-        self._configuration = configuration
-        self._listeners = listeners
         self._reactor = reactor
         self._spawner = spawner
         self._log = daemon_log
-        self._pools: list[Pool] = []
+        self._recheck = recheck
+        self._builder = Builder(reactor, spawner, daemon_log.write)
+        self.estate = Estate(configuration, listeners, {})
+        self._retirement = Retirement(reactor, self._pools_changed)
+        self._reloads = Reloads(self._check_again, self._begin_reload)
+        self._reload: Reload | None = None
         self._started = 0.0
         self._said_ready = False
         self._stopped: Deferred[None] | None = None
-        self._deadline: DelayedCall | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and be its log unless twistd was told to log elsewhere."""
@@ -66,83 +71,92 @@ class Daemon(TwistedService):
         self._started = time.monotonic()
         self._log.start()
         self._reactor.callWhenRunning(self._obey_signals)
-        for listener in self._listeners:
-            log.info("{service} listens on {bound}", service=listener.service, bound=listener.bound)
-        for note in self._configuration.notes:
-            log.warn("{note}", note=str(note))
-        self._pools = [
-            self._pool(name, list(services))
-            for name, services in groupby(
-                sorted(self._configuration.services, key=_worker), key=_worker
+        configuration, listeners = self.estate.configuration, self.estate.listeners
+        _say_listeners(listeners)
+        _say_notes(configuration)
+        pools = {
+            worker: self._builder.pool(
+                worker, services, configuration, listeners, self._pools_changed
             )
-        ]
-        for pool in self._pools:
+            for worker, services in by_worker(configuration.services).items()
+        }
+        self.estate = Estate(configuration, listeners, pools)
+        for pool in self.estate:
             pool.start()
 
     def stopService(self) -> Deferred[None]:
-        """Take nothing more, and fire when the last handler is done or its time is over."""
+        """Take nothing more, and fire when the last handler is done or its time is over.
+
+        Those who are in the queues of the listeners are served, too.
+        """
         super().stopService()
-        self._stopped = Deferred()
-        log.info(
-            "stopping: handlers have {seconds:g} s to finish",
-            seconds=self._configuration.graceful_timeout,
-        )
-        self._deadline = self._reactor.callLater(self._configuration.graceful_timeout, self._end)
-        stopped = self._stopped
-        for pool in self._pools:
-            pool.drain()
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        if self._reload is not None:
+            self._reload.give_up("the daemon is stopping")
+        seconds = self.estate.configuration.graceful_timeout
+        log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
+        self._retirement.retire(list(self.estate), self.estate.listeners, seconds)
         self._pools_changed()
         return stopped
-
-    def _pool(self, name: str, services: Sequence[Service]) -> Pool:
-        return Pool(
-            name,
-            [self._placed(service) for service in services],
-            self._configuration.python_path,
-            self._configuration.graceful_timeout,
-            self._reactor,
-            self._spawner,
-            self._log.write,
-            self._pools_changed,
-        )
-
-    def _placed(self, service: Service) -> Placed:
-        page = Scoreboard.make(service.name, service.slots)
-        sockets = tuple(listener.socket for listener in self._listeners.of(service.name))
-        return Placed(service, sockets, page, Scoreboard(page, service.slots))
 
     def _pools_changed(self) -> None:
         """See whether everything has come up, or has come to its end."""
         if self._stopped is not None:
-            if all(pool.is_closed for pool in self._pools):
+            if self._retirement.is_over:
                 self._finish()
-        elif not self._said_ready and all(pool.is_up for pool in self._pools):
+        elif not self._said_ready and all(pool.is_up for pool in self.estate):
             self._said_ready = True
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
-                count=len(self._configuration.services),
+                count=len(self.estate.configuration.services),
                 seconds=time.monotonic() - self._started,
             )
-
-    def _end(self) -> None:
-        """The time that handlers had is over."""
-        for pool in self._pools:
-            pool.end()
 
     def _finish(self) -> None:
         """All workers have gone: give everything back, and let the reactor stop."""
         stopped, self._stopped = self._stopped, None
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._listeners.close()
         self._spawner.close()
-        total = sum((pool.counts for pool in self._pools), Counts())
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",
-            **vars(total),
+            **vars(self._retirement.counts),
         )
         if stopped is not None:
             stopped.callback(None)
+
+    # Reloads.
+
+    def reload(self) -> Deferred[Outcome]:
+        """Read the configuration again and run what it says. Fires with what came of it."""
+        return self._reloads.ask()
+
+    def _check_again(self) -> Deferred[Configuration]:
+        """Fails with ConfigurationError."""
+        pool = self._reactor.getThreadPool()
+        checked: Deferred[Configuration] = deferToThreadPool(self._reactor, pool, self._recheck)
+        return checked
+
+    def _begin_reload(self, configuration: Configuration) -> Deferred[Outcome]:
+        if not self.running:
+            return succeed(Outcome(False, None, ("the daemon is stopping",)))
+        self._reload = Reload(self.estate, configuration, self._builder, self._switch)
+        return self._reload.begin().addCallback(self._reloaded)
+
+    def _reloaded(self, outcome: Outcome) -> Outcome:
+        self._reload = None
+        return outcome
+
+    def _switch(self, new: Estate, replaced: list[Pool], gone: Listeners) -> None:
+        """Let *new* be what runs, and retire what it replaces."""
+        old, self.estate = self.estate, new
+        _say_listeners(new.listeners.without(old.listeners))
+        _say_notes(new.configuration)
+        for pool in new:
+            pool.tell(self._pools_changed)
+        for pool in replaced:
+            for service in new.configuration.services:
+                pool.recheck(service)
+        self._retirement.retire(replaced, gone, old.configuration.graceful_timeout)
 
     # Signals.
 
@@ -159,7 +173,8 @@ class Daemon(TwistedService):
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP:
-            log.info("SIGHUP ignored: this version of netd cannot reload")
+            log.info("SIGHUP: reloading")
+            self.reload()
         elif number == signal.SIGUSR1:
             self._log.reopen()
         elif self.running:
@@ -167,9 +182,14 @@ class Daemon(TwistedService):
             self._reactor.stop()
         else:
             log.info("{signal} again: stopping at once", signal=signal.Signals(number).name)
-            for pool in self._pools:
-                pool.kill()
+            self._retirement.kill()
 
 
-def _worker(service: Service) -> str:
-    return service.worker
+def _say_listeners(listeners: Listeners) -> None:
+    for listener in listeners:
+        log.info("{service} listens on {bound}", service=listener.service, bound=listener.bound)
+
+
+def _say_notes(configuration: Configuration) -> None:
+    for note in configuration.notes:
+        log.warn("{note}", note=str(note))

@@ -84,7 +84,7 @@ class Acceptor:
             if reason is not None:
                 text = f"{transport.taken.client}: ended by the new lists: {reason}"
                 self._accounts.say("info", text)
-                transport.abortConnection()
+                transport.abortConnection()  # type: ignore[no-untyped-call]
 
     def doRead(self) -> None:
         """Take a bounded number of connections. Raises nothing."""
