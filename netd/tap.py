@@ -17,6 +17,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from netd import __version__
+from netd.admin.service import AdminService, bind_admin
 from netd.daemon.checking import check, check_rights
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Destination, Log, RelayedLog
@@ -67,13 +68,18 @@ def makeService(options: Options) -> IService:
     daemon_log = _log(options.parent or {})
     try:
         listeners = bind_all(configuration.services)
+        admin_listeners = bind_admin(configuration)
     except CannotBind as error:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
     from twisted.internet import reactor
 
     # Absolute, because a daemon changes its directory.
     again = partial(_checked_again, os.path.abspath(configuration.file), as_whom_of(options))
-    return Daemon(configuration, listeners, reactor, ForkSpawner(reactor), daemon_log, again)
+    daemon = Daemon(configuration, listeners, reactor, ForkSpawner(reactor), daemon_log, again)
+    admin = AdminService(daemon, admin_listeners, reactor)
+    admin.setServiceParent(daemon)
+    daemon.at_end(admin.close)
+    return daemon
 
 
 def _checked_again(file: str, as_whom: Owner) -> Configuration:

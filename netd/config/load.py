@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from netd.config.admin import admin_socket
 from netd.config.document import Document, dotted, read
 from netd.config.messages import message
 from netd.config.positions import Path
@@ -109,6 +110,8 @@ class _Reading:
             services=tuple(service for service, _ in services),
             python_path=tuple(self._python_path(table.python_path)),
             disabled=frozenset(self._disabled),
+            drain_delay=table.daemon.drain_delay,
+            admin_socket=admin_socket(self._main.file, table.admin.socket),
             graceful_timeout=table.daemon.graceful_timeout,
             places=MappingProxyType(self._places),
         )

@@ -216,6 +216,13 @@ class DaemonTable(Table):
     """``[daemon]``: the daemon as a whole."""
 
     graceful_timeout: Duration = 30.0
+    drain_delay: Duration = 0.0
+
+
+class AdminTable(Table):
+    """``[admin]``: the administrator's way in."""
+
+    socket: PathText | None = None
 
 
 class IncludedFile(Table):
@@ -231,3 +238,4 @@ class MainFile(IncludedFile):
     python_path: list[PathText] = []
     defaults: dict[str, Any] = {}
     daemon: DaemonTable = DaemonTable()
+    admin: AdminTable = AdminTable()

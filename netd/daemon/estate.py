@@ -46,6 +46,7 @@ class Builder:
         configuration: Configuration,
         listeners: Listeners,
         changed: Callable[[], None],
+        suspended: Iterable[str] = (),
     ) -> Pool:
         """Make the pool of one worker's services. *changed* is called whenever it is otherwise."""
         return Pool(
@@ -57,6 +58,7 @@ class Builder:
             self._spawner,
             self._lines,
             changed,
+            suspended,
         )
 
 

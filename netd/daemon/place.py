@@ -108,8 +108,8 @@ class WorkerPlace:
         self.name = name
         self.index = index
         self.state = State.EMPTY
-        self.counts = Counts()
-        """Of the processes that have gone."""
+        self.counts_of: dict[str, Counts] = {}
+        """What the processes that have gone have done, by service."""
         self._placed = tuple(placed)
         self._python_path = python_path
         self._graceful_timeout = graceful_timeout
@@ -124,6 +124,11 @@ class WorkerPlace:
         self._ready_at: float | None = None
         self.failure: str | None = None
         """Why the last process here was never ready; None once one is."""
+
+    @property
+    def counts(self) -> Counts:
+        """What the processes that have gone have done."""
+        return sum(self.counts_of.values(), Counts())
 
     @property
     def pid(self) -> int | None:
@@ -338,7 +343,8 @@ class WorkerPlace:
             counts = placed.board.counts(slots)
             requests += len(inside) + counts.served
             lost += [occupant.client for occupant in inside]
-            self.counts += counts
+            name = placed.service.name
+            self.counts_of[name] = self.counts_of.get(name, Counts()) + counts
             placed.board.clear(slots)
         return lost, requests
 

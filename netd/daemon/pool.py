@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netd.daemon.place import Placed, WorkerPlace
@@ -38,6 +39,7 @@ class Pool:
         spawner: Spawner,
         lines: Callable[[str], None],
         changed: Callable[[], None],
+        suspended: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.placed = tuple(placed)
@@ -51,10 +53,11 @@ class Pool:
         self._most = service.workers
         self._least = 1 if service.is_elastic else self._most
         self._places: dict[int, WorkerPlace] = {}
-        self._counts = Counts()
-        """Of the places that were closed."""
-        self._suspended: dict[str, set[int]] = {}
+        self._counts_of: dict[str, Counts] = {}
+        """Of the places that were closed, by service."""
+        self._suspended: dict[str, set[int]] = {service: set() for service in suspended}
         """The services that are suspended, and which places have not said so yet."""
+        self._when_suspended: dict[str, list[Deferred[None]]] = {}
         self._is_draining = False
         self._closed: list[Callable[[], None]] = []
         """Called when the last worker has gone."""
@@ -135,7 +138,13 @@ class Pool:
     @property
     def counts(self) -> Counts:
         """What the processes that have gone have done."""
-        return sum((place.counts for place in self), self._counts)
+        return sum((self.counts_of(placed) for placed in self.placed), Counts())
+
+    def counts_of(self, placed: Placed) -> Counts:
+        """What the processes that have gone have done for one service."""
+        name = placed.service.name
+        gone = self._counts_of.get(name, Counts())
+        return sum((place.counts_of.get(name, Counts()) for place in self), gone)
 
     def __iter__(self) -> Iterator[WorkerPlace]:
         return iter(self._places.values())
@@ -203,26 +212,34 @@ class Pool:
 
     # Suspension.
 
-    def suspend(self, service: str) -> None:
-        """Have all workers take nothing more for *service*."""
+    @property
+    def suspended_services(self) -> frozenset[str]:
+        """The services that take nothing."""
+        return frozenset(self._suspended)
+
+    def suspend(self, service: str) -> Deferred[None]:
+        """Have all workers take nothing more for *service*. Fires when that is so."""
+        done: Deferred[None] = Deferred()
+        self._when_suspended.setdefault(service, []).append(done)
         asked = {place.index for place in self if place.state in (State.STARTING, State.SERVING)}
         self._suspended[service] = asked
         for index in asked:
             self._places[index].order(Suspend(service))
         self._see_suspended(service)
+        return done
 
     def resume(self, service: str) -> None:
         """Have all workers take again."""
         self._suspended.pop(service, None)
-        for place in self:
-            place.order(Resume(service))
+        self.order(Resume(service))
 
     def _see_suspended(self, service: str) -> None:
         """Tell those who wait for it when nobody takes for *service* any more."""
         if not self._suspended.get(service, {None}):
             log.info("service {service} is suspended", service=service)
-            for place in self:
-                place.order(AllSuspended(service))
+            self.order(AllSuspended(service))
+            for done in self._when_suspended.pop(service, []):
+                done.callback(None)
 
     # What its places say (place.Owner).
 
@@ -260,7 +277,8 @@ class Pool:
 
     def _forget(self, place: WorkerPlace) -> None:
         """A place is closed."""
-        self._counts += place.counts
+        for name, counts in place.counts_of.items():
+            self._counts_of[name] = self._counts_of.get(name, Counts()) + counts
         self._places.pop(place.index, None)
         self._successors.pop(place.index, None)
         if not self._is_draining:

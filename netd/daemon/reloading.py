@@ -76,12 +76,18 @@ class Reload:
         self._take_back(why)
 
     def _make_pools(self) -> None:
+        suspended = frozenset[str]().union(*(pool.suspended_services for pool in self._old))
         moving = self._plan.fates(Fate.ADD, Fate.CHANGE)
         for worker, services in by_worker(self._configuration.services).items():
             if moving.isdisjoint(service.name for service in services):
                 continue
             pool = self._builder.pool(
-                worker, services, self._configuration, self._listeners, self._changed
+                worker,
+                services,
+                self._configuration,
+                self._listeners,
+                self._changed,
+                suspended & {service.name for service in services},
             )
             is_late = binds_itself(services) and worker in self._old.pools
             (self._late if is_late else self._fresh)[worker] = pool

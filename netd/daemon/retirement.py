@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +49,10 @@ class Retirement:
         self._generations: list[_Generation] = []
         self.counts = Counts()
         """What all processes of the pools that have gone have done."""
+
+    def __iter__(self) -> Iterator[Pool]:
+        """The pools that are on their way out."""
+        return (pool for generation in self._generations for pool in generation.pools)
 
     @property
     def is_over(self) -> bool:

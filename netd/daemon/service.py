@@ -8,12 +8,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-from twisted.application.service import Service as TwistedService
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
+from netd.config.plan import Plan, plan
 from netd.daemon.estate import Builder, Estate, by_worker
 from netd.daemon.log import DaemonLog, Log
 from netd.daemon.pool import Pool
@@ -29,7 +30,7 @@ log = Logger()
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
-class Daemon(TwistedService):
+class Daemon(MultiService):
     """Runs *configuration* on *listeners*, which it closes at the end.
 
     *recheck* reads the configuration again; it blocks, and runs in a thread of the reactor's pool.
@@ -45,6 +46,7 @@ class Daemon(TwistedService):
         daemon_log: Log,
         recheck: Callable[[], Configuration],
     ) -> None:
+        super().__init__()
         self.setName("netd")
         self._reactor = reactor
         self._spawner = spawner
@@ -52,12 +54,19 @@ class Daemon(TwistedService):
         self._recheck = recheck
         self._builder = Builder(reactor, spawner, daemon_log.write)
         self.estate = Estate(configuration, listeners, {})
-        self._retirement = Retirement(reactor, self._pools_changed)
+        self.retirement = Retirement(reactor, self._pools_changed)
         self._reloads = Reloads(self._check_again, self._begin_reload)
         self._reload: Reload | None = None
-        self._started = 0.0
+        self.started = 0.0
+        """Seconds of CLOCK_MONOTONIC."""
         self._said_ready = False
+        self._is_leaving = False
+        self._at_end: list[Callable[[], None]] = []
         self._stopped: Deferred[None] | None = None
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call when all workers have gone."""
+        self._at_end.append(call)
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and be its log unless twistd was told to log elsewhere."""
@@ -68,7 +77,7 @@ class Daemon(TwistedService):
     def startService(self) -> None:
         """Start the workers. The listeners have been bound before."""
         super().startService()
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         self._log.start()
         self._reactor.callWhenRunning(self._obey_signals)
         configuration, listeners = self.estate.configuration, self.estate.listeners
@@ -96,39 +105,66 @@ class Daemon(TwistedService):
             self._reload.give_up("the daemon is stopping")
         seconds = self.estate.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
-        self._retirement.retire(list(self.estate), self.estate.listeners, seconds)
+        self.retirement.retire(list(self.estate), self.estate.listeners, seconds)
         self._pools_changed()
         return stopped
 
     def _pools_changed(self) -> None:
         """See whether everything has come up, or has come to its end."""
         if self._stopped is not None:
-            if self._retirement.is_over:
+            if self.retirement.is_over:
                 self._finish()
         elif not self._said_ready and all(pool.is_up for pool in self.estate):
             self._said_ready = True
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
                 count=len(self.estate.configuration.services),
-                seconds=time.monotonic() - self._started,
+                seconds=time.monotonic() - self.started,
             )
 
     def _finish(self) -> None:
         """All workers have gone: give everything back, and let the reactor stop."""
         stopped, self._stopped = self._stopped, None
         self._spawner.close()
+        for call in self._at_end:
+            call()
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",
-            **vars(self._retirement.counts),
+            **vars(self.retirement.counts),
         )
         if stopped is not None:
             stopped.callback(None)
+
+    @property
+    def state(self) -> str:
+        """What the daemon is about, in a word."""
+        if not self.running:
+            return "stopping"
+        if self._reload is not None:
+            return "reloading"
+        return "running" if self._said_ready else "starting"
+
+    def stop(self) -> None:
+        """Stop gracefully, after the time that others are given to notice (``drain_delay``)."""
+        delay = self.estate.configuration.drain_delay
+        if delay and not self._is_leaving:
+            log.info("stopping in {delay:g} s", delay=delay)
+        self._is_leaving = True
+        self._reactor.callLater(delay, self._stop_now)
+
+    def _stop_now(self) -> None:
+        if self.running:
+            self._reactor.stop()
 
     # Reloads.
 
     def reload(self) -> Deferred[Outcome]:
         """Read the configuration again and run what it says. Fires with what came of it."""
         return self._reloads.ask()
+
+    def plan(self) -> Deferred[Plan]:
+        """Say what a reload would do. Fails with ConfigurationError."""
+        return self._check_again().addCallback(lambda new: plan(self.estate.configuration, new))
 
     def _check_again(self) -> Deferred[Configuration]:
         """Fails with ConfigurationError."""
@@ -156,7 +192,7 @@ class Daemon(TwistedService):
         for pool in replaced:
             for service in new.configuration.services:
                 pool.recheck(service)
-        self._retirement.retire(replaced, gone, old.configuration.graceful_timeout)
+        self.retirement.retire(replaced, gone, old.configuration.graceful_timeout)
 
     # Signals.
 
@@ -177,12 +213,14 @@ class Daemon(TwistedService):
             self.reload()
         elif number == signal.SIGUSR1:
             self._log.reopen()
-        elif self.running:
+        elif self.running and not self._is_leaving:
             log.info("{signal}: stopping", signal=signal.Signals(number).name)
+            self.stop()
+        elif self.running:  # in the time that others are given
             self._reactor.stop()
         else:
             log.info("{signal} again: stopping at once", signal=signal.Signals(number).name)
-            self._retirement.kill()
+            self.retirement.kill()
 
 
 def _say_listeners(listeners: Listeners) -> None:

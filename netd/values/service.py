@@ -208,6 +208,10 @@ class Configuration:
     services: tuple[Service, ...]
     """The enabled ones, in the order of the files."""
     python_path: tuple[str, ...] = ()
+    drain_delay: float = 0.0
+    """Seconds between being told to stop and taking nothing more."""
+    admin_socket: str | None = None
+    """The path of netdctl's way in; None for the usual one."""
     graceful_timeout: float = 30.0
     """Seconds that a stop gives running handlers."""
     disabled: frozenset[str] = frozenset()

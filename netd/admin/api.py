@@ -1,0 +1,168 @@
+"""The HTTP API of the admin socket: what there is to see by GET, what can be done by POST.
+
+Every answer is JSON. A command answers when it has been carried out; 404 is an unknown service,
+409 something that could not be done, and its ``problems`` say why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import BAD_REQUEST, CONFLICT, INTERNAL_SERVER_ERROR, NOT_FOUND, OK
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from netd.config.plan import Plan
+from netd.daemon.reloading import Outcome
+
+log = Logger()
+
+
+class UnknownService(KeyError):
+    """There is no service of this name."""
+
+
+class Commands(Protocol):
+    """What the daemon can be asked. In the reactor's thread."""
+
+    def status(self) -> dict[str, Any]:
+        """What runs."""
+
+    def connections(self, service: str | None) -> list[dict[str, Any]]:
+        """Who is connected. Raises UnknownService."""
+
+    def plan(self) -> Deferred[Outcome]:
+        """What a reload would do."""
+
+    def reload(self) -> Deferred[Outcome]:
+        """Reload."""
+
+    def suspend(self, service: str) -> Deferred[None]:
+        """Take nothing more for *service*. Raises UnknownService."""
+
+    def resume(self, service: str) -> Deferred[None]:
+        """Take again. Raises UnknownService."""
+
+    def drain(self, service: str) -> Deferred[None]:
+        """Suspend, and fire when nobody is inside. Raises UnknownService."""
+
+    def stop(self) -> None:
+        """Stop the daemon, gracefully."""
+
+
+def site(commands: Commands) -> Site:
+    """Make the API's site."""
+    root, api = Resource(), Resource()
+    root.putChild(b"api", api)
+    api.putChild(b"status", _Seen(lambda request: commands.status()))
+    api.putChild(b"connections", _Seen(lambda request: commands.connections(_service(request))))
+    api.putChild(b"plan", _Seen(lambda request: commands.plan().addCallback(_outcome)))
+    api.putChild(b"reload", _Done(lambda request: commands.reload().addCallback(_outcome)))
+    for name in ("suspend", "resume", "drain"):
+        api.putChild(name.encode(), _Done(_of_a_service(getattr(commands, name))))
+    api.putChild(b"stop", _Done(lambda request: commands.stop()))
+    made = _Site(root)
+    made.noisy = False
+    made.displayTracebacks = False
+    return made
+
+
+class _Site(Site):
+    """Without a log of requests: netd's own log says what was done."""
+
+    def log(self, request: Request) -> None:
+        """Log nothing."""
+
+
+Answer = Callable[[Request], Any]
+"""Returns what JSON can say, or a Deferred of it; None is an empty object."""
+
+
+class _Answering(Resource):
+    isLeaf = True
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def _render(self, request: Request) -> int:
+        gone: list[bool] = []
+        request.notifyFinish().addErrback(lambda _: gone.append(True))
+        answered: Deferred[Any] = Deferred()
+        answered.addCallback(self._answer)
+        answered.addErrback(_failed)
+        answered.addCallback(lambda answer: None if gone else _write(request, answer))
+        answered.callback(request)
+        return NOT_DONE_YET
+
+
+class _Seen(_Answering):
+    """Something to look at."""
+
+    def render_GET(self, request: Request) -> int:
+        return self._render(request)
+
+
+class _Done(_Answering):
+    """Something to do."""
+
+    def render_POST(self, request: Request) -> int:
+        return self._render(request)
+
+
+class _Status(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, code: int, answer: dict[str, Any]) -> None:
+        self.code = code
+        self.answer = answer
+
+
+def _of_a_service(command: Callable[[str], Deferred[None]]) -> Answer:
+    def answer(request: Request) -> Deferred[None]:
+        name = _service(request)
+        if name is None:
+            raise _Status(BAD_REQUEST, {"problems": ["say which: ?service=NAME"]})
+        return command(name)
+
+    return answer
+
+
+def _service(request: Request) -> str | None:
+    names: list[bytes] = (request.args or {}).get(b"service", [])
+    return names[0].decode(errors="replace") if names else None
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    answer = {"steps": _steps(outcome.plan), "problems": list(outcome.problems)}
+    if not outcome.done:
+        raise _Status(CONFLICT, answer)
+    return answer
+
+
+def _steps(plan: Plan | None) -> list[dict[str, Any]]:
+    steps = plan.steps if plan is not None else ()
+    return [{"service": step.service, "fate": step.fate, "why": list(step.why)} for step in steps]
+
+
+def _failed(failure: Failure) -> _Status:
+    error = failure.value
+    if isinstance(error, _Status):
+        return error
+    if isinstance(error, UnknownService):
+        return _Status(NOT_FOUND, {"problems": [f"there is no service {error.args[0]}"]})
+    log.failure("a command failed", failure)
+    return _Status(INTERNAL_SERVER_ERROR, {"problems": [str(error)]})
+
+
+def _write(request: Request, answer: Any) -> None:
+    code, body = (answer.code, answer.answer) if isinstance(answer, _Status) else (OK, answer)
+    request.setResponseCode(code)
+    request.setHeader(b"Content-Type", b"application/json")
+    request.write(json.dumps(body if body is not None else {}).encode() + b"\n")
+    request.finish()

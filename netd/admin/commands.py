@@ -1,0 +1,90 @@
+"""What an administrator can see and do, by the daemon's own means."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from netd.admin.api import UnknownService
+from netd.admin.snapshot import connections, snapshot
+from netd.config.plan import Plan
+from netd.daemon.pool import Pool
+from netd.daemon.reloading import Outcome
+from netd.daemon.service import Daemon
+from netd.values.problem import ConfigurationError
+
+EMPTY_INTERVAL: Final = 0.05
+"""Seconds between two looks whether a service that is drained is empty; only while one waits."""
+
+
+class DaemonCommands:
+    """The commands of the API (``netd.admin.api.Commands``). In the reactor's thread."""
+
+    def __init__(self, daemon: Daemon, reactor: Any) -> None:
+        self._daemon = daemon
+        self._reactor = reactor
+
+    def status(self) -> dict[str, Any]:
+        """What runs."""
+        daemon = self._daemon
+        return snapshot(daemon.estate, daemon.retirement, daemon.state, daemon.started)
+
+    def connections(self, service: str | None) -> list[dict[str, Any]]:
+        """Who is connected, also to pools that are on their way out. Raises UnknownService."""
+        if service is not None:
+            self._pool(service)
+        return connections([*self._daemon.estate, *self._daemon.retirement], service)
+
+    def plan(self) -> Deferred[Outcome]:
+        """What a reload would do."""
+        planned = self._daemon.plan()
+        return planned.addCallbacks(_planned, _refused)
+
+    def reload(self) -> Deferred[Outcome]:
+        """Reload."""
+        return self._daemon.reload()
+
+    def suspend(self, service: str) -> Deferred[None]:
+        """Take nothing more for *service*. Raises UnknownService."""
+        return self._pool(service).suspend(service)
+
+    def resume(self, service: str) -> Deferred[None]:
+        """Take again. Raises UnknownService."""
+        self._pool(service).resume(service)
+        return succeed(None)
+
+    def drain(self, service: str) -> Deferred[None]:
+        """Suspend, and fire when nobody is inside. Raises UnknownService."""
+        pool = self._pool(service)
+        emptied: Deferred[None] = Deferred()
+
+        def look(_: object = None) -> None:
+            if not connections([pool], service):
+                emptied.callback(None)
+            else:
+                self._reactor.callLater(EMPTY_INTERVAL, look)
+
+        pool.suspend(service).addCallback(look)
+        return emptied
+
+    def stop(self) -> None:
+        """Stop the daemon, gracefully."""
+        self._reactor.callLater(0, self._daemon.stop)
+
+    def _pool(self, service: str) -> Pool:
+        for pool in self._daemon.estate:
+            if any(placed.service.name == service for placed in pool.placed):
+                return pool
+        raise UnknownService(service)
+
+
+def _planned(plan: Plan) -> Outcome:
+    return Outcome(True, plan)
+
+
+def _refused(failure: Failure) -> Outcome:
+    error = failure.trap(ConfigurationError) and failure.value
+    assert isinstance(error, ConfigurationError)
+    return Outcome(False, None, tuple(map(str, error.problems)))

@@ -1,0 +1,68 @@
+"""The admin socket as a service of the daemon's."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from netd.admin.api import site
+from netd.admin.commands import DaemonCommands
+from netd.admin.door import Door
+from netd.config.admin import usual_socket
+from netd.daemon.service import Daemon
+from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.values.address import Transport, UnixAddress
+from netd.values.service import Configuration, Program
+from netd.values.service import Service as NetdService
+
+log = Logger()
+
+NAME: Final = "admin"
+
+MODE: Final = 0o600
+"""Of the socket: who can connect can stop the daemon, and knows who its clients are."""
+
+
+def bind_admin(configuration: Configuration) -> Listeners:
+    """Bind the admin socket; the caller closes it.
+
+    Raises CannotBind, if the configuration names it. Where the usual place is taken, by another
+    daemon, or out of reach, this one has none, and says so.
+    """
+    if configuration.admin_socket is not None:
+        return _bind(configuration.admin_socket)
+    try:
+        return _bind(usual_socket(configuration.file))
+    except CannotBind as error:
+        text = "no admin socket ({error}): name one by [admin] socket, or netdctl cannot come in"
+        log.warn(text, error=error.reason)
+        return Listeners()
+
+
+def _bind(path: str) -> Listeners:
+    address = UnixAddress(Transport.UNIX, path, mode=MODE)
+    nothing = Program("", (NAME,))
+    return bind_all([NetdService(NAME, (address,), nothing, NAME)])
+
+
+class AdminService(Service):
+    """Answers at *listeners*, until the daemon has ended: also while handlers finish."""
+
+    def __init__(self, daemon: Daemon, listeners: Listeners, reactor: Any) -> None:
+        self.setName(NAME)
+        self._listeners = listeners
+        commands = DaemonCommands(daemon, reactor)
+        self._doors = [Door(one.socket, site(commands), reactor) for one in listeners]
+
+    def startService(self) -> None:
+        super().startService()
+        for door in self._doors:
+            door.open()
+
+    def close(self) -> None:
+        """Let nobody in any more, and remove the socket."""
+        for door in self._doors:
+            door.close()
+        self._listeners.close()

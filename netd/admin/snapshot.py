@@ -1,0 +1,92 @@
+"""What runs, at one moment, as plain values for JSON."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from netd import __version__
+from netd.daemon.estate import Estate
+from netd.daemon.place import Placed
+from netd.daemon.pool import Pool
+from netd.daemon.states import State
+from netd.values.scoreboard import Counts, Occupant
+
+
+def snapshot(
+    estate: Estate, retiring: Iterable[Pool], state: str, started: float
+) -> dict[str, Any]:
+    """Describe the daemon; *started* is a time of CLOCK_MONOTONIC."""
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "configuration": estate.configuration.file,
+        "state": state,
+        "uptime": round(time.monotonic() - started, 3),
+        "services": [_service(placed, pool, estate) for pool in estate for placed in pool.placed],
+        "draining": [
+            {"service": placed.service.name, "connections": len(placed.board.occupants())}
+            for pool in retiring
+            for placed in pool.placed
+        ],
+    }
+
+
+def _service(placed: Placed, pool: Pool, estate: Estate) -> dict[str, Any]:
+    service = placed.service
+    counts = pool.counts_of(placed) + placed.board.counts()
+    return {
+        "name": service.name,
+        "state": _state(pool, service.name),
+        "worker": service.worker,
+        "runs": str(service.runs),
+        "concurrency": service.concurrency,
+        "listeners": [listener.bound for listener in estate.listeners.of(service.name)],
+        "processes": [
+            {"pid": place.pid, "state": place.state.value} for place in pool if place.pid
+        ],
+        "active": placed.board.busy(range(service.slots)),
+        **_counts(counts),
+    }
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {
+        "served": counts.served,
+        "refused": counts.refused,
+        "failed": counts.failed,
+        "dropped": counts.dropped,
+    }
+
+
+def _state(pool: Pool, service: str) -> str:
+    if pool.is_suspended(service):
+        return "suspended"
+    if pool.is_up:
+        return "serving"
+    return "failing" if any(place.state is State.WAITING for place in pool) else "starting"
+
+
+def connections(pools: Iterable[Pool], service: str | None) -> list[dict[str, Any]]:
+    """Who is inside *service*, or any, the longest first."""
+    now = time.monotonic()
+    found = [
+        (occupant, placed.service.name, index)
+        for pool in pools
+        for index, placed in enumerate(pool.placed)
+        if service in (None, placed.service.name)
+        for occupant in placed.board.occupants()
+    ]
+    found.sort(key=lambda one: one[0].since)
+    return [_connection(occupant, name, now) for occupant, name, _ in found]
+
+
+def _connection(occupant: Occupant, service: str, now: float) -> dict[str, Any]:
+    return {
+        "id": f"{service}-{occupant.slot}",
+        "service": service,
+        "client": occupant.client,
+        "since": round(time.time() - (now - occupant.since), 3),
+    }
