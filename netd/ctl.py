@@ -8,6 +8,8 @@ import click
 
 from netd import __version__
 from netd.daemon.checking import check as checked
+from netd.inetd.importing import imported
+from netd.inetd.machine import ThisMachine
 from netd.values.problem import ConfigurationError, ExitStatus
 
 
@@ -34,3 +36,25 @@ def check(files: tuple[str, ...]) -> None:
         else:
             click.echo(f"{file}: ok ({len(services)} services)")
     sys.exit(status)
+
+
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def import_(files: tuple[str, ...]) -> None:
+    """Print what FILE... of inetd or xinetd would be as a configuration of netd.
+
+    FILE is an inetd.conf, an xinetd.conf, or a directory such as xinetd.d; all are read as one
+    configuration, with what they include. Comments say what could not be carried over; a service
+    that would be more open without it is off.
+
+    Exits with 0, or with 78 and every line that could not be read on stderr.
+    """
+    try:
+        found = imported(files, ThisMachine())
+    except ConfigurationError as error:
+        click.echo(str(error), err=True)
+        sys.exit(ExitStatus.CONFIG)
+    click.echo(found.text, nl=False)
+    for problem in found.problems:
+        click.echo(str(problem), err=True)
+    sys.exit(ExitStatus.CONFIG if found.problems else ExitStatus.OK)

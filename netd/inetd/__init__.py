@@ -1,0 +1,1 @@
+"""From the configuration of inetd or xinetd to one of netd: pure reading, deciding and writing."""

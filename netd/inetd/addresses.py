@@ -1,0 +1,99 @@
+"""The elements of ``only_from`` and ``no_access`` (xinetd.conf(5)), as networks or names."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+_QUAD: Final = re.compile(r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}", re.ASCII)
+_FACTORISED: Final = re.compile(r"((?:\d{1,3}\.){0,3})\{(\d{1,3}(?:,\d{1,3})*)\}", re.ASCII)
+_NAME: Final = re.compile(r"\.?[\w-]{1,63}(?:\.[\w-]{1,63})*\.?", re.ASCII)
+_ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9a-fA-F]*)\.?", re.ASCII | re.DOTALL)
+
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+"""IPv4 clients, as an IPv6 socket that takes them too names them (RFC 4291, 2.5.5.2)."""
+
+EVERY_IPV4: Final = "0.0.0.0/0"
+
+
+def elements(text: str) -> tuple[str, ...]:
+    """What one element stands for: networks, each with its prefix length, or the name it is.
+
+    Raises ValueError for what is neither.
+    """
+    if "{" in text:
+        return tuple(_factorised(text))
+    if "/" in text:
+        return (_masked(text),)
+    if ":" in text:
+        return (_network(text, 128, "is no IPv6 address"),)
+    if _QUAD.fullmatch(text):
+        return (by_zeros(text),)
+    if _ENDS_IN_NUMBER.fullmatch(text):
+        # To xinetd, "10.1" is 10.0.0.1 and "010.0.0.1" is 8.0.0.1 (inet_aton(3)), which is not
+        # what people mean by them.
+        raise ValueError(f"{text} is no IPv4 address: write four numbers, without leading zeros")
+    if _NAME.fullmatch(text):
+        return (text,)
+    comma = " (blanks part the elements, not commas)" if "," in text else ""
+    raise ValueError(f"{text} is no address, network or name{comma}")
+
+
+def by_zeros(address: str) -> str:
+    """The network of an IPv4 address: zeros at its right stand for any number.
+
+    Raises ValueError.
+    """
+    numbers = address.split(".")
+    while numbers and numbers[-1] == "0":
+        numbers.pop()
+    return _network(address, 8 * len(numbers), "is no IPv4 address")
+
+
+def is_network(element: str) -> bool:
+    """Whether one of ``elements`` is a network, not a name."""
+    return "/" in element
+
+
+def shown(network: str) -> str:
+    """A network as people write it: a single address without its prefix length."""
+    parsed = ipaddress.ip_network(network)
+    return str(parsed.network_address) if parsed.num_addresses == 1 else str(parsed)
+
+
+def has_every_ipv4(network: str) -> bool:
+    """Whether IPv4 clients are in an IPv6 *network*, such as ``::/0``, by their mapped address."""
+    parsed = ipaddress.ip_network(network)
+    return isinstance(parsed, ipaddress.IPv6Network) and _MAPPED.subnet_of(parsed)
+
+
+def _factorised(text: str) -> list[str]:
+    """``128.138.{12,13}``: the part in braces at the end takes each of its values in turn."""
+    match = _FACTORISED.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text} is no factorised address, which is like 128.138.{{12,13}}")
+    before = [str(int(number)) for number in match[1].split(".") if number]
+    length = 8 * (len(before) + 1)
+    networks = []
+    for last in match[2].split(","):
+        numbers = [*before, str(int(last))]
+        whole = ".".join(numbers + ["0"] * (4 - len(numbers)))
+        networks.append(_network(whole, length, f"(of {text}) is no IPv4 address"))
+    return networks
+
+
+def _masked(text: str) -> str:
+    address, _, length = text.partition("/")
+    if ":" not in address and not _QUAD.fullmatch(address):
+        raise ValueError(f"{text} is no network: write four numbers before the slash")
+    if not re.fullmatch(r"\d{1,3}", length, re.ASCII):
+        raise ValueError(f"{text} is no network: write the length of its prefix after the slash")
+    return _network(address, int(length), f"with /{length} is no network")
+
+
+def _network(address: str, length: int, wrong: str) -> str:
+    try:
+        return str(ipaddress.ip_network(f"{address}/{length}", strict=False))
+    except ValueError:
+        raise ValueError(f"{address} {wrong}") from None

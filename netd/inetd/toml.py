@@ -1,0 +1,80 @@
+"""Values as TOML 1.0, and texts as its comments."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+WIDTH: Final = 98
+"""Columns of a comment, without its ``#``, and of a list before each element takes a line."""
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
+
+
+def table(path: tuple[str, ...], keys: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a table with a header, and of the tables in it after its own keys."""
+    yield f"[{'.'.join(map(_key, path))}]"
+    inner = {key: value for key, value in keys.items() if isinstance(value, Mapping)}
+    for key, value in keys.items():
+        if key not in inner:
+            yield from _pair(_key(key), value)
+    for key, value in inner.items():
+        yield ""
+        yield from table((*path, key), value)
+
+
+def comment(text: str, hanging: str = "") -> Iterator[str]:
+    """The lines of a comment; *hanging* stands before all of them but the first."""
+    for line in textwrap.wrap(
+        _printable(text),
+        WIDTH,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        yield f"# {line}"
+
+
+def _key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else _string(text)
+
+
+def _pair(key: str, value: Any) -> Iterator[str]:
+    """The lines of a key whose value is a string, a boolean, an integer or a list of them."""
+    if not isinstance(value, list):
+        yield f"{key} = {_scalar(value)}"
+        return
+    elements = [_scalar(element) for element in value]
+    line = f"{key} = [{', '.join(elements)}]"
+    if len(line) <= WIDTH:
+        yield line
+    else:
+        yield f"{key} = ["
+        yield from (f"    {element}," for element in elements)
+        yield "]"
+
+
+def _scalar(value: str | bool | int) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _string(value) if isinstance(value, str) else str(value)
+
+
+def _string(text: str) -> str:
+    if ('"' in text or "\\" in text) and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    return f'"{_printable("".join(_ESCAPES.get(character, character) for character in text))}"'
+
+
+def _printable(text: str) -> str:
+    """Escape as TOML does what ends a line, moves a cursor or cannot be seen."""
+    return "".join(
+        character if character.isprintable() else _escaped(ord(character)) for character in text
+    )
+
+
+def _escaped(code: int) -> str:
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
