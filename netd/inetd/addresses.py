@@ -24,6 +24,8 @@ def elements(text: str) -> tuple[str, ...]:
     """
     if "{" in text:
         return tuple(_factorised(text))
+    if "," in text:
+        raise ValueError(f"{text} has a comma: blanks part the elements")
     if "/" in text:
         return (_masked(text),)
     if ":" in text:
@@ -36,8 +38,7 @@ def elements(text: str) -> tuple[str, ...]:
         raise ValueError(f"{text} is no IPv4 address: write four numbers, without leading zeros")
     if _NAME.fullmatch(text):
         return (text,)
-    comma = " (blanks part the elements, not commas)" if "," in text else ""
-    raise ValueError(f"{text} is no address, network or name{comma}")
+    raise ValueError(f"{text} is no address, network or name")
 
 
 def by_zeros(address: str) -> str:
@@ -93,7 +94,9 @@ def _masked(text: str) -> str:
 
 
 def _network(address: str, length: int, wrong: str) -> str:
+    # A scope id (RFC 4007) means nothing to xinetd when it compares.
+    number = address.partition("%")[0] if ":" in address else address
     try:
-        return str(ipaddress.ip_network(f"{address}/{length}", strict=False))
+        return str(ipaddress.ip_network(f"{number}/{length}", strict=False))
     except ValueError:
         raise ValueError(f"{address} {wrong}") from None

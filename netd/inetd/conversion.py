@@ -16,7 +16,7 @@ from netd.inetd.converters import CONVERTERS, Context
 from netd.inetd.draft import Draft, Service
 from netd.inetd.listening import BOTH, UNKNOWN, Families
 from netd.inetd.machine import Machine
-from netd.inetd.values import INTERNAL, account, number
+from netd.inetd.values import INTERNAL, number
 from netd.inetd.xinetd import Entry
 from netd.values.problem import Problem
 
@@ -214,10 +214,6 @@ class _Conversion:
             self._draft.remark(programs.renamed(argv[0]))
         if self._waits:
             self._draft.put("wait", True)
-        user = self._word("user")
-        if user.isdecimal() and "group" not in self._entry.attributes:
-            # To xinetd, a user by number has the group of that number.
-            self._draft.put("group", account(user))
 
     def _set_flags(self) -> None:
         if self._socket_type == "stream":
@@ -244,7 +240,13 @@ class _Conversion:
             )
 
     def _convert_others(self) -> None:
-        context = Context(self._draft, self._machine, self._is_internal, self._waits)
+        context = Context(
+            draft=self._draft,
+            machine=self._machine,
+            is_internal=self._is_internal,
+            waits=self._waits,
+            has_group="group" in self._entry.attributes,
+        )
         for name, values in self._entry.attributes.items():
             convert = CONVERTERS.get(name)
             try:

@@ -33,14 +33,21 @@ class Context:
     is_internal: bool
     waits: bool
     """Whether a program gets the listening socket, so that netd never sees a client."""
+    has_group: bool
+    """Whether the group is said, too."""
 
 
 Convert = Callable[[Context, Values], None]
 
 
 def _user(context: Context, values: Values) -> None:
-    if not context.is_internal:
-        context.draft.put("user", account(values.words[0]))
+    if context.is_internal:
+        return
+    user = account(values.words[0])
+    context.draft.put("user", user)
+    if isinstance(user, int) and not context.has_group:
+        # To xinetd, a user by number has the group of that number.
+        context.draft.put("group", user)
 
 
 def _group(context: Context, values: Values) -> None:

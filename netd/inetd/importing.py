@@ -54,11 +54,9 @@ def imported(files: Iterable[str], machine: Machine) -> Imported:
         service, wrong = converted(entry, machine)
         of_xinetd.append(service)
         problems += wrong
-    problems += xinetd.problems()
-    return Imported(
-        text="\n".join(_document(_sorted_out(of_xinetd, found), xinetd.skipped)) + "\n",
-        problems=tuple(sorted(set(problems))),
-    )
+    problems = sorted({*problems, *xinetd.problems()})
+    lines = _document(_sorted_out(of_xinetd, found), xinetd.skipped, problems)
+    return Imported("\n".join(lines) + "\n", tuple(problems))
 
 
 def _contents(files: Iterable[str], machine: Machine, xinetd: Reader) -> list[tuple[str, bytes]]:
@@ -154,7 +152,7 @@ def _turned_off(service: Service, why: str) -> Service:
 # Writing.
 
 
-def _document(found: list[Service], skipped: list[str]) -> Iterator[str]:
+def _document(found: list[Service], skipped: list[str], problems: list[Problem]) -> Iterator[str]:
     """The lines of the configuration."""
     yield from toml.comment("A netd configuration, written by netdctl import.")
     yield from toml.comment("Comments say what is different from inetd and xinetd, or left out.")
@@ -165,6 +163,9 @@ def _document(found: list[Service], skipped: list[str]) -> Iterator[str]:
     for file in skipped:
         yield "#"
         yield from toml.comment(f"{file} is left out: xinetd passes over names with . or ~.")
+    for problem in problems:
+        yield "#"
+        yield from toml.comment(f"Not read: {problem}")
     for service in found:
         yield ""
         yield from _service(service)
