@@ -36,7 +36,7 @@ class Attribute:
     """One attribute. The first three are for people who look for what they have."""
 
     becomes: str
-    """The key of netd, or nothing."""
+    """The key of netd; empty when there is none."""
     note: str = ""
     """What is different."""
     values: tuple[int, int | None] = (1, 1)
@@ -101,7 +101,10 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
         "`listen`", "stream is `tcp:`, dgram `udp:`; others are left out", read=_SOCKET_TYPES
     ),
     "protocol": Attribute("`listen`", "tcp and udp"),
-    "port": Attribute("`listen`", "looked up in services(5) where there is none"),
+    "port": Attribute(
+        "`listen`",
+        "looked up in services(5) where there is none; any other than there needs UNLISTED",
+    ),
     "bind": Attribute("`listen`", "`:interface=ADDRESS`", in_defaults=True),
     "interface": Attribute("`listen`", "as `bind`", in_defaults=True),
     "v6only": Attribute(

@@ -129,8 +129,10 @@ class _Conversion:
             yield "it has no server"
 
     def _check_complete(self) -> None:
-        needed = {"wait"} if self._is_internal else {"wait", "user"}
-        for name in sorted(needed):
+        needed = ["wait"] if self._is_internal else ["user", "wait"]
+        if "NAMEINARGS" in self._flags:
+            needed.append("server_args")
+        for name in needed:
             if name not in self._entry.attributes:
                 self._broken(f"it has no {name}, without which xinetd does not offer it")
 
@@ -146,8 +148,7 @@ class _Conversion:
         transport = _TRANSPORTS[self._socket_type]
         families, hosts = self._families(), self._hosts()
         if hosts and listening.is_every(hosts[0]):
-            families = self._every(hosts[0], families)
-            hosts = ()
+            families, hosts = (families if ":" in hosts[0] else (4,)), ()
         descriptions = list(listening.inet(transport, self._port(transport), families, hosts))
         if not descriptions:
             self._broken(f"bind = {hosts[0]} is of another family than its flags ask for")
@@ -163,12 +164,6 @@ class _Conversion:
             return (4,)
         return (6,) if self._word("v6only") == "yes" else BOTH
 
-    def _every(self, host: str, families: Families) -> Families:
-        """The families of a service that is bound to every address of one."""
-        if ":" in host:
-            return tuple(family for family in (4, 6) if family in families)
-        return (4,)
-
     def _hosts(self) -> tuple[str, ...]:
         host = self._word("bind")
         if listening.names([host]) and host:
@@ -183,19 +178,29 @@ class _Conversion:
         return (host,) if host else ()
 
     def _port(self, transport: Literal["tcp", "udp"]) -> int:
+        name = self._entry.name
+        listed = None if "UNLISTED" in self._types else self._machine.port(name, transport)
         if "port" in self._entry.attributes:
-            try:
-                return number(self._word("port"), 1, 65535, "port")
-            except ValueError as error:
-                self._broken(str(error))
-                return UNKNOWN
-        port = self._machine.port(self._entry.name, transport)
-        if port is None or "UNLISTED" in self._types:
+            return self._own_port(listed)
+        if listed is None:
             self._draft.turn_off(
-                f"the port of {self._entry.name} is not known here (services(5)): write it in "
-                f"the place of {UNKNOWN}"
+                f"the port of {name} is not known here (services(5)): write it in the place of "
+                f"{UNKNOWN}"
             )
+        return UNKNOWN if listed is None else listed
+
+    def _own_port(self, listed: int | None) -> int:
+        """The port that it says, which must be the *listed* one of a service that is listed."""
+        try:
+            port = number(self._word("port"), 1, 65535, "port")
+        except ValueError as error:
+            self._broken(str(error))
             return UNKNOWN
+        if "UNLISTED" not in self._types and port != listed:
+            self._draft.turn_off(
+                f"services(5) has no {self._entry.name} on port {port} here, and xinetd does not "
+                "offer it then unless its type is UNLISTED"
+            )
         return port
 
     # What it runs.

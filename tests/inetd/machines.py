@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netd.inetd.importing import imported
@@ -34,7 +34,7 @@ class FakeMachine:
         if file not in self.files:
             raise FileNotFoundError(2, "No such file or directory", file)
         found = self.files[file]
-        return found if isinstance(found, bytes) else found.encode()
+        return found if isinstance(found, bytes) else found.encode(errors="surrogatepass")
 
     def listing(self, directory: str) -> list[str] | None:
         below = f"{directory.rstrip('/')}/"
@@ -86,5 +86,4 @@ def import_files(machine: FakeMachine, *files: str) -> Result:
 def import_text(text: str | bytes, machine: FakeMachine | None = None) -> Result:
     """Import one file, ``conf``."""
     machine = machine or FakeMachine()
-    machine.files = {"conf": text, **machine.files}
-    return import_files(machine, "conf")
+    return import_files(replace(machine, files={**machine.files, "conf": text}), "conf")

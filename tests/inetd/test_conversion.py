@@ -154,7 +154,8 @@ class TestListening:
             ({"bind": "::", "v6only": "yes"}, ["tcp6:23"]),
             ({"bind": "gate.example", "flags": "IPv4"}, ["tcp:23:interface=gate.example"]),
             ({"bind": "gate.example", "v6only": "yes"}, ["tcp6:23:interface=gate.example"]),
-            ({"port": "2323"}, ["tcp:2323", "tcp6:2323"]),
+            ({"port": "23"}, ["tcp:23", "tcp6:23"]),
+            ({"port": "2323", "type": "UNLISTED"}, ["tcp:2323", "tcp6:2323"]),
             ({"protocol": "tcp"}, ["tcp:23", "tcp6:23"]),
             ({"protocol": "tcp", "socket_type": ""}, ["tcp:23", "tcp6:23"]),
         ],
@@ -177,6 +178,23 @@ class TestListening:
         assert (table["enabled"], table["listen"]) == (False, ["tcp:0"])
         assert "the port of mine is not known here" in result.comments
 
+    @pytest.mark.parametrize("name", ["telnet", "mine"])
+    def test_a_port_that_services_does_not_have_leaves_it_off(self, name: str) -> None:
+        """As xinetd has it, unless the service is said to be unlisted."""
+        result = service(name, PROGRAM, port="2323", flags="IPv4")
+        assert result.problems == []
+        table = result.services[name]
+        assert (table["enabled"], table["listen"]) == (False, ["tcp:2323"])
+        assert f"services(5) has no {name} on port 2323 here" in result.comments
+        result = service(name, PROGRAM, port="2323", flags="IPv4", type="UNLISTED")
+        assert "enabled" not in only(result)
+
+    def test_an_unlisted_service_must_say_its_port(self) -> None:
+        """Even if services(5) happens to have the name."""
+        result = service("telnet", PROGRAM, type="UNLISTED", flags="IPv4")
+        table = result.services["telnet"]
+        assert (table["enabled"], table["listen"]) == (False, ["tcp:0"])
+
     @pytest.mark.parametrize(
         ("attributes", "said"),
         [
@@ -187,6 +205,7 @@ class TestListening:
             ({"bind": "::1", "flags": "IPv4"}, "bind = ::1 is of another family"),
             ({"bind": "127.0.0.1", "v6only": "yes"}, "bind = 127.0.0.1 is of another family"),
             ({"wait": ""}, "it has no wait, without which xinetd does not offer it"),
+            ({"flags": "NAMEINARGS"}, "it has no server_args, without which xinetd does not"),
             ({"user": ""}, "it has no user, without which xinetd does not offer it"),
         ],
     )

@@ -216,8 +216,8 @@ class TestEntries:
         self, text: str | bytes, wrong: str
     ) -> None:
         """As xinetd does; the next entry is read again."""
-        rest = service(name="next")
-        reader = read(text + (rest if isinstance(text, str) else rest.encode()))
+        data = text.encode() if isinstance(text, str) else text
+        reader = read(data + service(name="next").encode())
         (problem,) = problems(reader)
         assert problem.startswith(wrong)
         swallowed = text == "service s\n"
