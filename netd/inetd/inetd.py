@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from netd.inetd import listening, programs
 from netd.inetd.draft import Draft, Service
-from netd.inetd.lines import Line, Place, significant
+from netd.inetd.lines import NO_TEXT, Line, Place, significant
 from netd.inetd.listening import BOTH, UNKNOWN, Families
 from netd.inetd.machine import Machine
 from netd.inetd.values import INTERNAL, account, number, size
@@ -112,7 +112,7 @@ def _entries(
     entry: tuple[Place, list[str]] | None = None
     for line in significant(file, data):
         if not line.is_text:
-            report(line.place.problem("this line is not UTF-8: save the file as UTF-8"))
+            report(line.place.problem(NO_TEXT))
         elif entry is None or line.text[0] not in " \t":
             if entry is not None:
                 yield entry

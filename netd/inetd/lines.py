@@ -12,8 +12,11 @@ from netd.values.problem import Problem
 _WORD: Final = re.compile(r"[^ \t\r\f\v]+")
 """What the C locale's isspace(3) parts: neither daemon knows quotes, nor other blanks."""
 
-_NOT_TEXT: Final = re.compile("[\ud800-\udfff]")
-"""What ``surrogateescape`` makes of bytes that are not UTF-8."""
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
+"""NUL, which ends a text of C's, and what ``surrogateescape`` makes of bytes that are not UTF-8."""
+
+NO_TEXT: Final = "this line is not text: save the file as UTF-8, without NUL characters"
+"""What is said of a line that has any of them."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Line:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is UTF-8, as everything in a TOML file must be."""
-        return _NOT_TEXT.search(self.text) is None
+        """Whether it is UTF-8 and has no NUL: what can be an argument, and stand in TOML."""
+        return _NO_TEXT.search(self.text) is None
 
 
 def words_of(text: str) -> tuple[str, ...]:

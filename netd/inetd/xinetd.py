@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from netd.inetd.attributes import ATTRIBUTES, Attribute
-from netd.inetd.lines import Line, Place, significant, words_of
+from netd.inetd.lines import NO_TEXT, Line, Place, significant, words_of
 from netd.inetd.machine import Machine
 from netd.values.problem import Problem
 
@@ -137,7 +137,7 @@ class Reader:
         keyword = line.words[0] if line.is_text else "this"
         what = f'{keyword} is no start of an entry: write "service NAME"'
         if not line.is_text:
-            what = "this line is not UTF-8: save the file as UTF-8"
+            what = NO_TEXT
         elif keyword == "defaults":
             what = "a file has one defaults entry, and this is another: put both into one"
         elif keyword in KEYWORDS:
@@ -282,7 +282,7 @@ class _Section:
 
 def _assignment(line: Line) -> tuple[str, str, tuple[str, ...]]:
     if not line.is_text:
-        raise ValueError("this line is not UTF-8: save the file as UTF-8")
+        raise ValueError(NO_TEXT)
     match = _ASSIGNMENT.fullmatch(line.text)
     if match is None:
         raise ValueError(

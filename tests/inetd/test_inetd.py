@@ -278,5 +278,7 @@ class TestLines:
     def test_a_line_that_is_not_utf8_is_a_problem(self) -> None:
         """TOML could not hold it. In a comment it does not matter."""
         result = import_text(b"# K\xf6ln\nftp stream tcp nowait root /bin/ftpd -\xf6\n")
-        assert result.problems == ["conf:2: this line is not UTF-8: save the file as UTF-8"]
+        assert result.problems == [
+            "conf:2: this line is not text: save the file as UTF-8, without NUL characters"
+        ]
         assert result.services == {}

@@ -27,6 +27,11 @@ class TestSignificant:
         (line,) = significant("f", "Köln".encode())
         assert line.is_text
 
+    def test_a_line_with_a_nul_is_no_text(self) -> None:
+        """Both daemons take it for the end of the line."""
+        (line,) = significant("f", b"a\0b")
+        assert not line.is_text
+
     def test_a_hash_inside_a_line_is_no_comment(self) -> None:
         """Neither daemon has comments at the end of a line."""
         (line,) = significant("f", b"a # b")

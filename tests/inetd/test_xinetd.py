@@ -115,7 +115,9 @@ class TestAssignments:
     def test_a_line_that_is_not_utf8_breaks_its_service(self) -> None:
         """A comment that is not does no harm."""
         reader = read(b"# \xe4\nservice s\n{\n# \xe4\nno_access = \xe4\n}\n")
-        assert problems(reader) == ["1:5: this line is not UTF-8: save the file as UTF-8"]
+        assert problems(reader) == [
+            "1:5: this line is not text: save the file as UTF-8, without NUL characters"
+        ]
         (entry,) = reader.entries()
         assert entry.problems
 
@@ -208,8 +210,8 @@ class TestEntries:
             ("service\n{\n}\n", "1:1: service needs a name after it"),
             ("include\n{\n}\n", "1:1: include needs a name after it"),
             ("Service s\n{\n}\n", "1:1: Service is no start of an entry"),
-            (b"service \xe4\n{\n}\n", "1:1: this line is not UTF-8"),
-            (b"\xe4\n{\n}\n", "1:1: this line is not UTF-8"),
+            (b"service \xe4\n{\n}\n", "1:1: this line is not text"),
+            (b"\xe4\n{\n}\n", "1:1: this line is not text"),
         ],
     )
     def test_what_is_no_entry_is_passed_over_to_the_next_brace(
