@@ -22,7 +22,9 @@ from netd.daemon.checking import check, check_rights
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Destination, Log, RelayedLog
 from netd.daemon.service import Daemon
-from netd.listening.binding import CannotBind, bind_all
+from netd.daemon.upgrade import CommandLine, say_ready
+from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.listening.handover import Handover, received
 from netd.values.problem import ConfigurationError, ExitStatus
 from netd.values.service import Configuration, Owner
 
@@ -66,19 +68,29 @@ def makeService(options: Options) -> IService:
         print(f"{configuration.file}: ok ({len(configuration.services)} services)")
         sys.exit(ExitStatus.OK)
     daemon_log = _log(options.parent or {})
+    before = _handover()
+    held = before.listeners if before is not None else Listeners()
     try:
-        listeners = bind_all(configuration.services)
-        admin_listeners = bind_admin(configuration)
+        listeners = bind_all(configuration.services, held)
+        admin_listeners = bind_admin(configuration, held)
     except CannotBind as error:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
     from twisted.internet import reactor
 
     # Absolute, because a daemon changes its directory.
     again = partial(_checked_again, os.path.abspath(configuration.file), as_whom_of(options))
-    daemon = Daemon(configuration, listeners, reactor, ForkSpawner(reactor), daemon_log, again)
+    command = CommandLine.of_this_process(options.parent or {})
+    daemon = Daemon(
+        configuration, listeners, reactor, ForkSpawner(reactor), daemon_log, again, command
+    )
     admin = AdminService(daemon, admin_listeners, reactor)
     admin.setServiceParent(daemon)
     daemon.at_end(admin.close)
+    daemon.handed_over += admin_listeners
+    if before is not None:
+        # What the daemon before had, and this one has not, goes with it.
+        daemon.at_start(held.without(Listeners([*listeners, *admin_listeners])).close)
+        daemon.at_start(partial(say_ready, before.ready))
     return daemon
 
 
@@ -93,6 +105,14 @@ def as_whom_of(options: Options) -> Owner:
     """Whom twistd is told to become."""
     twistd: Mapping[str, Any] = options.parent or {}
     return Owner(twistd.get("uid"), twistd.get("gid"))
+
+
+def _handover() -> Handover | None:
+    """What another daemon has handed over, in whose place this one is started."""
+    try:
+        return received(os.environ)
+    except ValueError as error:
+        _leave(ExitStatus.FAILURE, f"netd: {error}")
 
 
 def _open_standard_descriptors() -> None:

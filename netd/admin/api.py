@@ -19,6 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from netd.config.plan import Plan
 from netd.daemon.reloading import Outcome
+from netd.daemon.upgrade import Upgraded
 
 log = Logger()
 
@@ -51,6 +52,9 @@ class Commands(Protocol):
     def drain(self, service: str) -> Deferred[None]:
         """Suspend, and fire when nobody is inside. Raises UnknownService."""
 
+    def upgrade(self) -> Deferred[Upgraded]:
+        """Start another daemon in the place of this one, and leave."""
+
     def stop(self) -> None:
         """Stop the daemon, gracefully."""
 
@@ -65,6 +69,7 @@ def site(commands: Commands) -> Site:
     api.putChild(b"reload", _Done(lambda request: commands.reload().addCallback(_outcome)))
     for name in ("suspend", "resume", "drain"):
         api.putChild(name.encode(), _Done(_of_a_service(getattr(commands, name))))
+    api.putChild(b"upgrade", _Done(lambda request: commands.upgrade().addCallback(_upgraded)))
     api.putChild(b"stop", _Done(lambda request: commands.stop()))
     made = _Site(root)
     made.noisy = False
@@ -143,6 +148,12 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     if not outcome.done:
         raise _Status(CONFLICT, answer)
     return answer
+
+
+def _upgraded(how: Upgraded) -> dict[str, Any]:
+    if how.pid is None:
+        raise _Status(CONFLICT, {"problems": [how.problem]})
+    return {"pid": how.pid}
 
 
 def _steps(plan: Plan | None) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from netd.config.plan import Plan
 from netd.daemon.pool import Pool
 from netd.daemon.reloading import Outcome
 from netd.daemon.service import Daemon
+from netd.daemon.upgrade import Upgraded
 from netd.values.problem import ConfigurationError
 
 EMPTY_INTERVAL: Final = 0.05
@@ -68,6 +69,10 @@ class DaemonCommands:
 
         pool.suspend(service).addCallback(look)
         return emptied
+
+    def upgrade(self) -> Deferred[Upgraded]:
+        """Start another daemon in the place of this one."""
+        return self._daemon.upgrade()
 
     def stop(self) -> None:
         """Stop the daemon, gracefully."""

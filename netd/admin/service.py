@@ -25,26 +25,26 @@ MODE: Final = 0o600
 """Of the socket: who can connect can stop the daemon, and knows who its clients are."""
 
 
-def bind_admin(configuration: Configuration) -> Listeners:
-    """Bind the admin socket; the caller closes it.
+def bind_admin(configuration: Configuration, held: Listeners) -> Listeners:
+    """Bind the admin socket, or take it over from *held*; the caller closes it.
 
     Raises CannotBind, if the configuration names it. Where the usual place is taken, by another
     daemon, or out of reach, this one has none, and says so.
     """
     if configuration.admin_socket is not None:
-        return _bind(configuration.admin_socket)
+        return _bind(configuration.admin_socket, held)
     try:
-        return _bind(usual_socket(configuration.file))
+        return _bind(usual_socket(configuration.file), held)
     except CannotBind as error:
         text = "no admin socket ({error}): name one by [admin] socket, or netdctl cannot come in"
         log.warn(text, error=error.reason)
         return Listeners()
 
 
-def _bind(path: str) -> Listeners:
+def _bind(path: str, held: Listeners) -> Listeners:
     address = UnixAddress(Transport.UNIX, path, mode=MODE)
     nothing = Program("", (NAME,))
-    return bind_all([NetdService(NAME, (address,), nothing, NAME)])
+    return bind_all([NetdService(NAME, (address,), nothing, NAME)], held)
 
 
 class AdminService(Service):

@@ -22,12 +22,13 @@ from netd.daemon.reloading import Outcome, Reload
 from netd.daemon.reloads import Reloads
 from netd.daemon.retirement import Retirement
 from netd.daemon.spawning import Spawner
-from netd.listening.binding import Listeners
+from netd.daemon.upgrade import CommandLine, Upgrade, Upgraded
+from netd.listening.binding import Listener, Listeners
 from netd.values.service import Configuration
 
 log = Logger()
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Daemon(MultiService):
@@ -45,6 +46,7 @@ class Daemon(MultiService):
         spawner: Spawner,
         daemon_log: Log,
         recheck: Callable[[], Configuration],
+        command: CommandLine,
     ) -> None:
         super().__init__()
         self.setName("netd")
@@ -52,6 +54,9 @@ class Daemon(MultiService):
         self._spawner = spawner
         self._log = daemon_log
         self._recheck = recheck
+        self._command = command
+        self.handed_over: list[Listener] = []
+        """Listeners beside those of services that a new daemon gets, too."""
         self._builder = Builder(reactor, spawner, daemon_log.write)
         self.estate = Estate(configuration, listeners, {})
         self.retirement = Retirement(reactor, self._pools_changed)
@@ -61,8 +66,16 @@ class Daemon(MultiService):
         """Seconds of CLOCK_MONOTONIC."""
         self._said_ready = False
         self._is_leaving = False
+        self._at_start: list[Callable[[], None]] = []
         self._at_end: list[Callable[[], None]] = []
+        self._upgrade: Upgrade | None = None
+        self._is_succeeded = False
+        """Whether another daemon has the listeners, so that ours are only copies."""
         self._stopped: Deferred[None] | None = None
+
+    def at_start(self, call: Callable[[], None]) -> None:
+        """Call when all workers are ready for the first time."""
+        self._at_start.append(call)
 
     def at_end(self, call: Callable[[], None]) -> None:
         """Call when all workers have gone."""
@@ -105,7 +118,9 @@ class Daemon(MultiService):
             self._reload.give_up("the daemon is stopping")
         seconds = self.estate.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
-        self.retirement.retire(list(self.estate), self.estate.listeners, seconds)
+        # What another daemon has now stays as it is.
+        gone = Listeners() if self._is_succeeded else self.estate.listeners
+        self.retirement.retire(list(self.estate), gone, seconds)
         self._pools_changed()
         return stopped
 
@@ -116,6 +131,8 @@ class Daemon(MultiService):
                 self._finish()
         elif not self._said_ready and all(pool.is_up for pool in self.estate):
             self._said_ready = True
+            for call in self._at_start:
+                call()
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
                 count=len(self.estate.configuration.services),
@@ -126,8 +143,9 @@ class Daemon(MultiService):
         """All workers have gone: give everything back, and let the reactor stop."""
         stopped, self._stopped = self._stopped, None
         self._spawner.close()
-        for call in self._at_end:
-            call()
+        if not self._is_succeeded:
+            for call in self._at_end:
+                call()
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",
             **vars(self.retirement.counts),
@@ -142,6 +160,8 @@ class Daemon(MultiService):
             return "stopping"
         if self._reload is not None:
             return "reloading"
+        if self._upgrade is not None:
+            return "upgrading"
         return "running" if self._said_ready else "starting"
 
     def stop(self) -> None:
@@ -155,6 +175,28 @@ class Daemon(MultiService):
     def _stop_now(self) -> None:
         if self.running:
             self._reactor.stop()
+
+    # Upgrades.
+
+    def upgrade(self) -> Deferred[Upgraded]:
+        """Start a new daemon in our place, and leave when it is ready. Fires with what came."""
+        if self._upgrade is not None or not self.running or self._reload is not None:
+            return succeed(Upgraded(None, f"the daemon is {self.state}: try again later"))
+        listeners = Listeners([*self.estate.listeners, *self.handed_over])
+        log.info("upgrading: starting {command}", command=" ".join(self._command.arguments))
+        self._upgrade = Upgrade(self._command, listeners, self._reactor)
+        return self._upgrade.begin().addCallback(self._upgraded)
+
+    def _upgraded(self, how: Upgraded) -> Upgraded:
+        self._upgrade = None
+        if how.pid is None:
+            log.error("not upgraded: {problem}", problem=how.problem)
+        else:
+            log.info("upgraded: pid {pid} serves now", pid=how.pid)
+            self._is_succeeded = True
+            # After whoever asked has had his answer.
+            self._reactor.callLater(0.1, self._stop_now)
+        return how
 
     # Reloads.
 
@@ -211,6 +253,8 @@ class Daemon(MultiService):
         if number == signal.SIGHUP:
             log.info("SIGHUP: reloading")
             self.reload()
+        elif number == signal.SIGUSR2:
+            self.upgrade()
         elif number == signal.SIGUSR1:
             self._log.reopen()
         elif self.running and not self._is_leaving:

@@ -225,8 +225,13 @@ def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> None:
     sock.bind(address.bind_name)
     # The stack runs backwards: the path goes while the socket still holds its inode, which
     # therefore cannot have become the number of somebody else's file.
-    undo.callback(_unlink, address.path, _inode(os.lstat(address.path)))
+    unlink_at_close(address.path, undo)
     _set_owner_and_mode(address)
+
+
+def unlink_at_close(path: str, undo: ExitStack) -> None:
+    """Have *undo* unlink *path*, if it is still what it is now. Raises OSError."""
+    undo.callback(_unlink, path, _inode(os.lstat(path)))
 
 
 def _make_parents(directory: Path) -> None:

@@ -1,0 +1,197 @@
+"""Another netd in the place of this one: a new process that gets the listeners, and says "ready".
+
+It is started by the command line that started this one, so it is whatever is installed now:
+another netd, another Twisted, another Python. Until it has said that it is ready this daemon serves
+as before, and goes on if that never comes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netd.listening.binding import Listeners
+from netd.listening.handover import READY, VARIABLE, variable
+from netd.values.reactor import DelayedCall
+
+log = Logger()
+
+DEADLINE: Final = 90.0
+"""Seconds that the new daemon has to be ready: its workers have 60 to import."""
+
+OLD: Final = ".old"
+"""Added to the name of the pid file while two daemons live: nginx's ``.oldbin``."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """How this daemon was started, and from where."""
+
+    arguments: tuple[str, ...]
+    directory: str
+    twistd: MutableMapping[str, Any]
+    """twistd's own options: it looks up there which pid file it removes at its end."""
+
+    @classmethod
+    def of_this_process(cls, twistd: MutableMapping[str, Any]) -> CommandLine:
+        """Take it down, before twistd becomes a daemon and changes its directory."""
+        return cls((sys.executable, *sys.orig_argv[1:]), os.getcwd(), twistd)
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """How an upgrade has ended."""
+
+    pid: int | None
+    """Of the new daemon, if it is ready. (A daemon that went to the background has another.)"""
+    problem: str | None = None
+
+
+class Upgrade:
+    """One upgrade. In the reactor's thread."""
+
+    def __init__(self, command: CommandLine, listeners: Listeners, reactor: Any) -> None:
+        self._command = command
+        self._listeners = listeners
+        self._reactor = reactor
+        self._pid_file = _PidFile(command.twistd)
+        self._ended: Deferred[Upgraded] = Deferred()
+        self._deadline: DelayedCall | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: _Pipe | None = None
+
+    def begin(self) -> Deferred[Upgraded]:
+        """Start the new daemon. Fires when it is ready, or has failed; never fails itself."""
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        self._pid_file.step_aside()
+        try:
+            self._process = self._started(theirs)
+        except OSError as error:
+            os.close(ours)
+            self._end(Upgraded(None, f"the new daemon cannot be started: {error}"))
+            return self._ended
+        finally:
+            os.close(theirs)
+        self._pipe = _Pipe(ours, self._reactor, self._said, self._gone)
+        self._deadline = self._reactor.callLater(DEADLINE, self._late)
+        return self._ended
+
+    def _started(self, ready: int) -> subprocess.Popen[bytes]:
+        """Start the process, in which nothing ends it that is not meant to: HUP is ignored."""
+        descriptors = [listener.socket.fileno() for listener in self._listeners]
+        environment = {**os.environ, VARIABLE: variable(self._listeners, ready)}
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            return subprocess.Popen(
+                self._command.arguments,
+                cwd=self._command.directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[ready, *descriptors],
+            )
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def _said(self) -> None:
+        """The new daemon is ready."""
+        assert self._process is not None
+        self._end(Upgraded(self._process.pid))
+
+    def _gone(self) -> None:
+        """Nobody has the pipe any more, and nobody has said that he is ready."""
+        self._fail("the new daemon ended before it was ready; its log says why")
+
+    def _late(self) -> None:
+        self._fail(f"the new daemon is not ready after {DEADLINE:g} s")
+
+    def _fail(self, why: str) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()
+            # It has been killed, or has gone: this waits for nothing but the kernel.
+            process.wait()
+        self._pid_file.come_back()
+        self._end(Upgraded(None, why))
+
+    def _end(self, how: Upgraded) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        if self._pipe is not None:
+            self._pipe.close()
+        if how.pid is None and self._process is None:
+            self._pid_file.come_back()
+        self._ended.callback(how)
+
+
+class _PidFile:
+    """twistd's pid file, which it refuses to start beside."""
+
+    def __init__(self, twistd: MutableMapping[str, Any]) -> None:
+        self._twistd = twistd
+        self._path: str | None = twistd.get("pidfile") or None
+
+    def step_aside(self) -> None:
+        """Make room for that of the new daemon; ours is removed at our end, not its."""
+        if self._path is not None and os.path.exists(self._path):
+            os.replace(self._path, self._path + OLD)
+            self._twistd["pidfile"] = self._path + OLD
+
+    def come_back(self) -> None:
+        """Take the place again."""
+        if self._path is not None:
+            with suppress(OSError):
+                os.replace(self._path + OLD, self._path)
+            self._twistd["pidfile"] = self._path
+
+
+@implementer(IReadDescriptor)
+class _Pipe:
+    """The end of a pipe that a new daemon says READY to."""
+
+    def __init__(
+        self, descriptor: int, reactor: Any, said: Callable[[], None], gone: Callable[[], None]
+    ) -> None:
+        self._descriptor = descriptor
+        self._reactor = reactor
+        self._say = said
+        self._gone = gone
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def doRead(self) -> None:
+        if os.read(self._descriptor, len(READY)):
+            self._say()
+        else:
+            self._gone()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._reactor.removeReader(self)
+        os.close(self._descriptor)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is ending."""
+
+    def logPrefix(self) -> str:
+        return "netd"
+
+
+def say_ready(descriptor: int) -> None:
+    """Tell the daemon before, if it is still there, that it may go; closes *descriptor*."""
+    with suppress(OSError):
+        os.write(descriptor, READY)
+    os.close(descriptor)

@@ -1,0 +1,90 @@
+"""Listeners that one daemon hands to the next, by name, over an exec (an upgrade in place).
+
+The descriptors keep their numbers; what each is for stands as JSON in an environment variable,
+which the next daemon, perhaps of another version, reads with suspicion and takes away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, MutableMapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from netd.listening.binding import Listener, Listeners, unlink_at_close
+from netd.values.address import Address, InetAddress, Transport, UnixAddress
+
+VARIABLE: Final = "NETD_HANDOVER"
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What comes from the daemon before."""
+
+    listeners: Listeners
+    ready: int
+    """A descriptor to say READY to; the caller closes it."""
+
+
+READY: Final = b"ready\n"
+
+
+def variable(listeners: Iterable[Listener], ready: int) -> str:
+    """Write what *listeners* are, and which descriptor waits for READY."""
+    return json.dumps({"ready": ready, "listeners": [_written(one) for one in listeners]})
+
+
+def _written(listener: Listener) -> dict[str, Any]:
+    address = listener.address
+    where: dict[str, Any]
+    if isinstance(address, InetAddress):
+        where = {"port": address.port, "interface": address.interface}
+    else:
+        where = {"path": address.path, "mode": address.mode}
+        where |= {"user": address.user, "group": address.group}
+    return {
+        "service": listener.service,
+        "index": listener.index,
+        "transport": address.transport.value,
+        "descriptor": listener.socket.fileno(),
+        **where,
+    }
+
+
+def received(environment: MutableMapping[str, str]) -> Handover | None:
+    """Take what the daemon before has handed over out of *environment*; None if there is nothing.
+
+    Raises ValueError when it cannot be understood, with all descriptors as they were.
+    """
+    text = environment.pop(VARIABLE, None)
+    if text is None:
+        return None
+    try:
+        values = json.loads(text)
+        ready = int(values["ready"])
+        os.set_inheritable(ready, False)
+        return Handover(Listeners([_read(one) for one in values["listeners"]]), ready)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(f"{VARIABLE} makes no sense: {type(error).__name__}: {error}") from error
+
+
+def _read(values: dict[str, Any]) -> Listener:
+    transport = Transport(values["transport"])
+    descriptor = int(values["descriptor"])
+    os.set_inheritable(descriptor, False)
+    undo = ExitStack()
+    sock = undo.enter_context(socket.socket(transport.family, transport.type, fileno=descriptor))
+    address = _address(transport, values)
+    if isinstance(address, UnixAddress) and not address.is_abstract:
+        unlink_at_close(address.path, undo)
+    return Listener(str(values["service"]), int(values["index"]), address, sock, undo)
+
+
+def _address(transport: Transport, values: dict[str, Any]) -> Address:
+    if not transport.is_unix:
+        return InetAddress(transport, int(values["port"]), str(values["interface"]))
+    user, group = values["user"], values["group"]
+    return UnixAddress(transport, str(values["path"]), int(values["mode"]), user, group)
