@@ -30,13 +30,16 @@ class Scenario:
     runs: str
     """What netd runs, and the servers of socketserver, if it is a handler: ``module:name``."""
     peers: tuple[str, ...]
-    threads: int | None = None
-    """netd's ``threads``, where it is not the default."""
     key: str = "handler"
     """The key of netd's configuration that says what runs."""
+    keys: tuple[str, ...] = ()
+    """Further lines of netd's configuration, where something is not the default."""
 
 
 THREADING: Final = "ThreadingTCPServer"
+FORKING: Final = "ForkingTCPServer"
+TCPSERVER: Final = "tcpserver"
+XINETD: Final = "xinetd"
 FLOOR: Final = "floor"
 TWISTED: Final = "twisted"
 
@@ -57,6 +60,9 @@ WORKLOADS: Final = {
 
 SILENT_CLIENTS: Final = 2000
 
+PROGRAM: Final = ("/usr/bin/head", "-n", "1")
+"""The program that netd, tcpserver and xinetd run for each connection."""
+
 
 def _handler(name: str) -> str:
     return f"bench.handlers:{name}"
@@ -73,14 +79,38 @@ def _all() -> Iterable[Scenario]:
             yield Scenario(name, workload, Mode.LINE, clients, _handler(handler), (THREADING,))
     silent = f"silent-{SILENT_CLIENTS}"
     echo = _handler("Echo")
-    yield Scenario(silent, "silent", Mode.SILENT, SILENT_CLIENTS, echo, (THREADING, FLOOR), 2500)
-    yield Scenario("echo-64", "echo", Mode.ECHO, 64, echo, (THREADING, FLOOR))
+    yield Scenario(
+        silent,
+        "silent",
+        Mode.SILENT,
+        SILENT_CLIENTS,
+        echo,
+        (THREADING, FLOOR),
+        keys=("threads = 2500",),
+    )
+    yield Scenario("echo-64", "echo", Mode.ECHO, 64, echo, both)
     datagrams = ("UDPServer", "ThreadingUDPServer", FLOOR, TWISTED)
     yield Scenario("udp", "udp", Mode.UDP, 64, _handler("Datagram"), datagrams)
     line = "bench.protocols:Line"
     yield Scenario("reactor", "reactor", Mode.LINE, 64, line, (TWISTED,), key="protocol")
     answer = "bench.asynchronous:Answer"
     yield Scenario("async", "async", Mode.LINE, 64, answer, (TWISTED,))
+    yield from _processes()
+
+
+def _processes() -> Iterable[Scenario]:
+    keys = ('concurrency = "process"',)
+    for name, handler, peers in (
+        ("process", "Answer", (FORKING, FLOOR)),
+        ("process-wait-2ms", "Wait2", (FORKING,)),
+        ("process-wait-100ms", "Wait100", (FORKING,)),
+    ):
+        yield Scenario(name, name, Mode.LINE, 64, _handler(handler), peers, keys=keys)
+    fresh = (*keys, "max_requests = 1")
+    yield Scenario("fresh", "fresh", Mode.LINE, 64, _handler("Answer"), (FORKING,), keys=fresh)
+    programs = (TCPSERVER, XINETD)
+    head = " ".join(PROGRAM)
+    yield Scenario("program", "program", Mode.LINE, 64, head, programs, key="program")
 
 
 SCENARIOS: Final = tuple(_all())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
+import json
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +19,7 @@ from typing import Final
 
 from bench import processes
 from bench.programs import compile_program
-from bench.scenarios import FLOOR, Mode, Scenario
+from bench.scenarios import FLOOR, PROGRAM, TCPSERVER, XINETD, Mode, Scenario
 
 NETD: Final = "netd"
 HOST: Final = "127.0.0.1"
@@ -32,6 +35,9 @@ READY_WITHIN: Final = 20.0
 
 OPTIONAL: Final = ("uvloop", "gevent")
 """Peers that take part when their package is installed."""
+
+PROGRAMS: Final = (TCPSERVER, XINETD)
+"""Peers that take part when they are in PATH: Debian's packages ucspi-tcp and xinetd."""
 
 
 class CannotStart(Exception):
@@ -58,6 +64,8 @@ def prepare(programs: Path) -> None:
 
 def is_there(server: str) -> bool:
     """Whether a server can take part on this machine."""
+    if server in PROGRAMS:
+        return shutil.which(server) is not None
     return server not in OPTIONAL or importlib.util.find_spec(server) is not None
 
 
@@ -82,8 +90,9 @@ def free_ports(count: int) -> list[int]:
 
 def service(name: str, listen: str, runs: str, key: str = "handler", more: str = "") -> str:
     """The configuration of one service of netd: defaults, with an ``allow`` list."""
+    what = json.dumps(list(PROGRAM) if key == "program" else runs)
     return (
-        f'[services.{name}]\n{key} = "{runs}"\nlisten = ["{listen}:interface={HOST}"]\n{more}'
+        f'[services.{name}]\n{key} = {what}\nlisten = ["{listen}:interface={HOST}"]\n{more}'
         f'[services.{name}.access]\nallow = ["127.0.0.0/8"]\n'
     )
 
@@ -104,8 +113,8 @@ def netd_command(file: Path) -> list[str]:
 
 def _netd(scenario: Scenario, port: int, place: Place) -> list[str]:
     listen = f"{'udp' if scenario.mode is Mode.UDP else 'tcp'}:{port}"
-    threads = f"threads = {scenario.threads}\n" if scenario.threads else ""
-    services = [service("bench", listen, scenario.runs, scenario.key, threads)]
+    more = "".join(f"{line}\n" for line in scenario.keys)
+    services = [service("bench", listen, scenario.runs, scenario.key, more)]
     return netd_command(write_configuration(place.directory, services))
 
 
@@ -115,8 +124,33 @@ def _command(server: str, scenario: Scenario, port: int, place: Place) -> list[s
     if server == FLOOR:
         mode = Mode.ECHO if scenario.mode is Mode.SILENT else scenario.mode
         return [str(place.programs / FLOOR), mode, str(port)]
+    if server == TCPSERVER:
+        return _tcpserver(port)
+    if server == XINETD:
+        return _xinetd(port, place)
     peer = f"{server}-udp" if server == "twisted" and scenario.mode is Mode.UDP else server
     return [sys.executable, "-m", "bench.peers", peer, scenario.runs, str(port)]
+
+
+def _tcpserver(port: int) -> list[str]:
+    """ucspi-tcp's server: no look-ups, as many at once as there are clients, netd's backlog."""
+    return ["tcpserver", "-HRDl0", "-c", "256", "-b", "1024", HOST, str(port), *PROGRAM]
+
+
+def _xinetd(port: int, place: Place) -> list[str]:
+    """xinetd in the foreground, with a log of connections, as netd has."""
+    path, *arguments = PROGRAM
+    file = place.directory / "xinetd.conf"
+    file.write_text(
+        f"defaults\n{{\n log_type = FILE {place.directory}/xinetd.log\n"
+        " log_on_success = HOST PID EXIT DURATION\n cps = 0 0\n instances = UNLIMITED\n"
+        " per_source = UNLIMITED\n}\n"
+        f"service bench\n{{\n type = UNLISTED\n socket_type = stream\n protocol = tcp\n"
+        f" port = {port}\n bind = {HOST}\n wait = no\n user = {getpass.getuser()}\n"
+        f" server = {path}\n server_args = {' '.join(arguments)}\n only_from = 127.0.0.0/8\n}}\n"
+    )
+    pid_file = place.directory / "xinetd.pid"
+    return ["xinetd", "-dontfork", "-f", str(file), "-pidfile", str(pid_file)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What netd has to reach: the list "Speed" of issue 3, a row each. Pure."""
+"""What netd has to reach, a row each. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Any, Final
 from bench import starting
 from bench.figures import Figure, Key, Sample
 from bench.results import Results
-from bench.scenarios import FLOOR, SILENT_CLIENTS, THREADING, TWISTED, WORKLOADS
+from bench.scenarios import (
+    FLOOR,
+    FORKING,
+    SILENT_CLIENTS,
+    TCPSERVER,
+    THREADING,
+    TWISTED,
+    WORKLOADS,
+    XINETD,
+)
 from bench.servers import NETD
 
 
@@ -99,6 +108,14 @@ def _all() -> Iterable[Target]:
     yield _ratio("CPU", "udp", "ThreadingUDPServer", _cpu, 0.15, False)
     yield _ratio("CPU", "reactor", TWISTED, _cpu, 1.15, False)
     yield _ratio("CPU", "async", TWISTED, _cpu, 1.5, False)
+    yield _ratio("CPU", "process", FORKING, _cpu, 0.05, False)
+    yield _ratio("CPU", "process", FLOOR, _cpu, 2.0, False)
+    yield _ratio("rate", "process", FORKING, _rate, 20, True)
+    yield _ratio("rate", "process-wait-2ms", FORKING, _rate, 0.9, True)
+    yield _ratio("rate", "process-wait-100ms", FORKING, _rate, 0.9, True)
+    yield _ratio("rate", "fresh", FORKING, _rate, 0.8, True)
+    yield _ratio("rate", "program", TCPSERVER, _rate, 0.9, True)
+    yield _ratio("rate", "program", XINETD, _rate, 1.0, True)
 
 
 TARGETS: Final = tuple(_all())
