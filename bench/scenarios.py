@@ -88,7 +88,7 @@ def _all() -> Iterable[Scenario]:
         (THREADING, FLOOR),
         keys=("threads = 2500",),
     )
-    yield Scenario("echo-64", "echo", Mode.ECHO, 64, echo, both)
+    yield Scenario("echo-64", "echo", Mode.ECHO, 64, echo, (THREADING, FLOOR))
     datagrams = ("UDPServer", "ThreadingUDPServer", FLOOR, TWISTED)
     yield Scenario("udp", "udp", Mode.UDP, 64, _handler("Datagram"), datagrams)
     line = "bench.protocols:Line"
