@@ -15,11 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from netd.config.admin import admin_socket
 from netd.config.document import Document, dotted, read
+from netd.config.environment import Limits
 from netd.config.messages import message
 from netd.config.positions import Path
 from netd.config.schema import (
     AccessTable,
     IncludedFile,
+    LimitsTable,
     MainFile,
     ServiceTable,
     check_name,
@@ -27,6 +29,7 @@ from netd.config.schema import (
 from netd.config.text import quoted
 from netd.listening.description import resolved
 from netd.values.address import Address, InetAddress
+from netd.values.environment import ExecutionEnvironment, Limit, difference
 from netd.values.problem import ConfigurationError, Problem
 from netd.values.service import (
     Access,
@@ -209,6 +212,7 @@ class _Reading:
         listen = tuple(self._resolved(written, table.listen or []))
         runs = self._runs(written, table)
         owner = self._owner(written, table)
+        environment = self._environment(written, table)
         if len(self.problems) > before or runs is None:
             return None
         if not table.enabled:
@@ -225,6 +229,7 @@ class _Reading:
             max_memory=table.max_memory,
             handler_timeout=table.handler_timeout,
             owner=owner,
+            environment=environment,
             access=_access(table.access),
             # Services that share a worker must not share what they only have from the defaults.
             options=copy.deepcopy(table.options),
@@ -314,15 +319,34 @@ class _Reading:
             self._problem(*self._place(written, "user"), text)
         return Owner(uid, gid)
 
+    def _environment(self, written: _Written, table: ServiceTable) -> ExecutionEnvironment:
+        directory = table.working_directory
+        if directory is not None:
+            document, path = self._place(written, "working_directory")
+            directory = os.path.normpath(os.path.join(document.directory, directory))
+            if not os.path.isdir(directory):
+                text = f"there is no directory {directory}: make it, or name another"
+                self._problem(document, path, text)
+        return ExecutionEnvironment(
+            umask=table.umask,
+            nice=table.nice,
+            working_directory=directory,
+            variables=tuple(sorted(table.environment.items())),
+            limits=tuple(_limits(table.rlimits)),
+        )
+
     def _check_workers(self, services: list[tuple[Service, _Written]]) -> None:
-        """Services can share a process only as the same user."""
+        """Services can share a process only as the same user, in the same environment."""
         first_of: dict[str, Service] = {}
         for service, written in services:
             first = first_of.setdefault(service.worker, service)
+            other = difference(first.environment, service.environment)
             if first.owner != service.owner:
+                other = "user or group"
+            if other is not None:
                 text = (
                     f"shares worker {service.worker} with {dotted((SERVICES, first.name))}, which "
-                    "has another user or group: give both the same, or each a worker"
+                    f"has another {other}: give both the same, or each a worker"
                 )
                 self._problem(written.document, (*written.path, "worker"), text)
 
@@ -425,6 +449,14 @@ def _access(table: AccessTable) -> Access:
         verify_timeout=table.verify_timeout,
         dry_run=table.dry_run,
     )
+
+
+def _limits(table: LimitsTable) -> Iterator[Limit]:
+    """The limits that are set, by name."""
+    for name, field in sorted(LimitsTable.model_fields.items()):
+        limits: Limits | None = getattr(table, name)
+        if limits is not None:
+            yield Limit(field.alias or name, limits.soft, limits.hard)
 
 
 def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:

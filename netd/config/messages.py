@@ -63,4 +63,4 @@ def _keys_around(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterabl
         if not isinstance(inner, type) or not issubclass(inner, BaseModel):
             return ()
         model = inner
-    return model.model_fields
+    return [field.alias or key for key, field in model.model_fields.items()]

@@ -14,6 +14,15 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
 from netd.admission.entries import canonical
+from netd.config.environment import (
+    CountLimit,
+    Nice,
+    SecondsLimit,
+    SizeLimit,
+    TimeLimit,
+    Umask,
+    Variables,
+)
 from netd.config.text import shown
 from netd.handlers.registry import UnknownName, find
 from netd.listening.description import parse
@@ -185,6 +194,41 @@ class AccessTable(Table):
     dry_run: bool = False
 
 
+class LimitsTable(Table):
+    """Resource limits of a service's processes, as getrlimit(2) has them."""
+
+    as_: Annotated[SizeLimit | None, Field(alias="as")] = None
+    """Memory that a process may map. Beyond it Python raises MemoryError."""
+    core: SizeLimit | None = None
+    """The size of a core file; 0 writes none."""
+    cpu: SecondsLimit | None = None
+    """Processor time; a process that has used it up is ended, and the next one takes its place."""
+    data: SizeLimit | None = None
+    """Memory for data."""
+    fsize: SizeLimit | None = None
+    """The size of a file that is written; beyond it Python raises OSError."""
+    memlock: SizeLimit | None = None
+    """Memory that may be locked."""
+    msgqueue: SizeLimit | None = None
+    """Memory for POSIX message queues, of all processes of the user."""
+    nice: CountLimit | None = None
+    """How far the nice value may be lowered: to 20 less this number."""
+    nofile: CountLimit | None = None
+    """Descriptors that may be open; a connection takes one."""
+    nproc: CountLimit | None = None
+    """Processes and threads, of the user as a whole."""
+    rss: SizeLimit | None = None
+    """Resident memory, which Linux does not enforce; `max_memory` does."""
+    rtprio: CountLimit | None = None
+    """The highest real-time priority that may be asked for."""
+    rttime: TimeLimit | None = None
+    """Processor time that a real-time process may use without waiting."""
+    sigpending: CountLimit | None = None
+    """Signals that may be queued, of the user as a whole."""
+    stack: SizeLimit | None = None
+    """The stack of programs that are started; threads have what the daemon was started with."""
+
+
 class ServiceTable(Table):
     """``[services.NAME]``: what runs, where it listens, and how."""
 
@@ -207,6 +251,20 @@ class ServiceTable(Table):
     datagram_size: Annotated[Size, AfterValidator(_datagram)] | None = None
     user: User | None = None
     group: Group | None = None
+    umask: Umask | None = None
+    """Permissions that files which the service makes do not get; as the daemon, where nothing is
+    said."""
+    nice: Nice | None = None
+    """The nice value of its processes, from -20, favoured, to 19; the daemon's, where nothing is
+    said. To lower it needs root's rights."""
+    working_directory: PathText | None = None
+    """Where its processes run, which `user` must be able to enter; where the daemon runs, if
+    nothing is said."""
+    environment: Variables = {}
+    """Environment variables, beside the daemon's own. They are set before what the service runs is
+    imported, so what Python itself reads at its start (`PYTHONPATH`) is without effect."""
+    rlimits: LimitsTable = LimitsTable()
+    """What its processes may use, each; the daemon's limits, where nothing is said."""
     enabled: bool = True
     options: dict[str, Any] = {}
     access: AccessTable = AccessTable()

@@ -6,6 +6,7 @@ import os
 
 from netd.config.load import load
 from netd.daemon.probing import ask, located_at, settle
+from netd.daemon.rights import Rights, lacking
 from netd.values.probe import Fault
 from netd.values.problem import ConfigurationError, Problem
 from netd.values.service import Configuration, Owner, Service
@@ -52,11 +53,15 @@ def _processes(service: Service) -> str:
 
 
 def check_rights(configuration: Configuration, as_whom: Owner) -> None:
-    """Raise ConfigurationError where a service's user cannot be become when the daemon runs.
+    """Raise ConfigurationError where the daemon will lack a right that a service needs of it.
 
     *as_whom* is what twistd's ``--uid`` and ``--gid`` make of the daemon.
     """
-    found = []
+    found = [
+        located_at(Fault(service.name, key, why), configuration)
+        for service in configuration.services
+        for key, why in lacking(service.environment, Rights.of_daemon(as_whom))
+    ]
     for service in configuration.services:
         if service.owner == Owner():
             continue
@@ -69,7 +74,7 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
             key = "user" if service.owner.uid is not None else "group"
             found.append(located_at(Fault(service.name, key, why), configuration))
     if found:
-        raise ConfigurationError(found)
+        raise ConfigurationError(sorted(found, key=lambda problem: (problem.file, problem.line)))
 
 
 def _is_us(owner: Owner) -> bool:

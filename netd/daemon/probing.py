@@ -53,7 +53,14 @@ def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, Ans
 def _question(service: Service, as_whom: Owner) -> Question:
     owner = as_whom if service.owner == Owner() else service.owner
     options = tuple(service.options)
-    return Question(service.name, service.runs, options, service.access.verify_request, owner)
+    return Question(
+        service.name,
+        service.runs,
+        options,
+        service.access.verify_request,
+        owner,
+        service.environment,
+    )
 
 
 def settle(

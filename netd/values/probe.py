@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from netd.values.environment import INHERITED, ExecutionEnvironment, Limit
 from netd.values.service import Owner, Plugin, Program, Reference, Runs
 
 
@@ -22,6 +23,7 @@ class Question:
     """The names of the keyword arguments that it is going to get."""
     verify_request: Reference | None
     owner: Owner
+    environment: ExecutionEnvironment = INHERITED
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def decode_questions(text: str) -> Questions:
             tuple(one["options"]),
             _reference(one["verify_request"]),
             Owner(**one["owner"]),
+            _environment(one["environment"]),
         )
         for one in values["services"]
     )
@@ -121,6 +124,12 @@ def _runs(values: dict[str, Any]) -> Runs | Program | Plugin:
 
 def _reference(values: dict[str, str] | None) -> Reference | None:
     return Reference(**values) if values else None
+
+
+def _environment(values: dict[str, Any]) -> ExecutionEnvironment:
+    variables = tuple((name, value) for name, value in values.pop("variables"))
+    limits = tuple(Limit(**limit) for limit in values.pop("limits"))
+    return ExecutionEnvironment(**values, variables=variables, limits=limits)
 
 
 def encode_answer(answer: Answer) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 from netd.values.address import Address
+from netd.values.environment import INHERITED, ExecutionEnvironment
 from netd.values.problem import Problem
 
 
@@ -157,6 +158,7 @@ class Service:
     reuse_port: bool = False
     """Whether the listeners share their ports with other processes (SO_REUSEPORT, socket(7))."""
     owner: Owner = Owner()
+    environment: ExecutionEnvironment = INHERITED
     access: Access = Access()
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Stamp, ...] = ()

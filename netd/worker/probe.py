@@ -27,7 +27,8 @@ from netd.values.probe import (
     encode_answer,
 )
 from netd.values.service import Reference, Runs
-from netd.worker import importing, privilege
+from netd.worker import importing
+from netd.worker.environment import NotEntered, enter
 from netd.worker.inspecting import Seen, Unusable, check_callable, checked, inspected
 
 AT_ONCE: Final = os.cpu_count() or 1
@@ -148,15 +149,15 @@ def _answer_and_leave(question: Question, questions: Questions, descriptor: int)
 
 
 def answer_to(question: Question, questions: Questions, step_done: Callable[[], object]) -> Answer:
-    """Become the service's user, import what it runs, and say what that is.
+    """Become what the service's workers will be, import what it runs, and say what that is.
 
     Calls *step_done* after each import but the last.
     """
     service = question.service
     try:
-        privilege.drop(question.owner)
-    except privilege.NotDropped as error:
-        return Fault(service, "user", str(error))
+        enter(question.owner, question.environment)
+    except NotEntered as error:
+        return Fault(service, error.key, str(error))
     importing.put_first(questions.python_path)
     try:
         if isinstance(question.runs, Runs):

@@ -34,10 +34,11 @@ from netd.values.channel import (
 )
 from netd.values.prctl import end_with_parent
 from netd.values.service import Plugin, Program
-from netd.worker import importing, privilege
+from netd.worker import importing
 from netd.worker.asynchronous import by_reactor
 from netd.worker.blocking import by_forks, by_threads
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
+from netd.worker.environment import NotEntered, enter
 from netd.worker.log import Speaker, capture
 from netd.worker.programs import by_programs, by_waiting_programs
 from netd.worker.services import Execution, Joint
@@ -66,10 +67,11 @@ def main() -> None:
     # Imported here, so that it is there before the rights to read it may be dropped.
     from twisted.internet import reactor
 
+    first = start.services[0].service
     try:
-        privilege.drop(start.services[0].service.owner)
-    except privilege.NotDropped as error:
-        _report_failure(channel, Failed(start.services[0].service.name, str(error)))
+        enter(first.owner, first.environment)
+    except NotEntered as error:
+        _report_failure(channel, Failed(first.name, f"{error.key} {error}"))
         return
     worker = Worker(reactor, start)
     failure = worker.prepare()

@@ -1,0 +1,165 @@
+"""Values of a file that say what a process of a service finds around itself: how each is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from netd.config.text import shown
+from netd.values import units
+from netd.values.environment import UNLIMITED
+
+LARGEST_MASK: Final = 0o777
+"""Of the bits that umask(2) takes."""
+
+LARGEST_LIMIT: Final = 2**63 - 1
+"""In any unit: what ``resource.setrlimit`` takes."""
+
+_OCTAL: Final = re.compile(r"(0o)?[0-7]{1,4}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A resource limit as a file has it, in the kernel's unit."""
+
+    soft: int
+    hard: int
+
+
+def umask(value: object) -> int:
+    """Read a file mode creation mask: an octal text, or a number. Raises ValueError."""
+    if isinstance(value, str) and _OCTAL.fullmatch(value):
+        value = int(value, 8)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_MASK:
+        raise ValueError('must be octal, like "027" or 0o027')
+    return value
+
+
+def variables(value: object) -> dict[str, str]:
+    """Read environment variables. Raises ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a table")
+    for name, text in value.items():
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"{shown(name)} is no name of a variable: leave = and NUL out")
+        if not isinstance(text, str):
+            raise ValueError(f"has {name} = {shown(text)}: write a string, in quotes")
+        if "\0" in text:
+            raise ValueError(f"has a NUL character in {name}, and no variable can")
+    return value
+
+
+def limits(amount: Callable[[object], int], value: object) -> Limits:
+    """Read a limit, or a list of the soft and the hard one, each *amount* or "unlimited".
+
+    Raises ValueError.
+    """
+    if not isinstance(value, list):
+        both = _limit(amount, value)
+        return Limits(both, both)
+    if len(value) != 2:
+        raise ValueError(f"has {len(value)} limits: write one for both, or [soft, hard]")
+    soft, hard = (_limit(amount, each) for each in value)
+    if hard != UNLIMITED and (soft == UNLIMITED or soft > hard):
+        raise ValueError("has a soft limit above the hard one: write [soft, hard]")
+    return Limits(soft, hard)
+
+
+def _limit(amount: Callable[[object], int], value: object) -> int:
+    if value == "unlimited":
+        return UNLIMITED
+    try:
+        found = amount(value)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "unlimited", or [soft, hard]') from None
+    if found > LARGEST_LIMIT:
+        raise ValueError(f'must be {LARGEST_LIMIT} at most, or "unlimited"')
+    return found
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("must be a whole number from 0")
+    return value
+
+
+def _seconds(value: object) -> int:
+    found = units.duration(value)
+    if found != int(found):
+        raise ValueError("must be a duration of whole seconds")
+    return int(found)
+
+
+def _microseconds(value: object) -> int:
+    return round(units.duration(value) * 1e6)
+
+
+def _limit_schema(title: str, description: str, one: list[dict[str, Any]]) -> WithJsonSchema:
+    one = [*one, {"const": "unlimited"}]
+    pair = {"type": "array", "items": {"anyOf": one}, "minItems": 2, "maxItems": 2}
+    return WithJsonSchema(
+        {
+            "title": title,
+            "description": f"{description}, or `unlimited`; the soft and the hard limit alike, or a"
+            " list of both.",
+            "anyOf": [*one, pair],
+        }
+    )
+
+
+Umask = Annotated[
+    int,
+    PlainValidator(umask),
+    WithJsonSchema(
+        {
+            "title": "umask",
+            "description": "Octal, as a text or with `0o`.",
+            "anyOf": [
+                {"type": "string", "pattern": f"^{_OCTAL.pattern}$"},
+                {"type": "integer", "minimum": 0, "maximum": LARGEST_MASK},
+            ],
+            "examples": ["027"],
+        }
+    ),
+]
+Nice = Annotated[int, Field(ge=-20, le=19)]
+Variables = Annotated[
+    dict[str, str],
+    PlainValidator(variables),
+    WithJsonSchema(
+        {
+            "title": "variables",
+            "description": "A table of names and texts.",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "examples": [{"TZ": "UTC"}],
+        }
+    ),
+]
+_AMOUNT: Final[dict[str, Any]] = {"type": "number", "minimum": 0}
+_TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": "^[0-9]"}
+SizeLimit = Annotated[
+    Limits,
+    PlainValidator(partial(limits, units.size)),
+    _limit_schema("limit of a size", "A size", [_AMOUNT, _TEXT]),
+]
+SecondsLimit = Annotated[
+    Limits,
+    PlainValidator(partial(limits, _seconds)),
+    _limit_schema("limit of seconds", "A duration of whole seconds", [_AMOUNT, _TEXT]),
+]
+TimeLimit = Annotated[
+    Limits,
+    PlainValidator(partial(limits, _microseconds)),
+    _limit_schema("limit of a time", "A duration, to the microsecond", [_AMOUNT, _TEXT]),
+]
+CountLimit = Annotated[
+    Limits,
+    PlainValidator(partial(limits, _count)),
+    _limit_schema("limit of a number", "A whole number", [{"type": "integer", "minimum": 0}]),
+]
