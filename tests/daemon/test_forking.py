@@ -579,7 +579,10 @@ class TestReal:
             "def kill():\n"
             "    os.kill(parent(), signal.SIGKILL)\n"
             "    when(adopted, end)\n"
-            "when(lambda: process.pid, kill)\n"
+            # Until then it has been announced, and may yet end with its fork server.
+            "def lives():\n"
+            "    return process.pid and 'worker' in open(f'/proc/{process.pid}/cmdline').read()\n"
+            "when(lives, kill)\n"
         )
         assert happened(program) == ["adopted", ["ended", "status 0"]]
 
