@@ -453,10 +453,10 @@ def _access(table: AccessTable) -> Access:
 
 def _limits(table: LimitsTable) -> Iterator[Limit]:
     """The limits that are set, by name."""
-    for name, field in sorted(LimitsTable.model_fields.items()):
-        limits: Limits | None = getattr(table, name)
+    for field in sorted(LimitsTable.model_fields):
+        limits: Limits | None = getattr(table, field)
         if limits is not None:
-            yield Limit(field.alias or name, limits.soft, limits.hard)
+            yield Limit(field.rstrip("_"), limits.soft, limits.hard)
 
 
 def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
 from pydantic_core import ErrorDetails
 
 from netd.config.text import shown
@@ -63,4 +63,10 @@ def _keys_around(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterabl
         if not isinstance(inner, type) or not issubclass(inner, BaseModel):
             return ()
         model = inner
-    return [field.alias or key for key, field in model.model_fields.items()]
+    # The first of its names, for a key that has several.
+    return [
+        str(field.validation_alias.choices[0])
+        if isinstance(field.validation_alias, AliasChoices)
+        else key
+        for key, field in model.model_fields.items()
+    ]

@@ -11,7 +11,15 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+)
 
 from netd.admission.entries import canonical
 from netd.config.environment import (
@@ -194,10 +202,23 @@ class AccessTable(Table):
     dry_run: bool = False
 
 
-class LimitsTable(Table):
-    """Resource limits of a service's processes, as getrlimit(2) has them."""
+def _names(field: str) -> tuple[str, str]:
+    """How a limit can be called; ``as``, which is a word of Python's, has a field ``as_``."""
+    name = field.rstrip("_")
+    return name, f"RLIMIT_{name.upper()}"
 
-    as_: Annotated[SizeLimit | None, Field(alias="as")] = None
+
+class LimitsTable(Table):
+    """Resource limits of a service's processes, as getrlimit(2) has them.
+
+    Each by its name there, such as `RLIMIT_NOFILE`, or by the last part of that, `nofile`.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(*_names(name)))
+    )
+
+    as_: SizeLimit | None = None
     """Memory that a process may map. Beyond it Python raises MemoryError."""
     core: SizeLimit | None = None
     """The size of a core file; 0 writes none."""

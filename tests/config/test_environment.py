@@ -205,6 +205,17 @@ class TestService:
         """What is wrong is said in one line, at its key, with what would be right."""
         assert files.problem(line) == f"netd.toml:4: services.one.{problem}"
 
+    @pytest.mark.parametrize("name", ["as", "RLIMIT_AS", "nofile", "RLIMIT_NOFILE"])
+    def test_limit_by_either_name(self, files: Files, name: str) -> None:
+        """As ``[socket]`` has its options, by the constant; or shorter."""
+        [found] = files.load(f"rlimits.{name} = [1, 2]")
+        assert found.limits == (Limit(name.removeprefix("RLIMIT_").lower(), 1, 2),)
+
+    def test_limit_by_both_names(self, files: Files) -> None:
+        """One limit cannot be set twice."""
+        found = files.problem("rlimits = {core = 0, RLIMIT_CORE = 1}")
+        assert found.startswith("netd.toml:4: services.one.rlimits.RLIMIT_CORE: unknown key; ")
+
     def test_directory_that_is_not_there(self, files: Files) -> None:
         """A directory must exist when the file is read."""
         assert files.problem('working_directory = "data"') == (
@@ -236,7 +247,7 @@ class TestService:
 
 def test_every_limit() -> None:
     """There is a key for each limit that this system has, and for no other one."""
-    keys = {field.alias or name for name, field in LimitsTable.model_fields.items()}
+    keys = {name.rstrip("_") for name in LimitsTable.model_fields}
     names = {name for name in vars(resource) if name.startswith("RLIMIT_")}
     # An older name of the same limit.
     assert resource.RLIMIT_OFILE == resource.RLIMIT_NOFILE
