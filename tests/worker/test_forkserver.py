@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -380,36 +381,35 @@ def open_descriptors(pid: int, settled: int = 0) -> dict[int, str]:
     return {int(entry.name): os.readlink(entry) for entry in there.iterdir()}
 
 
+FREE: Final = 700
+"""Descriptors from this one on are free in a test's process."""
+
+places = st.lists(st.integers(FREE, FREE + 12), min_size=6, max_size=6, unique=True)
+
+
 class TestPutInPlace:
-    @given(st.data())
-    def test_any_places(self, data: st.DataObject) -> None:
+    @given(places, places, st.integers(1, 6))
+    def test_any_places(self, sources: list[int], targets: list[int], count: int) -> None:
         """Whatever is to be where, and whoever is in the way, each ends up in its place."""
-        count = data.draw(st.integers(1, 6))
-        files = [os.memfd_create(str(number)) for number in range(count)]
-        lowest = min(files)
-        places = st.integers(lowest, lowest + 12)
-        targets = data.draw(
-            st.lists(
-                places.filter(lambda place: place in files or not is_open(place)),
-                min_size=count,
-                max_size=count,
-                unique=True,
-            )
-        )
-        put_in_place(dict(zip(targets, files, strict=True)))
-        found = {target: os.readlink(f"/proc/self/fd/{target}") for target in targets}
-        inherited = [target for target in targets if os.get_inheritable(target)]
-        left = [place for place in range(lowest, lowest + 30) if is_memory(place)]
-        for target in targets:
+        for number, source in enumerate(sources[:count]):
+            file = os.memfd_create(str(number))
+            os.dup2(file, source)
+            os.close(file)
+        put_in_place(dict(zip(targets[:count], sources[:count], strict=True)))
+        there = Path("/proc/self/fd")
+        links = {
+            int(name): os.readlink(there / name) for name in os.listdir(there) if is_mine(name)
+        }
+        inherited = [target for target in links if os.get_inheritable(target)]
+        for target in links:
             os.close(target)
-        assert list(found.values()) == [f"/memfd:{number} (deleted)" for number in range(count)]
-        assert sorted(left) == sorted(targets)
+        assert links == {
+            target: f"/memfd:{number} (deleted)" for number, target in enumerate(targets[:count])
+        }
         assert inherited == []
 
 
-def is_open(descriptor: int) -> bool:
-    return os.path.lexists(f"/proc/self/fd/{descriptor}")
-
-
-def is_memory(descriptor: int) -> bool:
-    return is_open(descriptor) and os.readlink(f"/proc/self/fd/{descriptor}").startswith("/memfd:")
+def is_mine(name: str) -> bool:
+    """Whether it is the name of an open descriptor that a test has made."""
+    link = f"/proc/self/fd/{name}"
+    return os.path.lexists(link) and os.readlink(link).startswith("/memfd:")
