@@ -72,6 +72,7 @@ class ReactorService:
         self._accounts = Accounts(name, slots, journal)
         self._resting = Resting(reactor, partial(journal.say, name))
         self._factory: Any = None
+        self._servers = [listener.server for listener in listeners]
         self._acceptors: list[Acceptor] = []
         self._datagrams: list[Datagrams] = []
         for listener in listeners:
@@ -81,10 +82,13 @@ class ReactorService:
                 self._acceptors.append(self._acceptor(listener))
 
     def start(self) -> None:
-        """Start the protocols and the factory, and begin to take.
+        """Start what the service runs, and begin to take.
 
-        Raises whatever ``startFactory`` or ``startProtocol`` raises.
+        Raises whatever ``startFactory``, ``startProtocol`` or ``listening`` raises.
         """
+        if is_handler(self._what):
+            for server in self._servers:
+                self._what.listening(server)
         for acceptor in self._acceptors:
             if self._factory is not None:
                 self._factory.doStart()

@@ -17,6 +17,7 @@ from netd.execution.tasks import Task
 from netd.execution.traffic import traffic
 from netd.handlers.asynchronous import AsyncRequestHandler, run
 from netd.handlers.streams import StreamProtocol
+from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Slot
 
 Make = Callable[[Any, Any, Any], AsyncRequestHandler]
@@ -27,7 +28,8 @@ class HandlerProtocol(StreamProtocol):
     """Runs a handler for its connection, which lasts until the handler is done.
 
     *connection* is told what becomes of the handler. Where it is lost before that, whatever the
-    handler awaits fails, so that it ends.
+    handler awaits fails, so that it ends. What the handler has written is sent before the
+    connection is closed; if the handler has a ``timeout``, the client has so long to take it.
     """
 
     def __init__(self, make: Make, server: Any, connection: StreamTransport) -> None:
@@ -36,6 +38,7 @@ class HandlerProtocol(StreamProtocol):
         self._server = server
         self._connection = connection
         self._task: Task | None = None
+        self._deadline: DelayedCall | None = None
         self._lost = False
 
     def connectionMade(self) -> None:
@@ -45,6 +48,8 @@ class HandlerProtocol(StreamProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
         task = self._task
         awaited = None if task is None else task.awaited
         super().connectionLost(reason)
@@ -62,10 +67,20 @@ class HandlerProtocol(StreamProtocol):
                 self._connection.say_lost()
             else:
                 self._connection.say_raised("the handler", error)
+        self._close()
+        self._connection.release()
+
+    def _close(self) -> None:
         self.wfile.release()
         assert self.transport is not None
         self.transport.loseConnection()
-        self._connection.release()
+        if self.wfile.timeout is not None and not self._lost:
+            self._deadline = self._reactor.callLater(self.wfile.timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        """The client does not take what the handler has left for it."""
+        self._connection.say_lost()
+        self._connection.abortConnection()  # type: ignore[no-untyped-call]
 
 
 def build_handlers(make: Make, server: Any) -> Build:

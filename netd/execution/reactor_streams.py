@@ -64,7 +64,9 @@ class Acceptor:
 
     def stopReading(self) -> None:
         """Leave connections in the backlog."""
-        self._reactor.removeReader(self)
+        # Not there (EBADF): a handler has closed a descriptor that was not its own.
+        with suppress(OSError):
+            self._reactor.removeReader(self)
 
     def stop(self) -> None:
         """Take nothing more, until ``resume``."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from array import array
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socket import NI_NUMERICHOST, NI_NUMERICSERV, getnameinfo
 from typing import Any, Final
 
 from twisted.internet import error, main, tcp, unix
 from twisted.internet.address import IPv6Address
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
@@ -124,12 +126,10 @@ class StreamTransport(tcp.Server):
     # From taken to served.
 
     def open(self, build: Build) -> None:
-        """Make the protocol and connect it."""
+        """Make the protocol and connect it. Raises nothing."""
         self._slot.served += 1
         try:
             protocol = build(self)
-            if protocol is not None:
-                self.reactor.addReader(self)
         except BaseException as error:
             self.say_raised("buildProtocol", error)
             self._close()
@@ -141,9 +141,11 @@ class StreamTransport(tcp.Server):
         self._verdict = "served"
         self._place.open.add(self)
         self.protocol = protocol
-        why = self._call(protocol.makeConnection, self)
-        if why is not None:
-            self.end(why)
+        try:
+            self.reactor.addReader(self)
+            protocol.makeConnection(self)
+        except BaseException as error:
+            self.fail("the protocol", error)
 
     def refuse(self, reason: str) -> None:
         """Close the connection without a protocol; *reason* is for the log.
@@ -165,16 +167,7 @@ class StreamTransport(tcp.Server):
         if not self.disconnected:
             self.connectionLost(_ENDINGS[error.ConnectionDone])
 
-    # Calling the protocol.
-
-    def _call(self, method: Callable[..., object], *arguments: Any) -> BaseException | None:
-        """Call a method of the protocol; what it raised is logged, and ends the connection."""
-        try:
-            method(*arguments)
-        except BaseException as error:
-            self.say_raised("the protocol", error)
-            return error
-        return None
+    # What the user's code does.
 
     def startReading(self) -> None:
         if self.protocol is not _NOBODY:  # not for a filter: what is read would be lost
@@ -196,7 +189,7 @@ class StreamTransport(tcp.Server):
         why = self.doWrite()
         if why is not None:
             self.end(why)
-        elif (self.dataBuffer or self._tempDataLen) and self.connected and not self._aborting:
+        elif self.dataBuffer and not (self._is_queued or self.disconnected or self._aborting):
             self._is_watched = True
             self.reactor.addWriter(self)
 
@@ -208,31 +201,41 @@ class StreamTransport(tcp.Server):
     def _dataReceived(self, data: bytes | None) -> Any:
         if not data:
             return main.CONNECTION_DONE
-        return self._call(self.protocol.dataReceived, data)
+        try:
+            self.protocol.dataReceived(data)
+        except BaseException as error:
+            self.fail("the protocol", error)
+        return None
 
     def doWrite(self) -> Any:
         if self.disconnected:  # by doRead, of the same event
             return None
         try:
             return super().doWrite()  # type: ignore[no-untyped-call]
-        except BaseException as error:  # a producer's
-            self.say_raised("the producer", error)
-            return error
+        except BaseException as error:
+            self.fail("the producer", error)
+        return None
 
     def readConnectionLost(self, reason: Failure) -> None:
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
             self.connectionLost(reason)
             return
-        why = self._call(protocol.readConnectionLost)
-        if why is not None:
-            self.end(why)
+        try:
+            protocol.readConnectionLost()
+        except BaseException as error:
+            self.fail("the protocol", error)
 
-    def _closeWriteConnection(self) -> Any:
+    def _closeWriteConnection(self) -> None:
         with suppress(OSError):
             self.socket.shutdown(1)
         protocol = IHalfCloseableProtocol(self.protocol, None)
-        return None if protocol is None else self._call(protocol.writeConnectionLost)
+        if protocol is None:
+            return
+        try:
+            protocol.writeConnectionLost()
+        except BaseException as error:
+            self.fail("the protocol", error)
 
     # The end.
 
@@ -266,6 +269,11 @@ class StreamTransport(tcp.Server):
             place.accounts.log(place.name, client, self._verdict, self._since, self._carried)
             place.accounts.leave(self._slot)
 
+    def fail(self, what: str, error: BaseException) -> None:
+        """Log what the user's code has raised, and end the connection."""
+        self.say_raised(what, error)
+        self.end(error)
+
     def say_raised(self, what: str, error: BaseException) -> None:
         """Log what the user's code has raised; the request has failed."""
         if self._verdict != "failed":
@@ -291,9 +299,27 @@ class UnixTransport(StreamTransport, unix.Server):
     def doRead(self) -> Any:
         try:
             return super().doRead()  # type: ignore[no-untyped-call]
-        except BaseException as error:  # of fileDescriptorReceived
-            self.say_raised("the protocol", error)
-            return error
+        except BaseException as error:
+            self.fail("the protocol", error)
+        return None
+
+    def _ancillaryLevelSOLSOCKETTypeSCMRIGHTS(self, packed: bytes) -> None:
+        """Hand received descriptors over; those that the protocol did not get to are closed."""
+        descriptors = array("i", packed)
+        if not IFileDescriptorReceiver.providedBy(self.protocol):
+            _close_all(descriptors)
+            return
+        while descriptors:
+            try:
+                self.protocol.fileDescriptorReceived(descriptors.pop(0))
+            except BaseException:
+                _close_all(descriptors)
+                raise
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _with_scope(client: tuple[Any, ...]) -> tuple[Any, ...]:

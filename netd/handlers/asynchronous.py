@@ -35,6 +35,13 @@ class AsyncRequestHandler:
         self.client_address = client_address
         self.server = server
 
+    @classmethod
+    def listening(cls, server: BaseServer) -> None:
+        """Called for each listener before its first request; does nothing unless overridden.
+
+        What it raises keeps the service from starting.
+        """
+
     async def setup(self) -> None:
         """Prepare; does nothing unless overridden."""
 

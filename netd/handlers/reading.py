@@ -140,7 +140,7 @@ class Reader(Waits):
         return self._eof
 
     def _take(self, count: int) -> bytes:
-        taken = bytes(self._buffer[:count])
+        taken = bytes(self._buffer if count >= len(self._buffer) else self._buffer[:count])
         del self._buffer[:count]
         if self._paused and len(self._buffer) < LOW_WATER:
             self._resume()

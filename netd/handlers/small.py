@@ -2,16 +2,16 @@
 
 Each is served by one asynchronous handler on any transport. A datagram whose source may be
 another such service is not answered, or one forged packet would set the two on each other for
-ever: a source port below 1024, and any port of these services on this machine, its own first.
+ever. That is any source port below 1024, where such services are at home, and, on whatever
+machine, any port on which one of these here listens: the same configuration may run there.
 """
 
 from __future__ import annotations
 
-import errno
 import random
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, Final
@@ -19,6 +19,7 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 
 from netd.handlers.asynchronous import AsyncRequestHandler
+from netd.handlers.claims import Claims
 from netd.handlers.reading import Reader
 from netd.handlers.streams import streams
 from netd.handlers.writing import Writer
@@ -40,14 +41,13 @@ MOST_CHARACTERS: Final = 512
 _UNTIL_1970: Final = 2_208_988_800
 """Seconds from 1900, where the time protocol begins to count (RFC 868), to 1970."""
 
-_used_ports: Final[set[int]] = set()
-"""UDP ports on which these services have been asked in this process."""
+_claims: Final = Claims()
 
 
 class SmallService(AsyncRequestHandler):
     """What the small services have in common: a reply to a datagram, or talk on a connection.
 
-    *never_answer* are UDP ports of other such services on this machine.
+    *never_answer* are further UDP ports not to answer, such as those of services elsewhere.
     """
 
     def __init__(
@@ -59,6 +59,13 @@ class SmallService(AsyncRequestHandler):
     ) -> None:
         super().__init__(request, client_address, server)
         self._never_answer = never_answer
+
+    @classmethod
+    def listening(cls, server: BaseServer) -> None:
+        """Tell the small services that there are on this machine of one more."""
+        listener: socket.socket = server.socket  # type: ignore[attr-defined]
+        if listener.type == socket.SOCK_DGRAM:
+            _claims.claim(_port_or_path(server.server_address))
 
     async def handle(self) -> None:
         """Answer the datagram, unless that may be a trap; or serve the connection."""
@@ -79,17 +86,9 @@ class SmallService(AsyncRequestHandler):
         raise NotImplementedError
 
     def _may_answer(self) -> bool:
-        client: Any = self.client_address
-        own: Any = self.server.server_address
-        if not isinstance(client, tuple):
-            # A Unix socket: its path, None where it has none.
-            return bool(client) and client != own
-        _used_ports.add(own[1])
-        port = client[1]
-        if port < RESERVED:
-            return False
-        suspect = port in _used_ports or port in self._never_answer
-        return not (suspect and is_local(client))
+        own = _port_or_path(self.server.server_address)
+        _claims.claim(own)
+        return may_answer(_port_or_path(self.client_address), self._never_answer, _claims.has)
 
 
 class Echo(SmallService):
@@ -165,13 +164,19 @@ def seconds_since_1900(now: float) -> bytes:
     return ((int(now) + _UNTIL_1970) % 2**32).to_bytes(4)
 
 
-def is_local(address: tuple[Any, ...]) -> bool:
-    """Whether a client's IP address is one of this machine's own, which alone can be bound."""
-    host, _, *scope = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0, *scope))
-    except OSError as error:
-        return error.errno != errno.EADDRNOTAVAIL
-    return True
+def may_answer(
+    source: int | str | bytes, never: Collection[int], is_claimed: Callable[[Any], bool]
+) -> bool:
+    """Whether a datagram may be answered; *source* is its UDP port, or the path of its socket.
+
+    Not one without a source (RFC 768 has port 0 for that), nor one whose source *never* or
+    *is_claimed* names.
+    """
+    if not source or (isinstance(source, int) and source < RESERVED):
+        return False
+    return source not in never and not is_claimed(source)
+
+
+def _port_or_path(address: Any) -> Any:
+    """What tells sockets of this machine apart; falsy for a Unix socket that has no name."""
+    return address[1] if isinstance(address, tuple) else address

@@ -64,14 +64,15 @@ class Writer(Waits):
 
     def write(self, data: Data) -> Room:
         """Send *data*; ``await`` it, or ``drain``, so that the client sets the pace."""
-        piece = data if type(data) is bytes else bytes(data)
+        # Not bytes(data), which takes a number for that many zeros.
+        piece = data if type(data) is bytes else bytes(memoryview(data))
         self._prepare(len(piece))
         self._transport.write(piece)
         return Room(self)
 
     def writelines(self, lines: Iterable[Data]) -> Room:
         """Send all of *lines*, which bring their own newlines."""
-        pieces = [bytes(line) for line in lines]
+        pieces = [bytes(memoryview(line)) for line in lines]
         self._prepare(sum(map(len, pieces)))
         self._transport.writeSequence(pieces)
         return Room(self)
@@ -92,12 +93,12 @@ class Writer(Waits):
         if self._finished:
             return
         self._prepare(0)
-        self._finished = True
         self.release()
         self._transport.loseWriteConnection()
 
     def release(self) -> None:
-        """Leave the transport alone; it sends what it has."""
+        """Leave the transport alone, from now on; it sends what it has."""
+        self._finished = True
         if self._registered:
             self._registered = False
             self._transport.unregisterProducer()
@@ -108,7 +109,7 @@ class Writer(Waits):
         if self._lost is not None:
             raise self._gone()
         if self._finished:
-            raise BrokenPipeError("write_eof() has been called")
+            raise BrokenPipeError("write_eof() has been called, or the handler has ended")
         self._unheard += size
         if self._unheard > LISTEN_ABOVE and not self._registered:
             self._registered = True

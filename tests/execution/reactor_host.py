@@ -33,7 +33,9 @@ from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Access
-from tests.reactors import PATIENCE
+
+PATIENCE: Final = 10.0
+"""Seconds that a test waits for what must happen before it fails; nothing here takes one."""
 
 ROOT: Final = Path(__file__).parents[2]
 

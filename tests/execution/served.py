@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from twisted.internet import reactor as installed
@@ -419,26 +419,26 @@ class AsyncTalk(AsyncStreamRequestHandler):
 
     async def nothing(self) -> None:
         """Wait for something else than the client."""
-        await self._until_lost(Deferred())
+        await self._until_lost(Deferred)
 
     async def swallow(self) -> None:
         """Carry on, whatever is raised."""
-        await self._until_lost(Deferred())
-        await self._until_lost(self.rfile.read(1))
-        await self._until_lost(self.wfile.write(b"x"))
+        await self._until_lost(Deferred)
+        await self._until_lost(lambda: self.rfile.read(1))
+        await self._until_lost(lambda: self.wfile.write(b"x"))
         say("swallowed")
 
     async def client(self) -> None:
         """Wait for the client."""
-        await self._until_lost(self.rfile.read(1))
+        await self._until_lost(lambda: self.rfile.read(1))
         await deferLater(reactor, 0.01)
         say("cleaned up")
         await self.wfile.write(b"x")
 
-    async def _until_lost(self, waiting: Awaitable[Any]) -> None:
+    async def _until_lost(self, wait: Callable[[], Awaitable[Any]]) -> None:
         say("waiting")
         try:
-            await waiting
+            await wait()
         except (ConnectionError, CancelledError) as error:
             say("raised", type(error).__name__)
 
@@ -451,11 +451,19 @@ class AsyncTalk(AsyncStreamRequestHandler):
         await self.wfile.write(line)
 
     async def flood(self, blocks: str) -> None:
-        """Write more than a client takes, and tell how much memory that cost."""
-        before = _resident()
-        reactor.callLater(0.3, lambda: say("grown by", (_resident() - before) >> 20, "MiB"))
+        """Write more than a client takes, and tell how much memory that costs."""
+        self.written = 0
+        Deferred.fromCoroutine(self._tell_when_stuck(_resident()))
         for _ in range(int(blocks)):
+            self.written += 1
             await self.wfile.write(bytes(1 << 16))
+
+    async def _tell_when_stuck(self, before: int) -> None:
+        seen = 0
+        while self.wfile.has_room() or self.written > seen:
+            seen = self.written
+            await deferLater(reactor, 0.02)
+        say("grown by", (_resident() - before) >> 20, "MiB")
 
     async def abort(self) -> None:
         self.request.abortConnection()
@@ -479,16 +487,21 @@ class AsyncImpatient(AsyncStreamRequestHandler):
 
 
 class AsyncLazy(AsyncStreamRequestHandler):
-    """Reads nothing for a while, then everything."""
+    """Reads nothing until its client has to wait, then everything."""
 
     async def handle(self) -> None:
         before = _resident()
-        await deferLater(reactor, 0.3)
+        await _stops_reading(self.request)
         say("grown by", (_resident() - before) >> 20, "MiB")
         count = 0
         while data := await self.rfile.read(1 << 16):
             count += len(data)
         await self.wfile.write(str(count).encode())
+
+
+async def _stops_reading(transport: Any) -> None:
+    while transport in reactor.getReaders():
+        await deferLater(reactor, 0.002)
 
 
 def _resident() -> int:
@@ -521,9 +534,9 @@ class AsyncPacket(AsyncDatagramRequestHandler):
 
 
 class AsyncDelayed(AsyncDatagramRequestHandler):
-    """Answers after a while."""
+    """Answers once its service takes no more."""
 
     async def handle(self) -> None:
         say("delayed")
-        await deferLater(reactor, 0.1)
+        await _stops_reading(self.socket)
         self.wfile.write(self.packet)
