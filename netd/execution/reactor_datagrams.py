@@ -43,6 +43,7 @@ class Datagrams:
         self._take = source.take
         self._admission = admission
         self._gate = admission.gate
+        self._has_filter = admission.filter is not None
         self._resting = resting
         self._serve: Callable[[Taken], None]
         self._under_way = 0
@@ -118,7 +119,13 @@ class Datagrams:
         reason = None if gate is None else gate.refuses(*taken)
         if reason is not None and not self._passes(taken, reason, time.monotonic()):
             return
-        since = time.monotonic() if self._admission.filter is not None else 0.0
+        if self._has_filter:
+            self._ask(taken)
+        else:
+            self._serve(taken)
+
+    def _ask(self, taken: Taken) -> None:
+        since = time.monotonic()
         asked = self._admission.refuses(taken, (taken.request[0], self.transport))
         if asked is None:
             self._serve(taken)
@@ -152,19 +159,21 @@ class ProtocolDatagrams:
     def __init__(self, datagrams: Datagrams, protocol: DatagramProtocol, *, of_inet6: bool) -> None:
         self._datagrams = datagrams
         self._shared = datagrams.accounts.shared
-        self._received = protocol.datagramReceived
+        self._protocol = protocol
         self._of_inet6 = of_inet6
 
     def serve(self, taken: Taken) -> None:
         """Call the protocol, with the address as Twisted has it."""
-        address = _pair(taken.client_address) if self._of_inet6 else taken.client_address
+        (data, _), address, client, _ = taken
+        if self._of_inet6:
+            address = _pair(address)
         self._shared.served += 1
         self._datagrams.transport.answered = address
         try:
-            self._received(taken.request[0], address)
+            self._protocol.datagramReceived(data, address)
         except BaseException as error:
             self._shared.failed += 1
-            self._datagrams.say_raised(taken.client, "the protocol", error)
+            self._datagrams.say_raised(client, "the protocol", error)
 
 
 def _pair(address: tuple[Any, ...]) -> tuple[str, int]:
