@@ -57,7 +57,7 @@ class Datagrams:
     def stop(self) -> None:
         """Receive nothing more; the transport can still send."""
         self._stopped = True
-        self.transport.reactor.removeReader(self.transport)
+        self.transport.stopReading()  # type: ignore[no-untyped-call]
 
     def resume(self) -> None:
         """Receive again."""
@@ -96,6 +96,10 @@ class Datagrams:
         if not self._stopped:
             self._resting.rest(self.transport, error)
 
+    def say(self, level: str, text: str) -> None:
+        """Log a line."""
+        self.accounts.say(level, text)
+
     def say_raised(self, client: str, what: str, error: BaseException) -> None:
         """Log what the user's code has raised."""
         self.accounts.say_raised(self.name, client, what, error)
@@ -104,7 +108,7 @@ class Datagrams:
         """A datagram is under way until ``release``."""
         self._under_way += 1
         if self._under_way == AT_ONCE:
-            self.transport.reactor.removeReader(self.transport)
+            self.transport.stopReading()  # type: ignore[no-untyped-call]
         return self.accounts.enter(taken.client, since)
 
     def release(self, slot: Slot) -> None:

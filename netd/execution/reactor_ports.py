@@ -59,6 +59,9 @@ class Receiver(Protocol):
     def rest(self, error: BaseException) -> None:
         """The socket cannot be received from."""
 
+    def say(self, level: str, text: str) -> None:
+        """Log a line."""
+
     def say_raised(self, client: str, what: str, error: BaseException) -> None:
         """Log what the user's code has raised."""
 
@@ -89,6 +92,12 @@ class DatagramTransport(udp.Port):
         """Raise: the socket would hear nobody else, in no process."""
         raise RuntimeError("a listener that processes share cannot be connected")
 
+    def stopListening(self) -> Any:
+        """Receive and send nothing more, in this process; others receive what comes."""
+        if self.connected:
+            self._receiver.say("warn", f"stopListening(): {self._where()} hears nobody any more")
+        return super().stopListening()  # type: ignore[no-untyped-call]
+
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Close the copy and stop the protocol; or rest, where it is the reactor that complains."""
         if reason is not None:
@@ -108,6 +117,9 @@ class DatagramTransport(udp.Port):
 
     def logPrefix(self) -> str:
         return self._receiver.service
+
+    def _where(self) -> object:
+        return self.getHost()  # type: ignore[no-untyped-call]
 
 
 class UdpTransport(DatagramTransport, udp.MulticastPort):
@@ -131,14 +143,16 @@ class UdpTransport(DatagramTransport, udp.MulticastPort):
         """Send; what there is no room for is lost, as it may be anywhere on its way.
 
         Twisted looks whether the address is one, since a name would have to be looked up. That
-        of the packet that is being answered is.
+        of the packet that is being answered is; but if its port is 0, nobody wants an answer
+        (RFC 768).
         """
         if addr is not None and addr is self.answered:
             try:
                 self._send(datagram, _DONTWAIT, addr)
                 return
             except OSError:  # which Twisted knows what to do with
-                pass
+                if not addr[1]:
+                    return
         with suppress(BlockingIOError):
             super().write(datagram, addr)
 

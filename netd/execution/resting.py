@@ -40,7 +40,13 @@ class Resting:
             self._say("error", f"{why}, they wait in the backlog: {error}")
         self._failing.add(listener)
         listener.stopReading()
-        self._reactor.callLater(PAUSE, listener.startReading)
+        self._reactor.callLater(PAUSE, self._resume, listener)
+
+    def _resume(self, listener: Reading) -> None:
+        try:
+            listener.startReading()
+        except OSError:  # there is no memory to watch it either (epoll_ctl(2))
+            self._reactor.callLater(PAUSE, self._resume, listener)
 
     def works(self, listener: Reading) -> None:
         """*listener* has been taken from, perhaps again."""

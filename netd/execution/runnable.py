@@ -70,6 +70,6 @@ def _described(value: Any) -> str:
     if isinstance(value, type):
         return f'the class "{value.__qualname__}"'
     try:
-        return f"{value!r:.80}"
+        return f"{' '.join(repr(value).split()):.80}"
     except Exception:
         return f'a "{type(value).__qualname__}"'

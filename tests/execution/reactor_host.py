@@ -7,6 +7,7 @@ is printed, ``READY`` and ``STOPPED``.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -21,14 +22,19 @@ from pathlib import Path
 from socketserver import BaseServer
 from typing import Any, Final
 
+from twisted.internet.protocol import Protocol
+
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.admitting import Admission
 from netd.execution.journal import Journal
 from netd.execution.reactor import Listener, ReactorService
+from netd.execution.reactor_transports import _NOBODY, StreamTransport
 from netd.execution.serving import user_traceback
 from netd.execution.sources import InetDatagram, InetStream, Source, UnixDatagram, UnixStream
+from netd.execution.tasks import Task
+from netd.handlers import AsyncRequestHandler
 from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
 from netd.values.scoreboard import Scoreboard
@@ -109,8 +115,17 @@ class Host:
         assert self.process.wait(PATIENCE) == 0, self.lines
         return self.lines
 
+    def alive(self) -> int:
+        """How many connections there are in memory, though they may be over.
+
+        For a host that was told not to collect cycles (``collects``).
+        """
+        self.lines.clear()
+        self.say("count")
+        return int(self.heard("ALIVE ").split()[1])
+
     def say(self, order: str) -> None:
-        """Give an order; there is ``stop``."""
+        """Give an order: ``stop``, or ``count`` for the connections in memory."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n".encode())
         self.process.stdin.flush()
@@ -134,7 +149,8 @@ def hosting(what: str, *transports: str, slots: int = 20, **settings: Any) -> It
     """Run *what* (``Class`` of ``tests.execution.served``, or ``module:Class``) on *transports*.
 
     *settings* are ``options``, ``allow``, ``deny``, ``verify`` (a function), ``verify_timeout``,
-    ``dry_run``, ``datagram_size``, ``descriptors`` (so many may be open beyond those that are).
+    ``dry_run``, ``datagram_size``, ``descriptors`` (so many may be open beyond those that are),
+    ``collects`` (whether the process collects cyclic garbage).
     """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
@@ -220,6 +236,8 @@ def main() -> None:
 
     journal = Journal(lambda: reactor.callLater(0, tell))
     service = _service(orders, reactor, journal)
+    if not settings.get("collects", True):
+        gc.disable()
     if "descriptors" in settings:
         reactor.callWhenRunning(_limit, settings["descriptors"])
 
@@ -233,8 +251,10 @@ def main() -> None:
         print("STOPPING", flush=True)
 
     def obey() -> None:
-        if sys.stdin.readline() == "stop\n":
-            reactor.callFromThread(stop)
+        # The thread has to come to its end, or the reactor waits for it.
+        while sys.stdin.readline() == "count\n":
+            reactor.callFromThread(_count)
+        reactor.callFromThread(stop)
 
     def start() -> None:
         service.start()
@@ -243,6 +263,13 @@ def main() -> None:
 
     reactor.callWhenRunning(start)
     reactor.run()
+
+
+def _count() -> None:
+    """Print how many transports, protocols, handlers and tasks are in memory."""
+    kinds = (StreamTransport, Protocol, AsyncRequestHandler, Task)
+    found = [one for one in gc.get_objects() if isinstance(one, kinds) and one is not _NOBODY]
+    print("ALIVE", len(found), *{type(one).__name__ for one in found}, flush=True)
 
 
 def _print_event(event: Any) -> None:
