@@ -120,7 +120,10 @@ class ReactorService:
             datagrams.resume()
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Take nothing more; *stopped* is called once the last connection has ended. Call it once."""
+        """Take nothing more; *stopped* is called when the last connection has ended.
+
+        To be called once.
+        """
         for acceptor in self._acceptors:
             acceptor.stop()
             self._stop_factory()

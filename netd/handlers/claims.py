@@ -11,24 +11,22 @@ import socket
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
-from typing import Final
-
-_PREFIX: Final = b"\0netd claims "
-"""What the names begin with; the zero byte makes them abstract ones (unix(7))."""
 
 Address = int | str | bytes
 """A UDP port, on whatever address of the machine; or the name of a Unix socket."""
 
 
 class Claims:
-    """Claims addresses, for as long as the process lives, and sees who else has. Any thread.
+    """Claims addresses, for as long as it lives itself, and sees who else has. In any thread.
 
     An abstract Unix name stands for each. The kernel takes it back when the process has ended, in
     whatever way, so that nothing is left behind and nobody has to be told. Whoever may run
     programs here can take such a name: it keeps a client from being answered, and that is all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, among: str) -> None:
+        """Only claims of objects with the same *among* are seen."""
+        self._among = among
         self._held: dict[Address, socket.socket] = {}
 
     def claim(self, address: Address) -> None:
@@ -41,7 +39,7 @@ class Claims:
         with suppress(OSError):  # another process has it, or there are no descriptors
             claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
-                claim.bind(_name(address))
+                claim.bind(self._name(address))
             except OSError:
                 claim.close()
             else:
@@ -52,11 +50,11 @@ class Claims:
         if address in self._held:
             return True
         try:
-            self._asking.connect(_name(address))
+            self._asking.connect(self._name(address))
         except ConnectionRefusedError:
             return False
         except OSError:
-            # Some socket has the name, but hears nobody from here; or no descriptors are left.
+            # Whoever has it hears somebody else only (EPERM); or no descriptors are left.
             return True
         return True
 
@@ -71,7 +69,7 @@ class Claims:
         """Connected to one name after the other; nothing is ever sent."""
         return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
-
-def _name(address: Address) -> bytes:
-    """An abstract name; of one length, since paths may be as long as a name can be."""
-    return _PREFIX + sha256(repr(address).encode()).hexdigest().encode()
+    def _name(self, address: Address) -> bytes:
+        """An abstract name; of one length, since paths may be as long as a name can be."""
+        digest = sha256(f"{self._among} {address!r}".encode()).hexdigest()
+        return b"\0netd claim " + digest.encode()

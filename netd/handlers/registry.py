@@ -8,7 +8,7 @@ The module is imported to see what it has, so it leaves the import of the handle
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,16 +39,13 @@ class NamedHandler:
     description: str
 
 
-class UnknownName(KeyError):
+class UnknownName(LookupError):
     """No handler has this name; the text says which have a similar one."""
 
     def __init__(self, name: str, near: list[str]) -> None:
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         super().__init__(f"no handler is registered as {name!r}{hint}")
         self.near = near
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 OWN: Final = tuple(
@@ -63,26 +60,36 @@ OWN: Final = tuple(
 )
 
 
-def find(name: str) -> Reference:
-    """Return what a name stands for. Raises UnknownName, a KeyError that knows similar names.
+Plugins = Callable[[], Iterable[Any]]
+"""Gives the handlers of other packages."""
 
-    Imports the plugins of other packages, as ``names`` does; a broken one is logged.
+
+def installed() -> Iterable[Any]:
+    """The handlers of installed plugins.
+
+    Imports the modules of ``twisted.plugins`` that have changed, or have handlers: 0.1 s the
+    first time and 10 ms later. What a broken one raises is logged by Twisted.
     """
-    found = registered()
-    try:
+    return getPlugins(INamedHandler)
+
+
+def find(name: str, plugins: Plugins = installed) -> Reference:
+    """Return what a name stands for. Raises UnknownName, which knows similar names.
+
+    Asks *plugins* only for what is no name of netd's own, and may be one.
+    """
+    for handler in OWN:
+        if handler.name == name:
+            return _reference(handler)
+    found = merged(OWN, plugins()) if ":" not in name else {}
+    if name in found:
         return _reference(found[name])
-    except KeyError:
-        raise UnknownName(name, difflib.get_close_matches(name, found, 3)) from None
+    raise UnknownName(name, difflib.get_close_matches(name, found, 3))
 
 
-def names() -> list[str]:
-    """All names, netd's own first."""
-    return list(registered())
-
-
-def registered() -> dict[str, Any]:
-    """All handlers by name, each an INamedHandler."""
-    return merged(OWN, getPlugins(INamedHandler))
+def registered(plugins: Plugins = installed) -> dict[str, Any]:
+    """All handlers by name, netd's own first, each an INamedHandler."""
+    return merged(OWN, plugins())
 
 
 def merged(own: Iterable[Any], others: Iterable[Any]) -> dict[str, Any]:
@@ -105,10 +112,10 @@ def _is_sound(handler: Any) -> bool:
         _reference(handler)
         if isinstance(handler.name, str) and handler.name and ":" not in handler.name:
             return True
-        why = f"name {handler.name!r}"
+        why = "its name is to be a word without a colon"
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-    _log.warn("a plugin's handler is left out: {why}", why=why)
+    _log.warn("a plugin's handler is left out, {handler!r}: {why}", handler=handler, why=why)
     return False
 
 

@@ -41,7 +41,8 @@ MOST_CHARACTERS: Final = 512
 _UNTIL_1970: Final = 2_208_988_800
 """Seconds from 1900, where the time protocol begins to count (RFC 868), to 1970."""
 
-_claims: Final = Claims()
+_claims: Final = Claims("small services")
+"""Where the small services of this machine listen for datagrams."""
 
 
 class SmallService(AsyncRequestHandler):

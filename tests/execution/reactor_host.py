@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from socketserver import BaseServer
@@ -131,7 +131,10 @@ class Host:
         self.process.stdin.flush()
 
     def _listen(self) -> bool:
-        data = self._output.recv(65536)
+        try:
+            data = self._output.recv(65536)
+        except TimeoutError:
+            raise AssertionError(f"nothing comes after {self.lines}") from None
         *lines, self._rest = (self._rest + data).split(b"\n")
         self.lines += [line.decode() for line in lines]
         return bool(data)
@@ -145,19 +148,26 @@ def read_all(client: socket.socket) -> bytes:
 
 
 @contextmanager
-def hosting(what: str, *transports: str, slots: int = 20, **settings: Any) -> Iterator[Host]:
-    """Run *what* (``Class`` of ``tests.execution.served``, or ``module:Class``) on *transports*.
+def hosting(
+    what: str,
+    *transports: str,
+    slots: int = 20,
+    sockets: Mapping[str, socket.socket] | None = None,
+    **settings: Any,
+) -> Iterator[Host]:
+    """Run *what* on *transports*: a class of ``tests.execution.served``, or ``module:Class``.
 
-    *settings* are ``options``, ``allow``, ``deny``, ``verify`` (a function), ``verify_timeout``,
-    ``dry_run``, ``datagram_size``, ``descriptors`` (so many may be open beyond those that are),
-    ``collects`` (whether the process collects cyclic garbage).
+    *sockets* are listeners that another host has already. *settings* are ``options``, ``allow``,
+    ``deny``, ``verify`` (a function), ``verify_timeout``, ``dry_run``, ``datagram_size``,
+    ``descriptors`` (so many may be open beyond those that are), ``collects`` (whether the process
+    collects cyclic garbage), ``path`` (directories of modules).
     """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
-        listeners = {
-            name: stack.enter_context(_listener(Transport(name), directory))
-            for name in transports or ("tcp",)
-        }
+        listeners = dict(sockets or {})
+        for name in transports or ("tcp",):
+            if name not in listeners:
+                listeners[name] = stack.enter_context(_listener(Transport(name), directory))
         page = Scoreboard.make("test", slots)
         stack.callback(os.close, page)
         ours, theirs = socket.socketpair()
@@ -223,8 +233,8 @@ def main() -> None:
     """Serve what the first line on stdin says, until the second one."""
     orders = json.loads(sys.stdin.readline())
     settings = orders["settings"]
+    sys.path[:0] = settings.get("path", ())
     from twisted.internet import reactor as installed
-    from twisted.internet.protocol import ProcessProtocol  # noqa: F401 (the reactor is complete)
     from twisted.python import log
 
     reactor: Any = installed

@@ -7,13 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from twisted.internet.protocol import (
-    ConnectedDatagramProtocol,
-    DatagramProtocol,
-    Factory,
-    Protocol,
-    ServerFactory,
-)
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, ServerFactory
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
@@ -88,7 +82,6 @@ class TestRequests:
             (FACTORY, "stream"),
             (BareFactory(), "stream"),
             (DatagramProtocol, "datagram"),
-            (ConnectedDatagramProtocol, "datagram"),
             (AsyncRequestHandler, "any"),
             (Echo, "any"),
             (AsyncStreamRequestHandler, "stream"),
