@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -115,17 +116,17 @@ class Host:
         assert self.process.wait(PATIENCE) == 0, self.lines
         return self.lines
 
-    def alive(self) -> int:
-        """How many connections there are in memory, though they may be over.
+    def open_files(self) -> int:
+        """How many descriptors the process has."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-        For a host that was told not to collect cycles (``collects``).
-        """
-        self.lines.clear()
-        self.say("count")
+    @property
+    def alive(self) -> int:
+        """How many connections were in memory in the end, though they were over."""
         return int(self.heard("ALIVE ").split()[1])
 
     def say(self, order: str) -> None:
-        """Give an order: ``stop``, or ``count`` for the connections in memory."""
+        """Give an order; there is ``stop``."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n".encode())
         self.process.stdin.flush()
@@ -145,6 +146,12 @@ def read_all(client: socket.socket) -> bytes:
     while part := client.recv(65536):
         parts.append(part)
     return b"".join(parts)
+
+
+def reset(client: socket.socket) -> None:
+    """Go without a good-bye (SO_LINGER, socket(7))."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
 
 
 @contextmanager
@@ -253,18 +260,18 @@ def main() -> None:
 
     def stopped() -> None:
         tell()
+        _count()
         print("STOPPED", flush=True)
         reactor.stop()
 
     def stop() -> None:
-        service.stop(stopped)
+        # Later: it may be the last connection that calls, which is still in memory then.
+        service.stop(lambda: reactor.callLater(0, stopped))
         print("STOPPING", flush=True)
 
     def obey() -> None:
-        # The thread has to come to its end, or the reactor waits for it.
-        while sys.stdin.readline() == "count\n":
-            reactor.callFromThread(_count)
-        reactor.callFromThread(stop)
+        if sys.stdin.readline() == "stop\n":
+            reactor.callFromThread(stop)
 
     def start() -> None:
         service.start()

@@ -70,6 +70,13 @@ class Introduce(Protocol):
         transport.loseConnection()
 
 
+class FalseError(Exception):
+    """An error that is not even true."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 class Faulty(Protocol):
     """Raises in the method that its first byte names, or in those of *at*."""
 
@@ -84,11 +91,18 @@ class Faulty(Protocol):
         transport: Any = self.transport
         if data == b"raise":
             raise ValueError("in dataReceived")
+        if data == b"false":
+            raise FalseError("in dataReceived")
         if data == b"exit":
             raise SystemExit("in dataReceived")
         if data == b"producer":
             transport.registerProducer(FaultyProducer("resume"), True)
             transport.write(bytes(1 << 20))
+        elif data == b"pause":
+            transport.registerProducer(FaultyProducer("pause"), True)
+            transport.write(bytes(1 << 20))
+        elif data == b"pull":
+            transport.registerProducer(FaultyProducer("resume"), False)
         elif data == b"stop":
             transport.registerProducer(FaultyProducer("stop"), True)
             transport.loseConnection()
@@ -107,7 +121,8 @@ class FaultyProducer:
         self.at = at
 
     def pauseProducing(self) -> None:
-        pass
+        if self.at == "pause":
+            raise LookupError("in pauseProducing")
 
     def resumeProducing(self) -> None:
         if self.at == "resume":
@@ -122,20 +137,22 @@ class FaultyProducer:
 class HalfClosing(Protocol):
     """Answers when the client has finished, and finishes before it closes."""
 
-    def __init__(self, faulty: bool = False) -> None:
+    def __init__(self, faulty: str = "") -> None:
         self.faulty = faulty
 
     def dataReceived(self, data: bytes) -> None:
         pass
 
     def readConnectionLost(self) -> None:
-        if self.faulty:
+        if self.faulty == "readConnectionLost":
             raise ValueError("in readConnectionLost")
         transport: Any = self.transport
         transport.write(b"you have finished")
         transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
+        if self.faulty == "writeConnectionLost":
+            raise ValueError("in writeConnectionLost")
         say("writeConnectionLost")
         assert self.transport is not None
         self.transport.loseConnection()
@@ -193,7 +210,57 @@ class Passing(Protocol):
 
 class FaultyPassing(Passing):
     def fileDescriptorReceived(self, descriptor: int) -> None:
+        os.close(descriptor)
         raise ValueError("in fileDescriptorReceived")
+
+
+class Pulled(Protocol):
+    """Is asked for each of ten pieces (IPullProducer)."""
+
+    left = 10
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        transport: Any = self.transport
+        transport.write(bytes(100_000))
+        self.left -= 1
+        if not self.left:
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def stopProducing(self) -> None:
+        pass
+
+
+class Reset(Protocol):
+    """Writes more than a client takes, and tells how the connection ends."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.write(bytes(32 << 20))
+        say("written")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        say("lost:", reason.type.__name__ if reason.type else None)
+
+
+class StartTls(Protocol):
+    """Goes over to TLS when the client asks for it, and echoes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        transport: Any = self.transport
+        if data == b"STARTTLS\n":
+            from twisted.internet.ssl import KeyPair
+
+            transport.write(b"go ahead\n")
+            own = KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
+            transport.startTLS(own.options())
+        else:
+            transport.write(data)
+            transport.loseConnection()
 
 
 # Factories.
@@ -236,6 +303,15 @@ class Bare:
 
     def doStop(self) -> None:
         raise ValueError("in doStop")
+
+
+class Junk(Factory[Protocol]):
+    """A factory that makes something else."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return "no protocol"
 
 
 # Protocols of datagrams.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import array
 import os
 import socket
+import ssl
 import stat
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from tests.execution.reactor_host import Host, hosting, read_all
+from tests.execution.reactor_host import Host, hosting, read_all, reset
 
 STREAMS = ("tcp", "tcp6", "unix")
 
@@ -123,7 +124,10 @@ class TestProtocolsThatRaise:
         [
             (b"raise", "ValueError: in dataReceived"),
             (b"exit", "SystemExit: in dataReceived"),
+            (b"false", "FalseError: in dataReceived"),
             (b"producer", "LookupError: in resumeProducing"),
+            (b"pause", "LookupError: in pauseProducing"),
+            (b"pull", "LookupError: in resumeProducing"),
             (b"stop", "LookupError: in stopProducing"),
         ],
     )
@@ -153,18 +157,42 @@ class TestProtocolsThatRaise:
             host.heard("tcp failed")
             assert host.scoreboard.occupants() == []
 
-    def test_half_close(self) -> None:
-        with hosting("HalfClosing", options={"faulty": True}) as host:
-            assert host.ask() == b""
-            host.heard("ValueError: in readConnectionLost")
+    @pytest.mark.parametrize("at", ["readConnectionLost", "writeConnectionLost"])
+    def test_half_close(self, at: str) -> None:
+        with hosting("HalfClosing", options={"faulty": at}) as host:
+            assert host.ask() == (b"" if at == "readConnectionLost" else b"you have finished")
+            host.heard(f"ValueError: in {at}")
             host.heard("tcp failed")
             host.heard("connectionLost")
 
     def test_descriptor(self) -> None:
-        with hosting("FaultyPassing", "unix") as host, host.connect("unix") as client:
-            socket.send_fds(client, [b"x"], [0])
-            assert read_all(client) == b""
+        """Those that the protocol has not seen are closed."""
+        with hosting("FaultyPassing", "unix") as host:
+            before = host.open_files()
+            with host.connect("unix") as client:
+                socket.send_fds(client, [b"x"], [0, 0, 0])
+                assert read_all(client) == b""
             host.heard("ValueError: in fileDescriptorReceived")
+            assert host.open_files() == before
+
+    def test_descriptors_for_nobody(self) -> None:
+        """A protocol that cannot take any does not get them."""
+        with hosting("Line", "unix") as host:
+            before = host.open_files()
+            with host.connect("unix") as client:
+                socket.send_fds(client, [b"x"], [0, 0, 0])
+                assert read_all(client) == b"x"
+            host.heard("unix served")
+            assert host.open_files() == before
+
+    def test_no_protocol(self) -> None:
+        """A factory that makes something else costs its own connection."""
+        with hosting("Junk") as host:
+            assert host.ask() == b""
+            host.heard("AttributeError: 'str' object has no attribute 'makeConnection'")
+            assert host.ask() == b""
+            host.everything()
+            assert host.scoreboard.counts().failed == 2
 
 
 class TestTransport:
@@ -180,6 +208,33 @@ class TestTransport:
         with hosting("Flood") as host:
             assert len(read_all(host.connect())) == 64 << 20
             host.heard(f"out={64 << 20}")
+
+    def test_pulled(self) -> None:
+        """A producer that is asked for each piece, when there is room for it."""
+        with hosting("Pulled") as host:
+            assert len(read_all(host.connect())) == 1_000_000
+
+    def test_reset_while_writing(self) -> None:
+        """The protocol hears that the connection was lost, not ended."""
+        with hosting("Reset") as host:
+            client = host.connect()
+            host.heard("written")
+            reset(client)
+            host.heard("lost: ConnectionLost")
+            host.heard("tcp served")
+
+    def test_start_tls(self) -> None:
+        """A protocol goes over to TLS in the middle of a connection."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with hosting("StartTls") as host, host.connect() as plain:
+            plain.sendall(b"STARTTLS\n")
+            assert plain.recv(100) == b"go ahead\n"
+            with context.wrap_socket(plain) as client:
+                client.sendall(b"secret")
+                assert read_all(client) == b"secret"
+            host.heard("tcp served")
 
     def test_abort(self) -> None:
         """abortConnection() resets, and throws away what is unsent."""
@@ -357,21 +412,58 @@ def _some_answered(host: Host, clients: list[socket.socket]) -> list[socket.sock
 
 
 def test_no_descriptor_is_left_behind() -> None:
-    """Neither of those who were served, nor of those who were refused."""
-    with hosting("counting", options={}) as host:
-        for _ in range(20):
-            host.ask(b"x")
-        host.heard("tcp failed")
-        open_files = os.listdir(f"/proc/{host.process.pid}/fd")
-        for _ in range(20):
-            host.ask(b"x")
-        host.say("stop")
-        assert len(os.listdir(f"/proc/{host.process.pid}/fd")) <= len(open_files) + 1
+    """Neither of those who were served, nor of those who were refused, or failed."""
+    with hosting("counting") as host:
+        before = host.open_files()
+        for outcome in ["served", "served", "refused", *["failed"] * 10]:
+            with host.connect() as client:
+                address = client.getsockname()
+                client.shutdown(socket.SHUT_WR)
+                read_all(client)
+            host.heard(f"127.0.0.1:{address[1]} tcp {outcome}")
+        assert host.open_files() == before
 
 
-def test_array_of_segments() -> None:
-    """What is written in pieces while the protocol is called goes out together."""
+ENDS = [
+    ("Line", b"x", {}),
+    ("Flood", b"", {}),
+    ("Abort", b"x", {}),
+    ("HalfClosing", b"", {}),
+    ("Faulty", b"raise", {}),
+    ("Faulty", b"stop", {}),
+    ("Faulty", b"", {"options": {"at": "connectionMade"}}),
+    ("Faulty", b"", {"options": {"at": "connectionLost"}}),
+    ("counting", b"", {"options": {}}),
+    ("Line", b"", {"deny": ["127.0.0.1"]}),
+    ("Line", b"", {"verify": "polite"}),
+    ("Line", b"", {"verify": "broken"}),
+    ("Line", b"x", {"verify": "slow"}),
+    ("Line", b"", {"verify": "hang_up"}),
+    ("Line", b"", {"verify": "stuck", "verify_timeout": 0.01}),
+    ("AsyncLine", b"x\n", {}),
+    ("AsyncParts", b"", {"options": {"raises": "handle"}}),
+    ("AsyncTalk", b"task\nline\n", {}),
+    ("AsyncTalk", b"abort\n", {}),
+    ("AsyncTalk", b"close\n", {}),
+    ("AsyncImpatient", b"", {}),
+]
+
+
+@pytest.mark.parametrize(("what", "said", "settings"), ENDS)
+def test_nothing_stays_in_memory(what: str, said: bytes, settings: dict[str, Any]) -> None:
+    """A connection that is over is freed at once: no cycle waits for the collector."""
+    with hosting(what, collects=False, **settings) as host:
+        for _ in range(3):
+            with host.connect() as client, suppress(ConnectionError):
+                client.sendall(said)
+                client.shutdown(socket.SHUT_WR)
+                read_all(client)
+        host.everything()
+        assert host.alive == 0
+        assert host.scoreboard.occupants() == []
+
+
+def test_pieces_go_out_together() -> None:
+    """What is written while the protocol is called is one segment."""
     with hosting("AsyncParts") as host, host.connect() as client:
-        client.settimeout(10)
-        first = client.recv(100)
-        assert array.array("b", first).tobytes() == b"setup handle finish "
+        assert client.recv(100) == b"setup handle finish "

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import struct
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from netd.handlers import (
     streams,
 )
 from netd.handlers.asynchronous import run
-from tests.execution.reactor_host import Host, hosting, read_all
+from tests.execution.reactor_host import Host, hosting, read_all, reset
 from tests.handlers.connected import Connected, result
 
 
@@ -246,12 +244,6 @@ def _grown(host: Host) -> int:
     return int(found[1])
 
 
-def reset(client: socket.socket) -> None:
-    """Go without a good-bye (SO_LINGER, socket(7))."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
 class TestLostConnections:
     def test_handler_that_waits_for_its_client(self) -> None:
         """It gets a ConnectionError, may clean up, and is no failure."""
@@ -305,12 +297,12 @@ class TestLostConnections:
     def test_nothing_is_left(self) -> None:
         """Neither a descriptor nor a slot."""
         with hosting("AsyncTalk") as host:
-            before = len(os.listdir(f"/proc/{host.process.pid}/fd"))
+            before = host.open_files()
             for said in (b"client\n", b"nothing\n") * 5:
                 client = talk(host, said)
                 host.heard("waiting")
                 reset(client)
                 host.heard(" tcp lost ")
                 host.lines.clear()
-            assert len(os.listdir(f"/proc/{host.process.pid}/fd")) == before
+            assert host.open_files() == before
             assert host.scoreboard.occupants() == []
