@@ -29,7 +29,8 @@ class HandlerProtocol(StreamProtocol):
 
     *connection* is told what becomes of the handler. Where it is lost before that, whatever the
     handler awaits fails, so that it ends. What the handler has written is sent before the
-    connection is closed; if the handler has a ``timeout``, the client has so long to take it.
+    connection is closed; if the handler has a ``timeout``, the client must not for so long take
+    nothing of it.
     """
 
     def __init__(self, make: Make, server: Any, connection: StreamTransport) -> None:
@@ -75,12 +76,19 @@ class HandlerProtocol(StreamProtocol):
         assert self.transport is not None
         self.transport.loseConnection()
         if self.wfile.timeout is not None and not self._lost:
-            self._deadline = self._reactor.callLater(self.wfile.timeout, self._give_up)
+            self._watch(self.wfile.timeout, self._connection.pending())
 
-    def _give_up(self) -> None:
-        """The client does not take what the handler has left for it."""
-        self._connection.say_lost()
-        self._connection.abortConnection()  # type: ignore[no-untyped-call]
+    def _watch(self, timeout: float, pending: int) -> None:
+        self._deadline = self._reactor.callLater(timeout, self._look, timeout, pending)
+
+    def _look(self, timeout: float, before: int) -> None:
+        """Whether the client has taken something in the meantime; it is given up if not."""
+        pending = self._connection.pending()
+        if pending < before:
+            self._watch(timeout, pending)
+        else:
+            self._connection.say_lost()
+            self._connection.abortConnection()  # type: ignore[no-untyped-call]
 
 
 def build_handlers(make: Make, server: Any) -> Build:

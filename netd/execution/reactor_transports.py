@@ -6,7 +6,9 @@ import os
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from fcntl import ioctl
 from socket import NI_NUMERICHOST, NI_NUMERICSERV, getnameinfo
+from termios import TIOCOUTQ
 from typing import Any, Final
 
 from twisted.internet import error, main, tcp, unix
@@ -236,6 +238,12 @@ class StreamTransport(tcp.Server):
             protocol.writeConnectionLost()
         except BaseException as error:
             self.fail("the protocol", error)
+
+    def pending(self) -> int:
+        """Bytes that the client has not taken: those here, and the kernel's (tcp(7), TIOCOUTQ)."""
+        queued = array("i", [0])
+        ioctl(self.fileno(), TIOCOUTQ, queued)
+        return len(self.dataBuffer) - self.offset + self._tempDataLen + queued[0]
 
     # The end.
 

@@ -562,6 +562,33 @@ class AsyncImpatient(AsyncStreamRequestHandler):
                 await self.wfile.write(bytes(1 << 16))
 
 
+class AsyncGenerous(AsyncStreamRequestHandler):
+    """Leaves more to be sent than the kernel holds, and is done."""
+
+    def __init__(self, *arguments: Any, timeout: float) -> None:
+        super().__init__(*arguments)
+        self.timeout = timeout  # type: ignore[misc]
+
+    async def handle(self) -> None:
+        await self.rfile.readline()
+        for _ in range(32):
+            self.wfile.write(bytes(1 << 20))
+
+
+class AsyncLeaving(AsyncStreamRequestHandler):
+    """Leaves a task behind that writes, when it has ended."""
+
+    async def handle(self) -> None:
+        Deferred.fromCoroutine(self._write())
+
+    async def _write(self) -> None:
+        await deferLater(reactor, 0)
+        try:
+            self.wfile.write(b"too late")
+        except OSError as error:
+            say("left:", type(error).__name__)
+
+
 class AsyncLazy(AsyncStreamRequestHandler):
     """Reads nothing until its client has to wait, then everything."""
 

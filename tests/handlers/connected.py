@@ -51,12 +51,21 @@ def result(awaitable: Awaitable[T]) -> T:
     return results[0]
 
 
+class Transport(StringTransport):
+    """Twisted's transport for tests, which can be half-closed, too."""
+
+    finished = False
+
+    def loseWriteConnection(self) -> None:
+        self.finished = True
+
+
 class Connected:
     """A connection to nobody."""
 
     def __init__(self) -> None:
         self.clock = HandReactor()
-        self.transport = StringTransport()
+        self.transport = Transport()
         self.protocol = StreamProtocol(self.clock)
         self.transport.protocol = self.protocol  # type: ignore[attr-defined]
         self.protocol.makeConnection(self.transport)

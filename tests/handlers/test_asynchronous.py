@@ -13,10 +13,9 @@ from netd.handlers import (
     AsyncDatagramRequestHandler,
     AsyncRequestHandler,
     AsyncStreamRequestHandler,
-    streams,
 )
 from netd.handlers.asynchronous import run
-from tests.execution.reactor_host import Host, hosting, read_all, reset
+from tests.execution.reactor_host import PATIENCE, Host, hosting, read_all, reset
 from tests.handlers.connected import Connected, result
 
 
@@ -76,11 +75,6 @@ def test_stream_handler_has_socketservers_names() -> None:
         *("connection", "rfile", "wfile"),
     }
     assert handler.connection is handler.request
-
-
-def test_datagram_has_no_streams() -> None:
-    with pytest.raises(TypeError, match="datagram"):
-        streams((b"data", None))
 
 
 class Sent:
@@ -215,6 +209,28 @@ class TestTalk:
                 host.heard("TimeoutError: timed out")
                 lines = host.everything()
                 assert sum("TimeoutError: timed out" in line for line in lines) == 2
+
+
+class TestAfterTheHandler:
+    def test_client_takes_nothing(self) -> None:
+        """What is left to be sent may wait for the handler's ``timeout``, and no longer."""
+        options = {"timeout": 0.05}
+        with hosting("AsyncGenerous", options=options) as host, talk(host, b"\n"):
+            host.heard(" tcp lost ")
+            assert host.everything()[-1] == "STOPPED"
+            assert host.scoreboard.counts().failed == 0
+
+    def test_client_takes_it(self) -> None:
+        options = {"timeout": PATIENCE}
+        with hosting("AsyncGenerous", options=options) as host, talk(host, b"\n") as client:
+            assert len(read_all(client)) == 32 << 20
+            host.heard(" tcp served ", f"out={32 << 20}")
+
+    def test_task_that_is_left(self) -> None:
+        """Writes no more: nobody would send it."""
+        with hosting("AsyncLeaving") as host:
+            assert host.ask() == b""
+            host.heard("left: ")
 
 
 class TestPressure:

@@ -105,6 +105,47 @@ class TestWaiting:
         assert line.result == b"hallo\n"
         assert result(one.rfile.read(100)) == b"and more"
 
+    @pytest.mark.parametrize(
+        ("call", "end"),
+        [
+            (lambda reader: reader.read(), b"so far"),
+            (lambda reader: reader.readline(), b"so far"),
+        ],
+    )
+    def test_for_the_end(self, call: Callable[[Any], Any], end: bytes) -> None:
+        """What came until then is all there is."""
+        one = Connected()
+        got = begun(call(one.rfile))
+        one.protocol.dataReceived(b"so far")
+        assert not got.called
+        one.protocol.readConnectionLost()
+        assert got.result == end
+        assert one.rfile.at_eof()
+
+    @pytest.mark.parametrize(
+        "call", [lambda reader: reader.readexactly(9), lambda reader: reader.readuntil(b";")]
+    )
+    def test_for_what_does_not_come(self, call: Callable[[Any], Any]) -> None:
+        one = Connected()
+        got = begun(call(one.rfile))
+        one.protocol.dataReceived(b"so far")
+        one.protocol.readConnectionLost()
+        error = failure_of(got)
+        got.addErrback(lambda _: None)
+        assert isinstance(error, IncompleteReadError)
+        assert error.partial == b"so far"
+
+    def test_separator_out_of_reach(self) -> None:
+        """The limit holds for what comes later, too."""
+        one = Connected()
+        got = begun(one.rfile.readuntil(b";", 10))
+        one.protocol.dataReceived(bytes(10))
+        assert not got.called
+        one.protocol.dataReceived(bytes(1))
+        assert isinstance(failure_of(got), LimitOverrunError)
+        got.addErrback(lambda _: None)
+        assert len(one.rfile._buffer) == 11
+
     def test_one_reader_at_a_time(self) -> None:
         one = Connected()
         begun(one.rfile.read(1))
@@ -184,6 +225,19 @@ class TestReadingPressure:
         assert one.paused
         result(one.rfile.read(1))
         assert not one.paused
+
+    def test_client_that_has_gone(self) -> None:
+        """What it has sent and nobody read goes with it, and nothing wakes its transport."""
+        one = Connected()
+        one.protocol.dataReceived(bytes(HIGH_WATER + 1))
+        one.lose()
+        with pytest.raises(ConnectionResetError):
+            result(one.rfile.read(1))
+        assert one.paused
+
+    def test_end_of_a_packet(self) -> None:
+        """A packet has no transport that could wait, however long it is."""
+        assert len(result(packet(bytes(3 * HIGH_WATER)).read())) == 3 * HIGH_WATER
 
     def test_whoever_wants_more_gets_it(self) -> None:
         one = Connected()

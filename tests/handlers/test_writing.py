@@ -2,10 +2,68 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from twisted.internet.defer import CancelledError
 
 from netd.handlers.writing import PacketWriter
 from tests.handlers.connected import Connected, begun, failure_of, result
+
+
+class TestWriting:
+    def test_what_is_written(self) -> None:
+        one = Connected()
+        one.wfile.write(b"a")
+        one.wfile.write(bytearray(b"b"))
+        one.wfile.writelines([b"c", memoryview(b"d")])
+        assert one.transport.value() == b"abcd"
+
+    @pytest.mark.parametrize("data", ["text", 7, None, [1, 2]])
+    def test_what_is_not(self, data: Any) -> None:
+        """A number is not that many zeros."""
+        one = Connected()
+        with pytest.raises(TypeError):
+            one.wfile.write(data)
+        with pytest.raises(TypeError):
+            one.wfile.writelines([b"x", data])
+        assert one.transport.value() == b""
+
+    def test_half_close(self) -> None:
+        """Once, and nothing can be written after it; reading goes on."""
+        one = Connected()
+        one.wfile.write(b"all")
+        assert not one.transport.finished
+        one.wfile.write_eof()
+        assert one.transport.finished
+        one.wfile.write_eof()
+        with pytest.raises(BrokenPipeError):
+            one.wfile.write(b"x")
+        with pytest.raises(BrokenPipeError):
+            one.wfile.writelines([b"x"])
+        result(one.wfile.drain())
+        assert one.transport.value() == b"all"
+        one.protocol.dataReceived(b"more")
+        assert result(one.rfile.read(100)) == b"more"
+
+    def test_left_alone(self) -> None:
+        """When the handler has ended, its tasks write no more, and wait no more."""
+        one = Connected()
+        one.wfile.write(bytes(40_000))
+        one.wfile.pauseProducing()
+        waiting = begun(one.wfile.drain())
+        one.wfile.release()
+        assert waiting.called
+        assert one.transport.producer is None
+        with pytest.raises(BrokenPipeError):
+            one.wfile.write(b"x")
+
+    def test_packet(self) -> None:
+        writer = PacketWriter()
+        result(writer.write(b"a"))
+        result(writer.writelines([b"b", b"c"]))
+        result(writer.drain())
+        assert writer.getvalue() == b"abc"
 
 
 class TestWritingPressure:
@@ -46,18 +104,25 @@ class TestWritingPressure:
             raise failure_of(waiting)
         waiting.addErrback(lambda _: None)
 
-    def test_what_is_written(self) -> None:
+    def test_cancelled_while_waiting(self) -> None:
+        """Another one that waits is woken up all the same."""
         one = Connected()
-        one.wfile.write(b"a")
-        one.wfile.write(bytearray(b"b"))
-        one.wfile.writelines([b"c", memoryview(b"d")])
-        assert one.transport.value() == b"abcd"
-        with pytest.raises(TypeError):
-            one.wfile.write("text")  # type: ignore[arg-type]
+        one.wfile.pauseProducing()
+        first, second = begun(one.wfile.drain()), begun(one.wfile.drain())
+        first.addErrback(lambda failure: failure.trap(CancelledError))
+        first.cancel()
+        one.wfile.resumeProducing()
+        assert second.called
 
-    def test_packet(self) -> None:
-        writer = PacketWriter()
-        result(writer.write(b"a"))
-        result(writer.writelines([b"b", b"c"]))
-        result(writer.drain())
-        assert writer.getvalue() == b"abc"
+    def test_full_again(self) -> None:
+        """Who wakes up and finds it full waits on."""
+        one = Connected()
+        one.wfile.pauseProducing()
+        first = begun(one.wfile.drain())
+        first.addCallback(lambda _: one.wfile.pauseProducing())
+        second = begun(one.wfile.drain())
+        one.wfile.resumeProducing()
+        assert first.called
+        assert not second.called
+        one.wfile.resumeProducing()
+        assert second.called
