@@ -58,7 +58,7 @@ class Claims:
             return True
         return True
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give up all claims of this object, which is of no use afterwards."""
         for held in self._held.values():
             held.close()

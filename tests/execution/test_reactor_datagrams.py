@@ -205,6 +205,13 @@ class TestAdmission:
             assert client.recv(10) == b"yes"
             host.heard("udp refused: verify_request", "in=2")
 
+    def test_filter_raises(self) -> None:
+        with hosting("EchoPackets", "udp", verify="broken") as host:
+            host.sender().send(b"x")
+            host.heard("udp refused: verify_request raised", "in=1")
+            host.heard("ValueError: in the filter")
+            assert host.everything()[-1] == "STOPPED"
+
     def test_filter_that_waits(self) -> None:
         with hosting("EchoPackets", "udp", verify="slow") as host:
             client = host.sender()

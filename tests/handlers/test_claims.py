@@ -35,8 +35,8 @@ class Two:
         self.other = Claims(AMONG)
 
     def close(self) -> None:
-        self.one.release()
-        self.other.release()
+        self.one.close()
+        self.other.close()
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_one_does_not_stand_for_another(two: Two) -> None:
 def test_only_among_themselves(two: Two) -> None:
     others = Claims(f"{AMONG} others")
     with closing(two), ExitStack() as stack:
-        stack.callback(others.release)
+        stack.callback(others.close)
         two.one.claim(10007)
         assert not others.has(10007)
 
@@ -72,7 +72,7 @@ def test_claimed_by_two(two: Two) -> None:
     """When the first one ends, the second one has only to call again."""
     two.one.claim(10007)
     two.other.claim(10007)
-    two.one.release()
+    two.one.close()
     assert not two.other.has(10007)
     two.other.claim(10007)
     assert two.other.has(10007)
@@ -114,7 +114,7 @@ def test_name_is_taken_by_a_stranger(two: Two) -> None:
     two.one.claim(10007)
     (taken,) = two.one._held.values()
     name = taken.getsockname()
-    two.one.release()
+    two.one.close()
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as friend,

@@ -8,14 +8,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from socketserver import BaseServer
 from typing import Any
 
 import pytest
 
-from netd.handlers import small
+from netd.handlers.claims import Claims
 from netd.handlers.small import (
     MOST_CHARACTERS,
     Chargen,
@@ -284,7 +284,8 @@ def hosting_again(host: Host, what: str) -> Iterator[Host]:
 def test_nothing_is_claimed_for_streams() -> None:
     """A TCP port says nothing about the UDP port of the same number."""
     server: Any = BaseServer(("127.0.0.1", 4711), None)  # type: ignore[arg-type]
-    with socket.create_server(("127.0.0.1", 0)) as server.socket:
+    claims = Claims("small services")
+    with socket.create_server(("127.0.0.1", 0)) as server.socket, closing(claims):
         server.server_address = server.socket.getsockname()
         Echo.listening(server)
-        assert not small._claims.has(server.server_address[1])
+        assert not claims.has(server.server_address[1])
