@@ -31,7 +31,7 @@ from netd.config.environment import (
     Umask,
     Variables,
 )
-from netd.config.text import shown
+from netd.config.text import quoted, shown
 from netd.handlers.registry import UnknownName, find
 from netd.listening.description import parse
 from netd.values import units
@@ -99,7 +99,12 @@ def _handler(text: str) -> Reference:
     try:
         return find(text)
     except UnknownName as error:
-        raise ValueError(f'{error}; or write "module:Class"') from None
+        if not error.near:
+            raise ValueError('must be "module:Class" or the name of a registered handler') from None
+        near = " or ".join(map(quoted, error.near))
+        raise ValueError(
+            f"no handler is registered as {shown(text)}; did you mean {near}?"
+        ) from None
 
 
 def _argument(text: str) -> str:

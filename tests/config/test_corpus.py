@@ -26,8 +26,10 @@ NAME: Final = (
 )
 SERVICE: Final = (
     "access, backlog, concurrency, datagram_size, enabled, group, handler, listen, options,"
-    " threads, user, worker"
+    " processes, protocol, server, threads, user, worker"
 )
+HANDLER_NAME: Final = 'must be "module:Class" or the name of a registered handler'
+CONCURRENCY: Final = 'must be "reactor", "thread" or "process"'
 TRANSPORTS: Final = "known are tcp, tcp6, udp, udp6, unix, unixgram"
 
 # A key of [services.time], its value, and what is said about it. The key stands on line 2.
@@ -50,14 +52,26 @@ KEYS: Final = [
     ("listen", '["unix:a\\u0000b"]', "'unix:a\\x00b' contains a NUL character"),
     ("handler", "5", "must be a string, not 5"),
     ("handler", '["m:C"]', "must be a string, not a list"),
-    ("handler", '""', 'must be "module:Class", not ""'),
-    ("handler", '"TimeServer"', 'must be "module:Class", not "TimeServer"'),
+    ("handler", '""', f'{HANDLER_NAME}, not ""'),
+    ("handler", '"TimeServer"', f'{HANDLER_NAME}, not "TimeServer"'),
+    ("handler", '"ecko"', 'no handler is registered as "ecko"; did you mean "echo"?'),
+    ("handler", '"tim"', 'no handler is registered as "tim"; did you mean "time" or "daytime"?'),
+    ("handler", f'"{"x" * 99}"', f'{HANDLER_NAME}, not "{"x" * 60}…"'),
+    ("handler", '":"', 'must be "module:Class", not ":"'),
     ("handler", '"time/server.py:C"', 'must be "module:Class", not "time/server.py:C"'),
     ("handler", '"m:C.D"', 'must be "module:Class", not "m:C.D"'),
     ("handler", '"m:C\\n"', 'must be "module:Class", not "m:C\\n"'),
-    ("concurrency", '"threads"', 'must be "thread", not "threads"'),
-    ("concurrency", '"process"', 'must be "thread", not "process"'),
-    ("concurrency", "true", 'must be "thread", not true'),
+    ("server", "5", "must be a string, not 5"),
+    ("server", '"echo"', 'must be "module:Class", not "echo"'),
+    ("server", '"m:C.D"', 'must be "module:Class", not "m:C.D"'),
+    ("protocol", "{}", "must be a string, not a table"),
+    ("protocol", '""', 'must be "module:Class", not ""'),
+    ("concurrency", '"threads"', f'{CONCURRENCY}, not "threads"'),
+    ("concurrency", "true", f"{CONCURRENCY}, not true"),
+    ("processes", "0", "must be 1 or more, not 0"),
+    ("processes", "1001", "must be 1000 or less, not 1001"),
+    ("processes", '"4"', 'must be a whole number, not "4"'),
+    ("processes", "true", "must be a whole number, not true"),
     ("threads", "0", "must be 1 or more, not 0"),
     ("threads", "-5", "must be 1 or more, not -5"),
     ("threads", "10001", "must be 10000 or less, not 10001"),
@@ -136,7 +150,8 @@ KEYS: Final = [
     ("Threads", "5", 'unknown key; did you mean "threads"?'),
     ("data-gram-size", "5", 'unknown key; did you mean "datagram_size"?'),
     ("tls", "{}", f"unknown key; known here are {SERVICE}"),
-    ("processes", "4", f"unknown key; known here are {SERVICE}"),
+    ("process", "4", 'unknown key; did you mean "processes"?'),
+    ("program", '["head"]', f"unknown key; known here are {SERVICE}"),
     ('"a b"', "1", f"unknown key; known here are {SERVICE}"),
     ('""', "1", f"unknown key; known here are {SERVICE}"),
 ]  # fmt: skip
@@ -146,7 +161,7 @@ TIME: Final = "[services.time]\nlisten = ['tcp:10037']\nhandler = 'timeserver:Ti
 NO_SERVICE: Final = "netd.toml:1: services: there is no service: add a table [services.NAME]"
 
 LISTEN: Final = 'is required: where it listens, like ["tcp:10037"]'
-HANDLER: Final = 'is required: what it runs, "module:Class"'
+HANDLER: Final = 'is required: what it runs, "handler" or "server" or "protocol"'
 TOP: Final = "daemon, defaults, include, python_path, services"
 
 # Files, the first of which is loaded, and all lines that it is refused with.
@@ -414,7 +429,8 @@ class TestCorpus:
     )
     def test_one_key(self, tmp_path: Path, key: str, value: str, message: str) -> None:
         """One broken key is one line, which names it."""
-        rest = "".join(f"{name} = {GOOD[name]}\n" for name in GOOD if name != key)
+        good = {"listen": GOOD["listen"]} if key == "protocol" else GOOD
+        rest = "".join(f"{name} = {good[name]}\n" for name in good if name != key)
         text = f"[services.time]\n{key} = {value}\n{rest}"
         assert problems(tmp_path, text) == [f"netd.toml:2: services.time.{key}: {message}"]
 

@@ -22,7 +22,7 @@ from netd.config.load import load
 from netd.config.schema import AccessTable, DaemonTable, MainFile, ServiceTable
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
 from netd.values.problem import ConfigurationError
-from netd.values.service import Access, Configuration, Reference
+from netd.values.service import Access, Configuration, Reference, Runs, Wanted
 
 unhurried: Final = settings(deadline=None)
 """Every example writes files, on a machine that may have other things to do."""
@@ -132,8 +132,9 @@ options = st.recursive(
 services = st.fixed_dictionaries(
     {"handler": references},
     optional={
-        "concurrency": st.just(Said("thread", None)),
+        "concurrency": same(st.sampled_from(["reactor", "thread", "process"])),
         "threads": same(st.integers(1, 10_000)),
+        "processes": same(st.integers(1, 1_000)),
         "worker": same(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,9}", fullmatch=True)),
         "backlog": same(st.integers(1, 65535)),
         "datagram_size": amounts({"B": 1, "KiB": 1024, "MiB": 1 << 20}, 1, 1 << 20),
@@ -207,15 +208,19 @@ def flat(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[An
             yield (*path, key), inner.meant if isinstance(inner, Said) else inner
 
 
+WANTED: Final = ("concurrency", "threads", "processes", "backlog", "datagram_size")
+
+
+def wanted(said: dict[str, Said]) -> Wanted:
+    return Wanted(**{key: said[key].meant for key in WANTED if key in said})
+
+
 def check(found: Configuration, name: str, meant: dict[Any, Any], listen: list[Address]) -> None:
     """The service is as it was meant, its defaults where nothing was said."""
     (service,) = (each for each in found.services if each.name == name)
     assert list(service.listen) == listen
-    assert service.handler == meant["handler",]
+    assert service.runs == Runs("handler", meant["handler",])
     assert service.worker == meant.get(("worker",), name)
-    assert service.threads == meant.get(("threads",), 100)
-    assert service.backlog == meant.get(("backlog",), 1024)
-    assert service.datagram_size == meant.get(("datagram_size",), 8192)
     access = {path[1]: value for path, value in meant.items() if path[:1] == ("access",) != path}
     assert service.access.verify_timeout == pytest.approx(access.pop("verify_timeout", 5.0))
     assert service.access == Access(**access, verify_timeout=service.access.verify_timeout)
@@ -276,6 +281,9 @@ class TestValid:
             if meant.get(("enabled",), True):
                 enabled.append(name)
                 check(found, name, meant, listens[name])
+                (each,) = (each for each in found.services if each.name == name)
+                others = {key: defaults[key] for key in defaults if key not in service.keys}
+                assert (each.own, each.defaults) == (wanted(service.keys), wanted(others))
         assert sorted(each.name for each in found.services) == sorted(enabled)
 
 

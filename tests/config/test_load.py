@@ -16,9 +16,11 @@ import pytest
 from netd.config.load import load
 from netd.values.address import InetAddress, Transport, UnixAddress
 from netd.values.problem import ConfigurationError
-from netd.values.service import Access, Configuration, Owner, Reference, Service
+from netd.values.service import Access, Configuration, Owner, Reference, Runs, Service, Wanted
 
 TIME = '[services.time]\nlisten = ["tcp:10037"]\nhandler = "timeserver:TimeServer"\n'
+
+NOTHING_RUNS = 'is required: what it runs, "handler" or "server" or "protocol"'
 
 NOBODY = next(uid for uid in range(4_000_000_000, 4_000_001_000) if uid not in {
     entry.pw_uid for entry in pwd.getpwall()
@@ -72,11 +74,16 @@ class TestService:
         assert found == Service(
             name="time",
             listen=(InetAddress(Transport.TCP, 10037),),
-            handler=Reference("timeserver", "TimeServer"),
+            runs=Runs("handler", Reference("timeserver", "TimeServer")),
             worker="time",
+            own=Wanted(),
+            defaults=Wanted(),
+            concurrency="thread",
             threads=100,
+            processes=1,
             backlog=1024,
             datagram_size=8192,
+            reuse_port=False,
             owner=Owner(None, None),
             access=Access(None, (), None, 5.0, False),
             options={},
@@ -88,8 +95,9 @@ class TestService:
             [services.time]
             listen = ["tcp6:80:interface=[::1]", "unixgram:/run/t:mode=600", "udp:0", "unix:@t"]
             handler = "a.b.c:D"
-            concurrency = "thread"
+            concurrency = "process"
             threads = 10_000
+            processes = 1_000
             worker = "shared"
             backlog = 65535
             datagram_size = "1MiB"
@@ -108,9 +116,10 @@ class TestService:
             InetAddress(Transport.UDP, 0),
             UnixAddress(Transport.UNIX, "@t"),
         )
-        assert found.handler == Reference("a.b.c", "D")
-        assert (found.threads, found.worker, found.backlog) == (10_000, "shared", 65535)
-        assert found.datagram_size == 1 << 20
+        assert found.runs == Runs("handler", Reference("a.b.c", "D"))
+        assert found.worker == "shared"
+        assert found.own == Wanted("process", 10_000, 1_000, 65535, 1 << 20)
+        assert found.defaults == Wanted()
         assert found.options["directory"] == "/srv"
         assert found.access == Access(
             ("10.0.0.0/8", "unix", "uid:5"),
@@ -452,13 +461,16 @@ class TestDefaults:
         files.write("a.toml", service("b", 2))
         defaults = 'include = ["a.toml"]\n[defaults]\nthreads = 7\nbacklog = 8\n'
         found = files.load(defaults, service("a", 1, "threads = 9"))
-        assert [(each.threads, each.backlog) for each in found.services] == [(9, 8), (7, 8)]
+        assert [(each.own, each.defaults) for each in found.services] == [
+            (Wanted(threads=9), Wanted(backlog=8)),
+            (Wanted(), Wanted(threads=7, backlog=8)),
+        ]
 
     def test_may_be_all_that_a_service_has(self, files: Files) -> None:
         """An empty table is a service where the defaults say the rest."""
         defaults = '[defaults]\nlisten = ["tcp:1"]\nhandler = "m:C"\n'
         (found,) = files.load(defaults, "[services.a]\n").services
-        assert (found.name, found.handler) == ("a", Reference("m", "C"))
+        assert (found.name, found.runs) == ("a", Runs("handler", Reference("m", "C")))
 
     def test_merge_tables(self, files: Files) -> None:
         """At every depth: what one table says beside the other stays."""
@@ -589,8 +601,8 @@ class TestProblems:
         assert files.problems(
             "\n[services.a]\nlisten = ['tcp:1']\n[services]\nb.threads = 1\n"
         ) == [
-            'netd.toml:2: services.a.handler: is required: what it runs, "module:Class"',
-            'netd.toml:5: services.b.handler: is required: what it runs, "module:Class"',
+            f"netd.toml:2: services.a.handler: {NOTHING_RUNS}",
+            f"netd.toml:5: services.b.handler: {NOTHING_RUNS}",
             'netd.toml:5: services.b.listen: is required: where it listens, like ["tcp:10037"]',
         ]
 
@@ -651,7 +663,9 @@ class TestConfiguration:
             (lambda found: found.services[0], "threads"),
             (lambda found: found.services[0].access, "allow"),
             (lambda found: found.services[0].owner, "uid"),
-            (lambda found: found.services[0].handler, "name"),
+            (lambda found: found.services[0].runs, "key"),
+            (lambda found: found.services[0].runs.reference, "name"),
+            (lambda found: found.services[0].own, "threads"),
             (lambda found: found.services[0].listen[0], "port"),
         ],
     )

@@ -38,13 +38,14 @@ class TestMessage:
             ("threads", True, "must be a whole number, not true"),
             ("threads", 1.0, "must be a whole number, not 1.0"),
             ("enabled", "yes", 'must be true or false, not "yes"'),
-            ("concurrency", "threads", 'must be "thread", not "threads"'),
+            ("concurrency", "threads", 'must be "reactor", "thread" or "process", not "threads"'),
             ("access", [], "must be a table, not a list"),
             ("options", "a", 'must be a table, not "a"'),
             ("listen", [], "must not be empty"),
             ("listen", {}, "must be a list, not a table"),
             ("listen", "tcp:80", 'must be a list: ["tcp:80"], not "tcp:80"'),
-            ("handler", "time", 'must be "module:Class", not "time"'),
+            ("handler", ":time", 'must be "module:Class", not ":time"'),
+            ("server", "time", 'must be "module:Class", not "time"'),
             ("handler", 5, "must be a string, not 5"),
             ("datagram_size", 0, "must be from 1 to 1048576 bytes, not 0"),
         ],
@@ -62,8 +63,7 @@ class TestMessage:
     def test_of_a_missing_key_says_what_it_is_for(self) -> None:
         """Somebody who left a key out wants to know what to write."""
         assert messages(ServiceTable, {}) == [
-            'is required: where it listens, like ["tcp:10037"]',
-            'is required: what it runs, "module:Class"',
+            'is required: where it listens, like ["tcp:10037"]'
         ]
 
     def test_of_an_unknown_key_knows_the_table_it_is_in(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from netd.daemon.checking import check, check_rights
 from netd.values.problem import ConfigurationError
-from netd.values.service import Configuration, Owner, Reference, Service
+from netd.values.service import Configuration, Owner, Reference, Runs, Service
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -81,8 +81,8 @@ class TestCheck:
         """A handler that cannot serve what is listened on stands there, too."""
         text = '[services.time]\nhandler = "m:H"\nlisten = ["tcp:0", "udp:0"]\n'
         assert project.problems(text) == [
-            'netd.toml:3: services.time.handler: "m:H" is a socketserver.StreamRequestHandler '
-            "and cannot serve datagrams, which udp:0 listens for"
+            'netd.toml:3: services.time.handler: "m:H" is for streams and cannot serve datagrams,'
+            " which udp:0 listens for"
         ]
 
     @pytest.mark.parametrize(
@@ -157,10 +157,13 @@ class TestCheck:
             check(project.configure(text), Owner(gid=65534))
 
 
+RUNS = Runs("handler", Reference("m", "H"))
+
+
 def configuration(*owners: Owner) -> Configuration:
     """Services with these users, each table three lines after the one before."""
     services = tuple(
-        Service(f"s{number}", (), Reference("m", "H"), f"s{number}", owner=owner)
+        Service(f"s{number}", (), RUNS, f"s{number}", owner=owner)
         for number, owner in enumerate(owners)
     )
     places = {}

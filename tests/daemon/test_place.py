@@ -32,7 +32,7 @@ from netd.values.channel import (
     Stop,
 )
 from netd.values.scoreboard import Counts, Scoreboard
-from netd.values.service import Reference, Service
+from netd.values.service import Reference, Runs, Service
 from tests.daemon.fakes import (
     Adopted,
     FakeProcess,
@@ -43,15 +43,25 @@ from tests.daemon.fakes import (
 )
 
 THREADS = 16
+PLACES = 3
+INDEX = 1
+"""Of the place under test; its neighbours have the first and the last part of each scoreboard."""
 
 
 def service(name: str, listeners: int) -> Service:
     addresses = tuple(InetAddress(Transport.TCP, port) for port in range(listeners))
-    return Service(name, addresses, Reference("m", "H"), "time", threads=THREADS)
+    return Service(
+        name,
+        addresses,
+        Runs("handler", Reference("m", "H")),
+        "time",
+        threads=THREADS,
+        processes=PLACES - 1,
+    )
 
 
 class Scene:
-    """A place for two services, and everything around it."""
+    """A place for two services, and everything around it; the place's Owner."""
 
     def __init__(self) -> None:
         self.reactor = FakeReactor()
@@ -59,21 +69,43 @@ class Scene:
         self.placed = [self._placed("time", 2), self._placed("date", 1)]
         self.lines: list[str] = []
         self.states: list[State] = []
+        self.suspended_services: set[str] = set()
+        self.said: list[tuple[str, str]] = []
         self.place = WorkerPlace(
             "time",
+            INDEX,
             self.placed,
             ("/srv/handlers",),
             7.5,
             self.reactor,
             self.spawner,
             self.lines.append,
-            lambda: self.states.append(self.place.state),
+            self,
         )
 
     def _placed(self, name: str, listeners: int) -> Placed:
-        page = Scoreboard.make(name, THREADS)
+        made = service(name, listeners)
+        page = Scoreboard.make(name, made.slots)
         sockets = tuple(socket.socket() for _ in range(listeners))
-        return Placed(service(name, listeners), sockets, page, Scoreboard(page, THREADS))
+        return Placed(made, sockets, page, Scoreboard(page, made.slots))
+
+    # Owner.
+
+    def changed(self, place: WorkerPlace) -> None:
+        assert place is self.place
+        self.states.append(place.state)
+
+    def is_suspended(self, service: str) -> bool:
+        return service in self.suspended_services
+
+    def shutdown(self, service: str) -> None:
+        self.said.append(("shutdown", service))
+
+    def suspended(self, place: WorkerPlace, service: str) -> None:
+        assert place is self.place
+        self.said.append(("suspended", service))
+
+    # What happens.
 
     @property
     def process(self) -> FakeProcess:
@@ -91,18 +123,22 @@ class Scene:
 
     def holds(self, *clients: str, of: int = 0) -> None:
         """Let the worker have clients inside, in its first service or another one."""
-        page = Scoreboard(self.placed[of].page, THREADS)
+        page = self._page(of)
         for number, client in enumerate(clients):
-            page.slot(number).enter(client, float(number))
+            page.slot(INDEX * THREADS + number).enter(client, float(number))
         page.close()
 
     def has_done(self, counts: Counts, of: int = 0, slot: int = 0) -> None:
         """Let a thread of the worker have counted."""
-        page = Scoreboard(self.placed[of].page, THREADS)
-        own = page.slot(slot)
+        page = self._page(of)
+        own = page.slot(INDEX * THREADS + slot)
         own.served, own.refused, own.failed, own.dropped = vars(counts).values()
         own.leave()
         page.close()
+
+    def _page(self, of: int) -> Scoreboard:
+        """A mapping of its own, as a worker has it."""
+        return Scoreboard(self.placed[of].page, PLACES * THREADS)
 
     def close(self) -> None:
         self.reactor.close()

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from netd.daemon.probing import ask, faults, misfit
+from netd.daemon.probing import ask, settle
 from netd.listening.description import parse
-from netd.values.probe import Answer, Facts, Fault, Requests
-from netd.values.service import Access, Configuration, Owner, Reference, Service
+from netd.values.probe import Answer, Facts, Fault, ServerFacts
+from netd.values.service import Access, Configuration, Owner, Reference, Runs, Service
 
 STREAM = "from socketserver import StreamRequestHandler\nclass H(StreamRequestHandler): pass\n"
-
-STREAMS = ["tcp:10037", "tcp6:10037", "unix:/run/s"]
-DATAGRAMS = ["udp:10037", "udp6:10037", "unixgram:/run/s"]
 
 
 def service(
@@ -29,7 +26,7 @@ def service(
     return Service(
         name,
         tuple(map(parse, listen)),
-        Reference(*handler.split(":")),
+        Runs("handler", Reference(*handler.split(":"))),
         name,
         access=Access(verify_request=verify_request),
         owner=owner,
@@ -58,9 +55,9 @@ class TestAsk:
             service("d", verify="rules:admti"),
         )
         files = [str(tmp_path / name) for name in ("m.py", "rules.py")]
-        assert found["b"] == Facts("b", "stream", (files[0],))
+        assert found["b"] == Facts("b", "stream", "blocking", (files[0],))
         assert found["a"] == Fault("a", "handler", f'there is no module "n" ({tmp_path})')
-        assert found["c"] == Facts("c", "stream", tuple(files))
+        assert found["c"] == Facts("c", "stream", "blocking", tuple(files))
         assert isinstance(found["d"], Fault)
         assert found["d"].key == "access.verify_request"
 
@@ -86,48 +83,27 @@ class TestAsk:
             answers(tmp_path, service())
 
 
-class TestMisfit:
-    @pytest.mark.parametrize("listen", STREAMS + DATAGRAMS)
-    def test_a_handler_of_any_requests(self, listen: str) -> None:
-        """A BaseRequestHandler sorts its requests out by itself."""
-        assert misfit(service(listen=(listen,)), "any") is None
-
-    @pytest.mark.parametrize(
-        ("requests", "fitting"), [("stream", STREAMS), ("datagram", DATAGRAMS)]
-    )
-    def test_fits(self, requests: Requests, fitting: list[str]) -> None:
-        """A handler of one kind of requests serves all listeners of that kind."""
-        assert misfit(service(listen=tuple(fitting)), requests) is None
-
-    @pytest.mark.parametrize("listen", DATAGRAMS)
-    def test_stream_handler(self, listen: str) -> None:
-        """A StreamRequestHandler has nothing to read from a datagram, and it is said where."""
-        assert misfit(service(listen=("tcp:10037", listen)), "stream") == (
-            '"m:H" is a socketserver.StreamRequestHandler and cannot serve datagrams, '
-            f"which {listen} listens for"
-        )
-
-    @pytest.mark.parametrize("listen", STREAMS)
-    def test_datagram_handler(self, listen: str) -> None:
-        """A DatagramRequestHandler cannot unpack a connection, and it is said where."""
-        assert misfit(service(listen=("udp:10037", listen)), "datagram") == (
-            '"m:H" is a socketserver.DatagramRequestHandler and cannot serve streams, '
-            f"which {listen} listens for"
-        )
+def configuration(*services: Service) -> Configuration:
+    """Services whose tables stand three lines apart, each with its handler in the second one."""
+    places = {}
+    for number, one in enumerate(services):
+        places[f"services.{one.name}"] = ("netd.toml", 1 + 3 * number)
+        places[f"services.{one.name}.handler"] = ("netd.toml", 2 + 3 * number)
+    return Configuration("netd.toml", services, places=places)
 
 
-class TestFaults:
-    def test_in_the_order_of_the_services(self) -> None:
+class TestSettle:
+    def test_faults_in_the_order_of_the_services(self) -> None:
         """What the probe found and what does not fit come together, service by service."""
         services = [service(name, listen=("udp:0",)) for name in ("c", "a", "b", "d")]
         fault = Fault("a", "user", "cannot become uid 0")
-        found = faults(
-            services,
+        _, found = settle(
+            configuration(*services),
             {
                 "a": fault,
-                "b": Facts("b", "datagram", ()),
-                "c": Facts("c", "stream", ()),
-                "d": Facts("d", "stream", ()),
+                "b": Facts("b", "datagram", "blocking", ()),
+                "c": Facts("c", "stream", "blocking", ()),
+                "d": Facts("d", "stream", "blocking", ()),
             },
         )
         assert [(one.service, one.key) for one in found] == [
@@ -137,3 +113,26 @@ class TestFaults:
         ]
         assert found[1] is fault
         assert "cannot serve datagrams" in found[0].message
+
+    def test_services_are_decided(self) -> None:
+        """By what the probe has seen of each; the rest of the configuration stays as it was."""
+        before = configuration(service("a"), service("b"))
+        reactor = Facts("b", "any", "reactor", ())
+        after, found = settle(
+            before, {"a": Facts("a", "any", "blocking", (), ServerFacts("process")), "b": reactor}
+        )
+        assert found == []
+        assert [one.concurrency for one in after.services] == ["process", "reactor"]
+        assert (after.file, after.places) == (before.file, before.places)
+
+    def test_notes_stand_where_the_thing_is_named(self) -> None:
+        """What is no fault is kept, with its place."""
+        answers = {
+            "a": Facts("a", "any", "blocking", ()),
+            "b": Facts("b", "any", "blocking", (), ServerFacts(), ("is so", "is so, too")),
+        }
+        after, _ = settle(configuration(service("a"), service("b")), answers)
+        assert [str(note) for note in after.notes] == [
+            "netd.toml:5: services.b.handler: is so",
+            "netd.toml:5: services.b.handler: is so, too",
+        ]

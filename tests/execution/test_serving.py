@@ -75,9 +75,9 @@ class Stage:
         server: socketserver.BaseServer | None = None,
     ) -> Serving:
         slots = [self.board.slot(number) for number in range(3)]
-        return Serving(
-            "time", transport, server or self.server, handler, gate, dry_run, slots, self.journal
-        )
+        serving = Serving("time", transport, gate, dry_run, slots, self.journal)
+        serving.serve_by(server or self.server, handler)
+        return serving
 
     def client(self) -> tuple[Taken, socket.socket]:
         """A TCP client: what was taken of it, and its own end."""

@@ -20,7 +20,7 @@ import pytest
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.description import parse
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
-from netd.values.service import Reference, Service
+from netd.values.service import Reference, Runs, Service
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket away")
 AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root is denied nothing")
@@ -36,7 +36,8 @@ WITH_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on the loopback")
 
 def service(*listen: Address | str, name: str = "time", backlog: int = 16) -> Service:
     addresses = tuple(parse(each) if isinstance(each, str) else each for each in listen)
-    return Service(name, addresses, Reference("timeserver", "TimeServer"), name, backlog=backlog)
+    runs = Runs("handler", Reference("timeserver", "TimeServer"))
+    return Service(name, addresses, runs, name, backlog=backlog)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from netd.values.channel import (
     LENGTH,
     LONGEST_ORDER,
     LONGEST_REPORT,
+    AllSuspended,
     Drain,
     Failed,
     Lines,
@@ -23,15 +24,19 @@ from netd.values.channel import (
     Order,
     Ready,
     Report,
+    Resume,
     ServiceStart,
+    Shutdown,
     Start,
     Stop,
+    Suspend,
+    Suspended,
     decode_order,
     decode_report,
     encode_order,
     encode_report,
 )
-from netd.values.service import Access, Owner, Reference, Service
+from netd.values.service import Access, Owner, Reference, Runs, Service, Wanted
 
 SERVICE = Service(
     "time",
@@ -39,14 +44,19 @@ SERVICE = Service(
         InetAddress(Transport.TCP6, 13, "::1"),
         UnixAddress(Transport.UNIXGRAM, "@netd/time", 0o600, 1, 2),
     ),
-    Reference("timeserver", "TimeServer"),
+    Runs("server", Reference("timeserver", "TimeServer"), Reference("timeserver", "Handler")),
     "time",
+    own=Wanted("process", 7),
+    defaults=Wanted(processes=3),
+    concurrency="process",
     threads=7,
+    processes=3,
+    reuse_port=True,
     owner=Owner(65534, 65534),
     access=Access(("10.0.0.0/8",), ("uid:7",), Reference("rules", "asks"), 1.5, True),
     options={"format": "%H:%M", "zones": ["UTC", {"offset": 3}], "nothing": None},
 )
-START = Start("time", (ServiceStart(SERVICE, (4, 5), 6),), ("/srv/handlers",), 30.0)
+START = Start("time", (ServiceStart(SERVICE, (4, 5), 6, 14, True),), ("/srv/handlers",), 30.0)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -54,7 +64,7 @@ JSON = st.recursive(
     max_leaves=10,
 )
 ALMOST = st.tuples(
-    st.sampled_from(["Ready", "Failed", "Lines", "Start", "", None, 1, [], {}]),
+    st.sampled_from(["Ready", "Failed", "Lines", "Shutdown", "Suspended", "Start", "", None, 1, [], {}]),
     JSON
     | st.fixed_dictionaries(
         {}, optional={"text": JSON, "service": JSON, "message": JSON, "more": JSON}
@@ -75,12 +85,16 @@ def report_or_refusal(data: bytes) -> Report | None:
 class TestOrders:
     """From the daemon to a worker."""
 
-    @pytest.mark.parametrize("order", [START, Drain(), Stop()], ids=lambda o: type(o).__name__)
+    @pytest.mark.parametrize(
+        "order",
+        [START, Drain(), Stop(), Suspend("time"), Resume("time"), AllSuspended("time")],
+        ids=lambda order: type(order).__name__,
+    )
     def test_round_trip(self, order: Order) -> None:
         """A worker reads what the daemon said, with all that belongs to a service."""
         assert decode_order(encode_order(order)) == order
 
-    @pytest.mark.parametrize("value", [None, "Stop", Ready(), Stop, SERVICE])
+    @pytest.mark.parametrize("value", [None, "Stop", Ready(), Stop, SERVICE, Suspended("time")])
     def test_another_value(self, value: object) -> None:
         """What is no order is not obeyed."""
         with pytest.raises(NotUnderstood):
@@ -89,7 +103,7 @@ class TestOrders:
     def test_many_rules(self) -> None:
         """A hundred thousand access rules are an order that is far from too long."""
         rules = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
-        service = Service("s", (), Reference("m", "h"), "w", access=Access(rules))
+        service = Service("s", (), Runs("handler", Reference("m", "h")), "w", access=Access(rules))
         order = Start("w", (ServiceStart(service, (), 3),), (), 30.0)
         data = encode_order(order)
         assert len(data) < 4 << 20 < LONGEST_ORDER
@@ -103,6 +117,8 @@ class TestReports:
         st.just(Ready())
         | st.builds(Failed, service=st.text(), message=st.text())
         | st.builds(Lines, text=st.text(st.characters()))
+        | st.builds(Shutdown, service=st.text())
+        | st.builds(Suspended, service=st.text())
     )
     def test_round_trip(self, report: Report) -> None:
         """The daemon reads what a worker said, whatever letters are in it."""
@@ -141,6 +157,11 @@ class TestJunk:
             ["Ready"],
             ["Start", {"worker": "time"}],
             ["Failed", {"service": "s"}],
+            ["Shutdown", {}],
+            ["Shutdown", {"service": 5}],
+            ["Suspended", {"service": "s", "message": "m"}],
+            ["Suspend", {"service": "s"}],
+            ["AllSuspended", {"service": "s"}],
             [["Ready"], {}],
             [{}, {}],
             {"Ready": 1, "Lines": 2},

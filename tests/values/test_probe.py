@@ -15,12 +15,13 @@ from netd.values.probe import (
     Fault,
     Question,
     Questions,
+    ServerFacts,
     decode_answer,
     decode_questions,
     encode_answer,
     encode_questions,
 )
-from netd.values.service import Owner, Reference
+from netd.values.service import Owner, Reference, Runs
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -37,7 +38,19 @@ ALMOST = st.tuples(
             "key": JSON,
             "message": JSON,
             "requests": st.sampled_from(["stream", "datagram", "any"]) | JSON,
+            "execution": st.sampled_from(["blocking", "reactor"]) | JSON,
             "sources": JSON,
+            "server": JSON
+            | st.fixed_dictionaries(
+                {
+                    "mixin": st.sampled_from(["thread", "process", None]) | JSON,
+                    "reuse_port": JSON,
+                    "backlog": st.integers() | JSON,
+                    "datagram_size": JSON,
+                    "children": JSON,
+                }
+            ),
+            "notes": JSON,
         },
     ),
 )
@@ -45,6 +58,19 @@ ALMOST = st.tuples(
 
 REFERENCES = st.builds(Reference, st.text(), st.text())
 IDS = st.none() | st.integers(0, 2**32 - 2)
+RUNS = st.builds(
+    Runs, st.sampled_from(["handler", "server", "protocol"]), REFERENCES, st.none() | REFERENCES
+)
+TEXTS = st.lists(st.text()).map(tuple)
+NUMBERS = st.none() | st.integers(1)
+SERVERS = st.builds(
+    ServerFacts,
+    st.sampled_from(["thread", "process", None]),
+    st.booleans(),
+    NUMBERS,
+    NUMBERS,
+    NUMBERS,
+)
 
 
 class TestQuestions:
@@ -59,7 +85,8 @@ class TestQuestions:
                 st.builds(
                     Question,
                     st.text(),
-                    REFERENCES,
+                    RUNS,
+                    TEXTS,
                     st.none() | REFERENCES,
                     st.builds(Owner, IDS, IDS),
                 ),
@@ -83,7 +110,10 @@ class TestAnswers:
             Facts,
             st.text(),
             st.sampled_from(["stream", "datagram", "any"]),
-            st.lists(st.text()).map(tuple),
+            st.sampled_from(["blocking", "reactor"]),
+            TEXTS,
+            st.none() | SERVERS,
+            TEXTS,
         )
     )
     def test_round_trip(self, answer: Answer) -> None:
@@ -91,6 +121,20 @@ class TestAnswers:
         line = encode_answer(answer)
         assert line.splitlines() == [line]
         assert decode_answer(line) == answer
+
+
+def facts(**wrong: Any) -> str:
+    """Facts of a server, right but for what is *wrong*; of the server only what is named so."""
+    server = {
+        "mixin": None, "reuse_port": False, "backlog": 1, "datagram_size": None, "children": None
+    }  # fmt: skip
+    if wrong.get("server"):
+        wrong["server"] = {**server, **wrong["server"]} if wrong["server"] != 5 else 5
+    right = {
+        "service": "s", "requests": "stream", "execution": "blocking", "sources": [],
+        "server": server, "notes": [],
+    }  # fmt: skip
+    return json.dumps(["Facts", {**right, **wrong}])
 
 
 class TestJunk:
@@ -109,9 +153,20 @@ class TestJunk:
             '["Fault", null]',
             '["Fault", ["service", "key", "message"]]',
             '["Facts", {"service": "s", "requests": "stream"}]',
-            '["Facts", {"service": "s", "requests": "carrots", "sources": []}]',
-            '["Facts", {"service": "s", "requests": ["stream"], "sources": []}]',
-            '["Facts", {"service": "s", "requests": "stream", "sources": 3}]',
+            facts(requests="carrots"),
+            facts(requests=["stream"]),
+            facts(execution="thread"),
+            facts(execution={}),
+            facts(sources=3),
+            facts(notes=None),
+            facts(server=5),
+            facts(server={}),
+            facts(server={"mixin": "fork"}),
+            facts(server={"mixin": ["thread"]}),
+            facts(server={"backlog": "5"}),
+            facts(server={"backlog": True}),
+            facts(server={"datagram_size": 1.5}),
+            facts(server={"children": []}),
             '[["Fault"], {"service": "s", "key": "k", "message": "m"}]',
             '["Fault", {"service": "s", "key": "k", "message": "m"}] and more',
             "[" * 1_000_000,
@@ -125,6 +180,12 @@ class TestJunk:
             decode_answer(line)
         assert line[:50] in str(caught.value)
         assert len(str(caught.value)) < 300
+
+    def test_almost_junk(self) -> None:
+        """What the junk above is made of is an answer when nothing of it is wrong."""
+        assert decode_answer(facts()) == Facts(
+            "s", "stream", "blocking", (), ServerFacts(backlog=1), ()
+        )
 
     @given(st.text(st.characters()))
     def test_any_line(self, line: str) -> None:
@@ -144,4 +205,11 @@ class TestJunk:
             return True
         if isinstance(answer, Fault):
             return all(isinstance(x, str) for x in (answer.service, answer.key, answer.message))
-        return isinstance(answer.service, str) and all(isinstance(s, str) for s in answer.sources)
+        assert answer.requests in ("stream", "datagram", "any")
+        assert answer.execution in ("blocking", "reactor")
+        if answer.server is not None:
+            assert answer.server.mixin in ("thread", "process", None)
+            for number in (answer.server.backlog, answer.server.children):
+                assert number is None or type(number) is int
+        texts = (answer.service, *answer.sources, *answer.notes)
+        return all(isinstance(text, str) for text in texts)

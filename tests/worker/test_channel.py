@@ -23,7 +23,7 @@ from netd.values.channel import (
     Stop,
     encode_order,
 )
-from netd.values.service import Access, Reference, Service
+from netd.values.service import Access, Reference, Runs, Service
 from netd.worker.channel import BATCH, LOG_DELAY, DaemonChannel, LogStream, receive_start
 from tests.daemon.fakes import Adopted, FakeReactor, MemoryTransport, framed
 
@@ -32,7 +32,8 @@ def start(*, deny: int = 0) -> Start:
     """A first order; with very many rules, one that is longer than a socket's buffer."""
     access = Access(deny=tuple(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(deny)))
     addresses = (InetAddress(Transport.TCP, 10037),)
-    service = Service("time", addresses, Reference("m", "H"), "time", access=access)
+    runs = Runs("handler", Reference("m", "H"))
+    service = Service("time", addresses, runs, "time", access=access)
     return Start("time", (ServiceStart(service, (5,), 4),), ("/srv/handlers",), 30.0)
 
 

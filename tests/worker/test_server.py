@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from netd.execution.hosting import hosted
 from netd.listening.inherited import ListenerSocket
 from netd.values.address import Transport
-from netd.worker.server import server_for
+from netd.worker.server import HandlerHost, server_class
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -48,6 +49,21 @@ CLASSES = {
 }
 
 
+def nothing(*_: object) -> None:
+    """Say nothing, and suspend nobody."""
+
+
+def server_for(transport: Transport, listener: socket.socket) -> socketserver.BaseServer:
+    """A server object as a worker makes it for a handler."""
+    return hosted(
+        server_class(transport),
+        ListenerSocket.copy_of(listener),
+        HandlerHost(nothing, nothing),
+        Handler,
+        {"bind_and_activate": False},
+    )
+
+
 @contextmanager
 def bound(transport: Transport, path: Path) -> Iterator[socket.socket]:
     """A listener as the daemon binds it."""
@@ -58,6 +74,7 @@ def bound(transport: Transport, path: Path) -> Iterator[socket.socket]:
             listener.bind(("::1" if transport.family == socket.AF_INET6 else "127.0.0.1", 0))
         if not transport.is_datagram:
             listener.listen()
+            listener.setblocking(False)
         yield listener
 
 
@@ -67,7 +84,8 @@ def served(
 ) -> Iterator[tuple[socketserver.TCPServer, socket.socket]]:
     """The server object of a listener, and the listener."""
     with bound(transport, path) as listener:
-        server = server_for(transport, ListenerSocket.copy_of(listener), Handler)
+        server = server_for(transport, listener)
+        assert isinstance(server, socketserver.TCPServer)
         yield server, listener
         server.server_close()
 
@@ -93,7 +111,7 @@ class TestServer:
         """The only descriptor of a server object is the listener's, which closes with it."""
         before = len(os.listdir("/proc/self/fd"))
         with bound(transport, tmp_path / "s") as listener:
-            server = server_for(transport, ListenerSocket.copy_of(listener), Handler)
+            server = server_for(transport, listener)
             assert len(os.listdir("/proc/self/fd")) == before + 2
             server.server_close()
         assert len(os.listdir("/proc/self/fd")) == before
@@ -113,9 +131,10 @@ class TestServer:
     def test_does_not_block_nor_unblock(self, tmp_path: Path, transport: Transport) -> None:
         """A handler that changes its server's socket changes it for nobody."""
         with served(transport, tmp_path / "s") as (server, listener):
-            server.socket.setblocking(False)
-            server.socket.settimeout(0.1)
-            assert os.get_blocking(listener.fileno())
+            for change in (True, False):
+                server.socket.setblocking(change)
+                server.socket.settimeout(0.1)
+                assert os.get_blocking(listener.fileno()) == transport.is_datagram
 
 
 class TestReplies:
