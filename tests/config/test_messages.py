@@ -62,9 +62,7 @@ class TestMessage:
 
     def test_of_a_missing_key_says_what_it_is_for(self) -> None:
         """Somebody who left a key out wants to know what to write."""
-        assert messages(ServiceTable, {}) == [
-            'is required: where it listens, like ["tcp:10037"]'
-        ]
+        assert messages(ServiceTable, {}) == ['is required: where it listens, like ["tcp:10037"]']
 
     def test_of_an_unknown_key_knows_the_table_it_is_in(self) -> None:
         """A key is compared with those of its own table, not of the one around it."""

@@ -64,7 +64,9 @@ JSON = st.recursive(
     max_leaves=10,
 )
 ALMOST = st.tuples(
-    st.sampled_from(["Ready", "Failed", "Lines", "Shutdown", "Suspended", "Start", "", None, 1, [], {}]),
+    st.sampled_from(
+        ["Ready", "Failed", "Lines", "Shutdown", "Suspended", "Start", "", None, 1, [], {}]
+    ),
     JSON
     | st.fixed_dictionaries(
         {}, optional={"text": JSON, "service": JSON, "message": JSON, "more": JSON}
