@@ -24,17 +24,20 @@ def main() -> None:
 def check(files: tuple[str, ...]) -> None:
     """Read, validate and import everything that FILE names; bind nothing.
 
-    Exits with 0, or with 78 and every problem on stderr, one a line.
+    Exits with 0, or with 78 and every problem on stderr, one a line. Notes, on stderr too, are
+    no problems.
     """
     status = ExitStatus.OK
     for file in files:
         try:
-            services = checked(file).services
+            configuration = checked(file)
         except ConfigurationError as error:
             click.echo(str(error), err=True)
             status = ExitStatus.CONFIG
         else:
-            click.echo(f"{file}: ok ({len(services)} services)")
+            for note in configuration.notes:
+                click.echo(f"note: {note}", err=True)
+            click.echo(f"{file}: ok ({len(configuration.services)} services)")
     sys.exit(status)
 
 

@@ -65,6 +65,8 @@ def makeService(options: Options) -> IService:
     _open_standard_descriptors()
     configuration = _checked(options)
     if options["check"]:
+        for note in configuration.notes:
+            print(f"note: {note}", file=sys.stderr)
         print(f"{configuration.file}: ok ({len(configuration.services)} services)")
         sys.exit(ExitStatus.OK)
     daemon_log = _log(options.parent or {})

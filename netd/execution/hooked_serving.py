@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from socketserver import BaseServer
+from socketserver import BaseServer, ThreadingMixIn
 from typing import Any, Final
 
 from netd.admission.gate import Gate
 from netd.execution.handed import HandedOver
 from netd.execution.hosting import Hooks
 from netd.execution.journal import Journal
-from netd.execution.serving import Serving, user_traceback
+from netd.execution.serving import Handler, Serving, user_traceback
 from netd.execution.sources import Taken, client_text
 from netd.execution.traffic import NOTHING
 from netd.values.address import Transport
@@ -35,7 +35,7 @@ class HookedServing(Serving):
     """Serves what is taken from one source by its server object. The ``Host`` of that object.
 
     It is told of its server by ``host``, since that is made with a host. *suspend* is what
-    ``shutdown()`` comes to.
+    ``shutdown()`` comes to, and *busy_processes* what ``active_children`` does.
     """
 
     def __init__(
@@ -47,9 +47,11 @@ class HookedServing(Serving):
         slots: Sequence[Slot],
         journal: Journal,
         suspend: Callable[[], None],
+        busy_processes: Callable[[], set[int]] = set,
     ) -> None:
         super().__init__(service, transport.value, gate, dry_run, slots, journal)
         self._suspend = suspend
+        self._busy_processes = busy_processes
         self._lock = threading.Lock()
         self._processing: int | None = None
         """The thread that is in ``process_request``, under the lock."""
@@ -63,7 +65,7 @@ class HookedServing(Serving):
     def host(self, server: BaseServer) -> None:
         """Serve by *server* from now on, with the overrides that it has."""
         self._hooks = Hooks.of(server)
-        self.serve_by(server, _finish if self._hooks.finish_request else _handle)
+        self.serve_by(server, _way_to_handle(server, self._hooks))
 
     @property
     def hooks(self) -> Hooks:
@@ -181,6 +183,20 @@ class HookedServing(Serving):
 
     def suspend(self) -> None:
         self._suspend()
+
+    def busy_processes(self) -> set[int]:
+        return self._busy_processes()
+
+
+def _way_to_handle(server: BaseServer, hooks: Hooks) -> Handler:
+    """The first of the overrides that ``process_request`` would come to."""
+    if hooks.process_request_thread and isinstance(server, ThreadingMixIn):
+        return _process
+    return _finish if hooks.finish_request else _handle
+
+
+def _process(request: Any, client_address: Any, server: Any) -> None:
+    server.process_request_thread(request, client_address)
 
 
 def _handle(request: Any, client_address: Any, server: Any) -> None:

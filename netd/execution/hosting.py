@@ -1,9 +1,10 @@
 """Server classes as they are, on netd's listeners: what they find, and what their overrides do.
 
-A server object is made of the user's class with one layer put into its line of inheritance, right
-above the standard library's classes. An override is therefore found first, as it would be, and its
-``super()`` reaches netd instead of code that binds, forks, starts threads or prints. The object's
-``socket`` is netd's listener from the start, so a constructor that binds does no harm.
+A server object is made of the user's class with layers put into its line of inheritance, each right
+above the standard library's class that it answers for. An override is therefore found first, as it
+would be, and its ``super()`` reaches netd instead of code that binds, forks, starts threads or
+prints. The object's ``socket`` is netd's listener from the start, so a constructor that binds does
+no harm.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from __future__ import annotations
 import os
 import socket
 import socketserver
+import ssl
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from netd.listening.inherited import ListenerSocket
+from netd.listening.inherited import ListenerSocket, unchanging
 
-_STANDARD: Final = (
+_STANDARD_BASES: Final = (
     socketserver.BaseServer,
     socketserver.TCPServer,
     socketserver.UDPServer,
-    socketserver.ThreadingMixIn,
-    socketserver.ForkingMixIn,
 )
+_STANDARD: Final = (*_STANDARD_BASES, socketserver.ThreadingMixIn, socketserver.ForkingMixIn)
 """The classes whose methods netd answers for; those built on them are as good as a user's."""
 
 
@@ -40,6 +42,9 @@ class Host(Protocol):
     def suspend(self) -> None:
         """Stop taking, in all processes of the service; returns when that is so."""
 
+    def busy_processes(self) -> set[int]:
+        """The pids of the service's processes that have a client inside."""
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -48,6 +53,7 @@ class Hooks:
     get_request: bool
     verify_request: bool
     process_request: bool
+    process_request_thread: bool
     finish_request: bool
     shutdown_request: bool
     close_request: bool
@@ -68,15 +74,46 @@ def is_override(server: object, name: str) -> bool:
         return True
     kind = server if isinstance(server, type) else type(server)
     found = next((base for base in kind.__mro__ if name in vars(base)), None)
-    return found not in (*_STANDARD, Layer)
+    return found not in (None, *_STANDARD, ThreadingLayer, ForkingLayer, Layer)
 
 
-class Layer:
-    """What netd answers in the place of the standard library; in the line of inheritance only."""
+class _Processing:
+    """What ``process_request`` comes to, with a mix-in and without."""
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Pass the request on to netd's pool."""
         host_of(self).process(self, request, client_address)  # type: ignore[arg-type]
+
+
+class ThreadingLayer(_Processing):
+    """What netd answers in the place of ThreadingMixIn.
+
+    Only what that defines stands here: everything else of a class behind it is to be found.
+    """
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Run the handler; netd reports what it raises, and ends the connection."""
+        self.finish_request(request, client_address)  # type: ignore[attr-defined]
+
+
+class ForkingLayer(_Processing):
+    """What netd answers in the place of ForkingMixIn."""
+
+    def collect_children(self, *, blocking: bool = False) -> None:
+        """Do nothing: the daemon reaps its workers, and a handler's children are its own."""
+
+    @property
+    def active_children(self) -> set[int]:
+        """The pids of the service's busy workers."""
+        return host_of(self).busy_processes()
+
+    @active_children.setter
+    def active_children(self, value: object) -> None:
+        """Keep what is true."""
+
+
+class Layer(_Processing):
+    """What netd answers in the place of TCPServer and BaseServer."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what left a handler, instead of printing it."""
@@ -103,13 +140,15 @@ def hosted(
     host: Host,
     handler: type[socketserver.BaseRequestHandler] | None,
     options: Mapping[str, Any],
+    attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> socketserver.BaseServer:
     """Make an object of the server class *kind* on *listener*, which it takes over.
 
     It is made as the class's users make it: with the address, the handler if there is one, and
-    *options* as keyword arguments. Raises whatever its constructor raises.
+    *options* as keyword arguments; *attributes* are those of its class that the service's file has
+    a say in. Raises whatever its constructor raises.
     """
-    made = _on(kind, listener, host)
+    made = _on(kind, listener, host, attributes)
     address = listener.getsockname()
     arguments = (address,) if handler is None else (address, handler)
     server: socketserver.BaseServer = made(*arguments, **options)
@@ -125,6 +164,7 @@ def adopted(
     host: Host,
     handler: type[socketserver.BaseRequestHandler] | None,
     options: Mapping[str, Any],
+    attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> socketserver.BaseServer:
     """Let *function* make a server, and put *listener*, which it takes over, in its socket's place.
 
@@ -138,27 +178,45 @@ def adopted(
         server = function(*arguments, **options)
     if not isinstance(server, socketserver.BaseServer):
         raise TypeError(f"returned {server!r:.80}, which is no socketserver.BaseServer")
-    own = getattr(server, "socket", None)
+    own = vars(server).pop("socket", None)
     if isinstance(own, socket.socket):
         own.close()
-    vars(server).pop("socket", None)
-    server.__class__ = _on(type(server), listener, host)
+    server.__class__ = _on(type(server), listener, host, attributes)
     server.server_address = listener.getsockname()
     if isinstance(server, socketserver.TCPServer):
         server.server_bind()
+    if isinstance(own, ssl.SSLSocket):
+        vars(type(server))["socket"].__set__(server, _wrapped_like(own, listener))
     return server
 
 
+def _wrapped_like(own: ssl.SSLSocket, listener: socket.socket) -> ssl.SSLSocket:
+    """Wrap *listener* as a function has wrapped the socket that it made."""
+    settings: Any = own  # the type stubs know of none of these
+    return own.context.wrap_socket(
+        listener,
+        server_side=settings.server_side,
+        do_handshake_on_connect=settings.do_handshake_on_connect,
+        suppress_ragged_eofs=settings.suppress_ragged_eofs,
+    )
+
+
 def _on(
-    kind: type[socketserver.BaseServer], listener: ListenerSocket, host: Host
+    kind: type[socketserver.BaseServer],
+    listener: ListenerSocket,
+    host: Host,
+    attributes: Mapping[str, Any],
 ) -> type[socketserver.BaseServer]:
     """The class *kind* with netd's layer in its line, and with *listener* as its socket."""
 
     class Line(type(kind)):  # type: ignore[misc]
         def mro(cls) -> list[type]:
             line = list(super().mro())
-            place = next(index for index, base in enumerate(line) if base in _STANDARD)
-            return [*line[:place], Layer, *line[place:]]
+            line.insert(_first_of(_STANDARD_BASES, line), Layer)
+            for mixin, layer in _MIXINS.items():
+                if mixin in line:
+                    line.insert(line.index(mixin), layer)
+            return line
 
     namespace = {
         "__module__": kind.__module__,
@@ -167,8 +225,20 @@ def _on(
         "netd_host": host,
         "socket": _Socket(listener),
         "address_family": listener.family,
+        **attributes,
     }
     return Line(kind.__name__, (kind,), namespace)
+
+
+_MIXINS: Final[Mapping[type, type]] = {
+    socketserver.ThreadingMixIn: ThreadingLayer,
+    socketserver.ForkingMixIn: ForkingLayer,
+}
+
+
+def _first_of(classes: Collection[type], line: Sequence[type]) -> int:
+    """Where in *line* the first of *classes* is."""
+    return next(place for place, kind in enumerate(line) if kind in classes)
 
 
 class _Socket:
@@ -189,8 +259,8 @@ class _Socket:
         if value is self._socket:
             return
         if _identity(value) == self._identity:
-            self._socket = value
             _keep_non_blocking(value)
+            self._socket = unchanging(value)
         elif isinstance(value, socket.socket):
             value.close()
 

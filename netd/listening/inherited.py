@@ -11,7 +11,34 @@ from typing import Any, Final
 _FINISH: Final = DatagramRequestHandler.finish.__code__
 
 
-class ListenerSocket(socket.socket):
+class _Unchanging:
+    """The methods of a socket that would change it for all processes, and here change nothing."""
+
+    def bind(self, address: Any) -> None:
+        """Change nothing: it is bound."""
+
+    def listen(self, backlog: int = 0) -> None:
+        """Change nothing."""
+
+    def setblocking(self, flag: bool) -> None:
+        """Change nothing."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Change nothing."""
+
+    def shutdown(self, how: int) -> None:
+        """Change nothing."""
+
+
+def unchanging(listener: socket.socket) -> socket.socket:
+    """Make *listener*, which a user's code has wrapped (``ssl.SSLSocket``), like ListenerSocket."""
+    kind = type(listener)
+    if not issubclass(kind, _Unchanging):
+        listener.__class__ = type(kind.__name__, (_Unchanging, kind), {})
+    return listener
+
+
+class ListenerSocket(_Unchanging, socket.socket):
     """A service's listener as its handlers see it: ``self.server.socket``.
 
     It is the daemon's kernel socket, shared by all processes of the service, and O_NONBLOCK
@@ -26,21 +53,6 @@ class ListenerSocket(socket.socket):
         # ``socket.setdefaulttimeout`` of a user's module would change it.
         kind = listener.type | socket.SOCK_NONBLOCK
         return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
-
-    def bind(self, address: Any) -> None:
-        """Change nothing: it is bound."""
-
-    def setblocking(self, flag: bool) -> None:
-        """Change nothing."""
-
-    def settimeout(self, value: float | None) -> None:
-        """Change nothing."""
-
-    def listen(self, backlog: int = 0) -> None:
-        """Change nothing."""
-
-    def shutdown(self, how: int) -> None:
-        """Change nothing."""
 
     def sendto(self, data: Any, *where: Any) -> int:
         """Send a datagram; but not the empty one of a handler that wrote nothing.

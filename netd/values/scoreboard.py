@@ -23,6 +23,11 @@ _COUNTS: Final = struct.Struct("<QQQQ")
 
 _COUNTS_AT: Final = _OCCUPANT.size
 
+_PID: Final = struct.Struct("<i")
+"""The process whose slot it is."""
+
+_PID_AT: Final = _COUNTS_AT + _COUNTS.size
+
 SLOT_SIZE: Final = 128
 """Bytes: two cache lines, so that neighbouring threads do not slow each other down."""
 
@@ -76,6 +81,7 @@ class Slot:
         self.served, self.refused, self.failed, self.dropped = _COUNTS.unpack_from(
             page, self._counts_at
         )
+        _PID.pack_into(page, number * SLOT_SIZE + _PID_AT, os.getpid())
 
     def enter(self, client: str, since: float) -> None:
         """A client is inside from now on."""
@@ -109,7 +115,7 @@ class Scoreboard:
         return descriptor
 
     def slot(self, number: int) -> Slot:
-        """The part of the page that thread *number* (from 0) writes."""
+        """The part of the page that thread *number* (from 0) of this process writes."""
         return Slot(self._page, number)
 
     def occupants(self, slots: range | None = None) -> list[Occupant]:
@@ -132,6 +138,14 @@ class Scoreboard:
     def busy(self, slots: range) -> int:
         """How many of *slots* have somebody inside."""
         return sum(self._page[number * SLOT_SIZE] for number in slots)
+
+    def busy_pids(self) -> set[int]:
+        """The processes that have somebody inside."""
+        return {
+            _PID.unpack_from(self._page, number * SLOT_SIZE + _PID_AT)[0]
+            for number in range(self.slots)
+            if self._page[number * SLOT_SIZE]
+        }
 
     def clear(self, slots: range | None = None) -> None:
         """Forget everything, or that of some slots: the worker that wrote there has gone."""

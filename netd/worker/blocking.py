@@ -193,6 +193,7 @@ class _Servers(_Build):
             joint.slots,
             joint.journal,
             joint.suspend,
+            joint.board.busy_pids,
         )
         server = self._make(bound, serving)
         serving.host(server)
@@ -212,11 +213,24 @@ class _Servers(_Build):
         reference = self._joint.service.runs
         try:
             server: BaseServer = make(
-                self._server, bound.shown, host, self._handler, self._joint.service.options
+                self._server,
+                bound.shown,
+                host,
+                self._handler,
+                self._joint.service.options,
+                self._attributes(bound),
             )
         except BaseException as error:
             raise CannotImport(f'"{reference}" makes no server: {_said(error)}') from error
         return server
+
+    def _attributes(self, bound: Bound) -> dict[str, object]:
+        """What the file, or netd, has decided that a class has an attribute for."""
+        service = self._joint.service
+        attributes: dict[str, object] = {"max_children": service.processes}
+        if bound.transport.is_datagram:
+            attributes["max_packet_size"] = service.datagram_size
+        return attributes
 
     def _handle_one_at_a_time(self, server: BaseServer) -> None:
         """A function's server says only now that it has no threads, unless the file said so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socketserver
 from collections.abc import Callable
 from typing import Any, Final
@@ -50,6 +51,10 @@ class HandlerHost:
         """Serve a request that a handler has made up, here and now, as BaseServer does."""
         server.finish_request(request, client_address)
         server.shutdown_request(request)
+
+    def busy_processes(self) -> set[int]:
+        """This process, whose handler asks."""
+        return {os.getpid()}
 
     def report(self, request: Any, client_address: Any) -> None:
         """Log the exception that is being handled."""
