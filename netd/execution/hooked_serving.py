@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from socketserver import BaseServer, ThreadingMixIn
 from typing import Any, Final
 
@@ -102,8 +101,7 @@ class HookedServing(Serving):
         except BaseException as error:
             self._report(taken, error)
         slot.refused += 1
-        with suppress(BaseException):
-            self._server.shutdown_request(taken.request)
+        self._close(taken, self._server.shutdown_request)
         self._end(taken, f"refused: {reason}", started, NOTHING)
         return False
 
@@ -115,8 +113,7 @@ class HookedServing(Serving):
         except BaseException as error:
             slot.failed += 1
             self._report(taken, error)
-            with suppress(BaseException):
-                self._server.shutdown_request(taken.request)
+            self._close(taken, self._server.shutdown_request)
             self._end(taken, "failed", started, NOTHING)
             return
         for request in passed_on:

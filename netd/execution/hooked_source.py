@@ -7,11 +7,16 @@ import socket
 import ssl
 from collections.abc import Callable
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, Final, NoReturn
 
 from netd.execution.serving import user_traceback
-from netd.execution.sources import EXHAUSTED, Taken, client_text
+from netd.execution.sources import EXHAUSTED, Taken, TooLong, client_text, peer_of
+from netd.listening.inherited import TooLarge, taking
 from netd.values.address import Transport
+
+IN_A_ROW: Final = 16
+"""Failures without a request between them after which taking rests: ``get_request()`` may fail
+without taking anybody, and would be called again at once, for ever."""
 
 Say = Callable[[str, str], None]
 """Given a level and a text for the log, from any thread."""
@@ -37,24 +42,41 @@ class HookedSource:
         self._listener = listener
         self._say = say
         self._text = client_text(transport)
+        self._failures = 0
 
     def take(self) -> Taken:
-        """Take one request. Raises BlockingIOError when there was none, or its client was lost."""
+        """Take one request. Raises BlockingIOError when there was none, or its client was lost.
+
+        Raises TooLong where UDPServer's own ``get_request`` would have cut a datagram.
+        """
         if self.transport.is_datagram:
-            # Another process may have been faster.
+            # Another process may have been faster, and the override cannot be told that.
             self._listener.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        request, address = self._get()
-        return Taken(request, address, self._text(address), None)
+        with taking():
+            request, address = self._get()
+        return Taken(request, address, self._text(address), peer_of(request))
 
     def _get(self) -> tuple[Any, Any]:
         try:
-            return self._server.get_request()
+            taken = self._server.get_request()
         except BlockingIOError:
             raise
+        except TooLarge as error:
+            raise TooLong(self._text(error.sender), error.limit) from None
         except OSError as error:
             if error.errno in EXHAUSTED and not isinstance(error, ssl.SSLError):
                 raise
-            self._say("info", f"a client was lost in get_request(): {error}")
+            self._failed("info", f"a client was lost in get_request(): {error}")
         except BaseException as error:
-            self._say("error", f"get_request() raised\n{user_traceback(error)}")
+            self._failed("error", f"get_request() raised\n{user_traceback(error)}")
+        else:
+            self._failures = 0
+            return taken
+
+    def _failed(self, level: str, text: str) -> NoReturn:
+        """Log it and go on with the next client, or after a rest."""
+        self._say(level, text)
+        self._failures += 1
+        if self._failures % IN_A_ROW == 0:
+            raise OSError(f"get_request() has failed {self._failures} times in a row")
         raise BlockingIOError(errno.EAGAIN, "no request")

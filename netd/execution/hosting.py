@@ -73,31 +73,38 @@ def is_override(server: object, name: str) -> bool:
     if not isinstance(server, type) and name in vars(server):
         return True
     kind = server if isinstance(server, type) else type(server)
-    found = next((base for base in kind.__mro__ if name in vars(base)), None)
+    # That of the mix-ins calls the one behind it.
+    passed_over = tuple(_MIXINS) if name == "server_close" else ()
+    line = (base for base in kind.__mro__ if base not in passed_over)
+    found = next((base for base in line if name in vars(base)), None)
     return found not in (None, *_STANDARD, ThreadingLayer, ForkingLayer, Layer)
 
 
-class _Processing:
-    """What ``process_request`` comes to, with a mix-in and without."""
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Pass the request on to netd's pool."""
-        host_of(self).process(self, request, client_address)  # type: ignore[arg-type]
+def _process_request(self: Any, request: Any, client_address: Any) -> None:
+    """Pass the request on to netd's pool."""
+    host_of(self).process(self, request, client_address)
 
 
-class ThreadingLayer(_Processing):
+# No layer has a base but ``object``: it stands in the line of inheritance alone.
+
+
+class ThreadingLayer:
     """What netd answers in the place of ThreadingMixIn.
 
     Only what that defines stands here: everything else of a class behind it is to be found.
     """
+
+    process_request = _process_request
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Run the handler; netd reports what it raises, and ends the connection."""
         self.finish_request(request, client_address)  # type: ignore[attr-defined]
 
 
-class ForkingLayer(_Processing):
+class ForkingLayer:
     """What netd answers in the place of ForkingMixIn."""
+
+    process_request = _process_request
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Do nothing: the daemon reaps its workers, and a handler's children are its own."""
@@ -112,8 +119,10 @@ class ForkingLayer(_Processing):
         """Keep what is true."""
 
 
-class Layer(_Processing):
+class Layer:
     """What netd answers in the place of TCPServer and BaseServer."""
+
+    process_request = _process_request
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what left a handler, instead of printing it."""

@@ -78,8 +78,7 @@ class Serving:
         if self._dry_run:
             self._end(taken, f"would be refused: {reason}", started, NOTHING)
             return True
-        with suppress(BaseException):
-            self._server.close_request(taken.request)
+        self._close(taken, self._server.close_request)
         self._end(taken, f"refused: {reason}", started, NOTHING)
         return False
 
@@ -103,9 +102,25 @@ class Serving:
         if os.getpid() != self._pid:
             _end_fork(None)
         carried = traffic(taken.request)
-        with suppress(BaseException):
-            self._server.shutdown_request(taken.request)
+        self._close(taken, self._server.shutdown_request)
         self._end(taken, verdict, started, carried)
+
+    def _close(self, taken: Taken, by: Callable[[Any], None]) -> None:
+        """End a connection by a method of the server; if that raises, end it all the same."""
+        try:
+            by(taken.request)
+        except BaseException as error:  # an override's
+            self._say_raised(taken, error, f"{by.__name__}()")
+            with suppress(BaseException):
+                taken.request.close()
+
+    def expect(self, thread: int) -> None:
+        """Count the thread as busy: a client that is being taken may keep it for long."""
+        self._slots[thread].enter("unknown", time.monotonic())
+
+    def expect_no_more(self, thread: int) -> None:
+        """Count it as free again."""
+        self._slots[thread].leave()
 
     def drop(self, thread: int, why: TooLong) -> None:
         """Count and log a datagram that was too long."""
@@ -132,8 +147,8 @@ class Serving:
         """Say what left the handler; called while it is being handled."""
         self._say_raised(taken, error)
 
-    def _say_raised(self, taken: Taken, error: BaseException) -> None:
-        text = f"{taken.client} {self._transport}: the handler raised\n{user_traceback(error)}"
+    def _say_raised(self, taken: Taken, error: BaseException, what: str = "the handler") -> None:
+        text = f"{taken.client} {self._transport}: {what} raised\n{user_traceback(error)}"
         self._journal.say(self._service, "error", text)
 
     def _end(self, taken: Taken, verdict: str, started: float, carried: Traffic) -> None:

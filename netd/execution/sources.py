@@ -123,13 +123,10 @@ class UnixStream:
         accepted, address = self._accept()
         request = CountedSocket(accepted.family, accepted.type, 0, fileno=accepted.detach())
         try:
-            pid, uid, gid = _UCRED.unpack(
-                request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            )
-            groups = _peer_groups(request) if self._with_groups else frozenset[int]()
+            pid, credentials = _peer(request, self._with_groups)
         except OSError:
             return Taken(request, address, "unix", None)
-        return Taken(request, address, f"uid:{uid},pid:{pid}", Credentials(uid, gid, groups))
+        return Taken(request, address, f"uid:{credentials.uid},pid:{pid}", credentials)
 
 
 class InetDatagram:
@@ -197,6 +194,24 @@ _SO_PEERGROUPS: Final = 59
 
 _MOST_GROUPS: Final = 256
 """As many as Python's getsockopt (1024 bytes) can take; a peer with more counts as unknown."""
+
+
+def peer_of(request: Any) -> Credentials | None:
+    """The credentials of a Unix connection's other side; None of everything else."""
+    if not isinstance(request, socket.socket) or request.family != socket.AF_UNIX:
+        return None
+    try:
+        return _peer(request, with_groups=True)[1]
+    except OSError:
+        return None
+
+
+def _peer(request: socket.socket, with_groups: bool) -> tuple[int, Credentials]:
+    """Process and credentials of the other side. Raises OSError."""
+    packed = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(packed)
+    groups = _peer_groups(request) if with_groups else frozenset[int]()
+    return pid, Credentials(uid, gid, groups)
 
 
 def _peer_groups(request: socket.socket) -> frozenset[int]:

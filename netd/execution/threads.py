@@ -50,6 +50,14 @@ class Service(Protocol):
         """A datagram was dropped."""
         ...
 
+    def expect(self, thread: int) -> None:
+        """A request is going to be taken, which may take its time (``Source.may_block``)."""
+        ...
+
+    def expect_no_more(self, thread: int) -> None:
+        """There was none."""
+        ...
+
     def begin_anew(self) -> None:
         """In a fork of the worker: it is this process that serves now."""
         ...
@@ -338,36 +346,46 @@ class TakingThreads:
         source, service = self._sources[descriptor]
         if source.may_block:
             self._watch.again(descriptor)
+            service.expect(number)
+            self._have_somebody_look()
         try:
             taken = source.take()
-        except TooLong as too_long:
-            self._watch.again(descriptor)
-            service.drop(number, too_long)
-            return
-        except OSError as error:
-            if error.errno in NEXT:
-                self._watch.again(descriptor)
-                if self._failing:
-                    self._recover(descriptor)
-            else:
-                self._pause(descriptor, error)
-            return
-        except BaseException as error:  # MemoryError, or a bug of ours: never a dead service
-            self._pause(descriptor, error)
+        except BaseException as error:
+            if source.may_block:
+                service.expect_no_more(number)
+            self._took_none(number, descriptor, service, error)
             return
         if not source.may_block:
             self._watch.again(descriptor)
         self._taken[number] += 1
         if self._failing:
             self._recover(descriptor)
-        # No other thread comes between the question and the answer: nothing is called there.
-        if not (self._waiting or self._looking or self._is_alone):
-            self._looking = True
-            self._reactor.callFromThread(self._look)
+        self._have_somebody_look()
         if self._bounds is None:
             service.serve(number, taken)
         else:
             self._serve_bounded(self._bounds, service, number, taken)
+
+    def _took_none(
+        self, number: int, descriptor: int, service: Service, error: BaseException
+    ) -> None:
+        """Go on after a source had nobody, or could not be taken from."""
+        if isinstance(error, TooLong):
+            self._watch.again(descriptor)
+            service.drop(number, error)
+        elif isinstance(error, OSError) and error.errno in NEXT:
+            self._watch.again(descriptor)
+            if self._failing:
+                self._recover(descriptor)
+        else:  # or MemoryError, or a bug of ours: never a dead service
+            self._pause(descriptor, error)
+
+    def _have_somebody_look(self) -> None:
+        """See to it that somebody asks the rule, if no thread is left that waits."""
+        # No other thread comes between the question and the answer: nothing is called there.
+        if not (self._waiting or self._looking or self._is_alone):
+            self._looking = True
+            self._reactor.callFromThread(self._look)
 
     def _serve_bounded(self, bounds: Bounds, service: Service, number: int, taken: Taken) -> None:
         """Serve a request that may be the last one, or may take too long."""

@@ -5,10 +5,38 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from socketserver import DatagramRequestHandler
 from typing import Any, Final
 
 _FINISH: Final = DatagramRequestHandler.finish.__code__
+
+
+_thread: Final = threading.local()
+
+
+@contextmanager
+def taking() -> Iterator[None]:
+    """Let this thread receive from listeners what is there, and never wait for a datagram.
+
+    A process that was told of a datagram may find that another one has received it.
+    """
+    _thread.is_taking = True
+    try:
+        yield
+    finally:
+        _thread.is_taking = False
+
+
+class TooLarge(Exception):
+    """A datagram was longer than asked for; it has been received, and is gone."""
+
+    def __init__(self, sender: Any, limit: int) -> None:
+        super().__init__(sender, limit)
+        self.sender = sender
+        self.limit = limit
 
 
 class _Unchanging:
@@ -53,6 +81,18 @@ class ListenerSocket(_Unchanging, socket.socket):
         # ``socket.setdefaulttimeout`` of a user's module would change it.
         kind = listener.type | socket.SOCK_NONBLOCK
         return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
+
+    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
+        """Receive a datagram; in ``taking`` without waiting, and only a whole one.
+
+        Raises TooLarge.
+        """
+        if not getattr(_thread, "is_taking", False):
+            return super().recvfrom(size, flags)
+        data, address = super().recvfrom(size + 1, flags | socket.MSG_DONTWAIT)
+        if len(data) > size:
+            raise TooLarge(address, size)
+        return data, address
 
     def sendto(self, data: Any, *where: Any) -> int:
         """Send a datagram; but not the empty one of a handler that wrote nothing.

@@ -261,6 +261,8 @@ class _Handed:
     def __init__(self, serving: HookedServing) -> None:
         self.serve = serving.serve_handed
         self.drop = serving.drop
+        self.expect = serving.expect
+        self.expect_no_more = serving.expect_no_more
         self.begin_anew = serving.begin_anew
 
 

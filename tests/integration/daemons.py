@@ -184,6 +184,13 @@ class Project:
         """Run ``netdctl check`` on the configuration."""
         return netdctl("check", str(self.file))
 
+    def check_by_twistd(self) -> subprocess.CompletedProcess[str]:
+        """Run ``twistd netd --check`` on the configuration."""
+        command = [*self.command(), "--check"]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=self.directory, timeout=60
+        )
+
     def clean_up(self) -> None:
         """End what a test left running, and its processes, which leave by themselves."""
         for running in self._running:
