@@ -157,13 +157,13 @@ def hosted(
     *options* as keyword arguments; *attributes* are those of its class that the service's file has
     a say in. Raises whatever its constructor raises.
     """
-    made = _on(kind, listener, host, attributes)
+    made: Any = _on(kind, listener, host, attributes)
     address = listener.getsockname()
     arguments = (address,) if handler is None else (address, handler)
     server: socketserver.BaseServer = made(*arguments, **options)
     # The constructor may have been told not to bind, or may have an address of its own.
     server.server_address = address
-    _keep_non_blocking(listener)
+    _keep_non_blocking(made.socket)
     return server
 
 
