@@ -231,6 +231,7 @@ class _Reading:
             owner=owner,
             environment=environment,
             access=_access(table.access),
+            written=frozenset(written.table),
             # Services that share a worker must not share what they only have from the defaults.
             options=copy.deepcopy(table.options),
         )

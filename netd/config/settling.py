@@ -13,6 +13,7 @@ from netd.values.service import (
     BACKLOG,
     DATAGRAM_SIZE,
     THREADS,
+    Access,
     Concurrency,
     Program,
     Service,
@@ -38,6 +39,7 @@ class Misfit(Exception):
 
 def settled(service: Service, facts: Facts) -> Service:
     """Return *service* with everything decided that depends on what it runs. Raises Misfit."""
+    _check_keys(service, facts)
     _check_requests(service, facts.requests)
     server = facts.server or ServerFacts()
     concurrency = _concurrency(service, facts)
@@ -45,7 +47,7 @@ def settled(service: Service, facts: Facts) -> Service:
         service,
         concurrency=concurrency,
         threads=_threads(service, concurrency, facts),
-        processes=_processes(service, concurrency, server),
+        processes=_processes(service, concurrency, facts),
         backlog=_first(service.own.backlog, service.defaults.backlog, server.backlog, BACKLOG),
         datagram_size=_first(
             service.own.datagram_size,
@@ -56,6 +58,44 @@ def settled(service: Service, facts: Facts) -> Service:
         forks=_forks(service, concurrency, facts),
         reuse_port=server.reuse_port,
     )
+
+
+_OF_CODE: Final = ("options", "datagram_size")
+
+_OF_TAKING: Final = ("handler_timeout", "max_requests", "max_memory", "processes", "access")
+
+_KEYS_OF_OTHERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "program": (_OF_CODE, "a program has no such thing"),
+    "wait": (
+        (*_OF_CODE, *_OF_TAKING, "threads"),
+        "a program with wait = true takes its clients itself, so netd sees none of them",
+    ),
+    "plugin": (
+        (*_OF_CODE, *_OF_TAKING, "backlog", "worker"),
+        "a plugin listens for itself, in a worker of its own, so netd sees none of its clients",
+    ),
+    "reactor": (
+        ("handler_timeout",),
+        "the reactor serves all clients in one thread, and cannot take it from one of them",
+    ),
+}
+"""For what a service can run, the keys that could not do what they say, and why."""
+
+
+def _check_keys(service: Service, facts: Facts) -> None:
+    """See that its own table has no key that is for services of another kind."""
+    keys, why = _KEYS_OF_OTHERS.get(_kind(service, facts), ((), ""))
+    for key in keys:
+        if key in service.written:
+            raise Misfit(key, f"{why}: leave it out")
+
+
+def _kind(service: Service, facts: Facts) -> str:
+    return "wait" if _takes_for_itself(service) else facts.execution
+
+
+def _takes_for_itself(service: Service) -> bool:
+    return isinstance(service.runs, Program) and service.runs.wait
 
 
 def _check_requests(service: Service, requests: Requests) -> None:
@@ -115,6 +155,8 @@ def _cannot_be_run(service: Service, facts: Facts, by: Concurrency) -> str:
 
 def _threads(service: Service, concurrency: Concurrency, facts: Facts) -> int:
     own = service.own.threads
+    if _takes_for_itself(service):
+        return len(service.listen)
     if concurrency == "reactor":
         if own is not None:
             raise Misfit("threads", "the reactor serves all clients in one thread: leave it out")
@@ -133,10 +175,13 @@ def _is_single(service: Service, server: ServerFacts | None) -> bool:
     return server is not None and server.mixin is None and service.own.concurrency is None
 
 
-def _processes(service: Service, concurrency: Concurrency, server: ServerFacts) -> int:
+def _processes(service: Service, concurrency: Concurrency, facts: Facts) -> int:
     own, usual = service.own.processes, service.defaults.processes
+    if facts.execution == "plugin" or _takes_for_itself(service):
+        return 1
     if concurrency == "process":
-        return _first(own, usual, server.children, CHILDREN)
+        children = None if facts.server is None else facts.server.children
+        return _first(own, usual, children, CHILDREN)
     if service.runs.key == "server":  # its handlers share the state of one server object
         return _first(own, 1)
     return _first(own, usual, 1)
@@ -159,6 +204,9 @@ def _why_no_forks(service: Service, facts: Facts) -> str | None:
 
 def notes_of(service: Service, facts: Facts) -> tuple[str, ...]:
     """What is worth knowing of a *service* that was settled."""
+    if service.access != Access() and _kind(service, facts) in ("wait", "plugin"):
+        text = "nobody is refused by the access rules of [defaults]: it takes its clients itself"
+        return (*facts.notes, text)
     why = _why_no_forks(service, facts)
     if service.concurrency != "process" or service.max_requests != 1 or why is None:
         return facts.notes

@@ -9,7 +9,7 @@ from netd.daemon.probing import ask, located_at, settle
 from netd.daemon.rights import Rights, lacking
 from netd.values.probe import Fault
 from netd.values.problem import ConfigurationError, Problem
-from netd.values.service import Configuration, Owner, Service
+from netd.values.service import Configuration, Owner, Plugin, Service
 
 
 def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
@@ -48,6 +48,10 @@ def _strange_companions(configuration: Configuration) -> list[Fault]:
 
 
 def _processes(service: Service) -> str:
+    if isinstance(service.runs, Plugin):
+        return "a worker of its own"
+    if service.forks:
+        return "a process for each request"
     kept = "up to " if service.concurrency == "process" else ""
     return f"{kept}{service.processes} process{'es' if service.processes > 1 else ''}"
 

@@ -52,6 +52,7 @@ class Pool:
         service = placed[0].service
         self._most = service.workers
         self._least = 1 if service.is_elastic else self._most
+        self._places_at_most = service.places
         self._places: dict[int, WorkerPlace] = {}
         self._counts_of: dict[str, Counts] = {}
         """Of the places that were closed, by service."""
@@ -63,6 +64,8 @@ class Pool:
         """Called when the last worker has gone."""
         self._successors: dict[int, int] = {}
         """Places that start in order to replace another one, and which."""
+        self._worn: list[WorkerPlace] = []
+        """Those that are to be replaced as soon as there is room for their successors."""
         self._scaling = (
             Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
         )
@@ -108,11 +111,6 @@ class Pool:
         """Have those who are still draining leave at once."""
         for place in list(self):
             place.end()
-
-    def kill(self) -> None:
-        """End all processes at once."""
-        for place in list(self):
-            place.kill()
 
     @property
     def is_up(self) -> bool:
@@ -184,8 +182,13 @@ class Pool:
         return View(place.index, place.pid or 0, slots, busy, taken)
 
     def _add(self, number: int) -> None:
-        for _ in range(number):
+        for _ in range(min(number, self._room)):
             self._place(self._free_index()).start()
+
+    @property
+    def _room(self) -> int:
+        """Places that there may be beside those that there are; the scoreboards have no more."""
+        return self._places_at_most - len(self._places)
 
     def _free_index(self) -> int:
         return next(index for index in count() if index not in self._places)
@@ -262,9 +265,20 @@ class Pool:
         """A worker has done enough: let another start, and this one leave when that is ready."""
         if place.index in self._successors.values() or place.state is not State.SERVING:
             return
-        if 2 * self._most <= len(self._places):
+        if self._room:
+            self._replace(place)
+        elif self._stops_by_itself:
             place.drain()
-            return
+        elif place not in self._worn:
+            self._worn.append(place)
+
+    @property
+    def _stops_by_itself(self) -> bool:
+        """Whether a worker takes nothing more after its last request; then it can leave, too."""
+        return all(placed.service.threads == 1 for placed in self.placed)
+
+    def _replace(self, place: WorkerPlace) -> None:
+        """Start the successor of a worker."""
         successor = self._place(self._free_index())
         self._successors[successor.index] = place.index
         successor.start()
@@ -283,6 +297,8 @@ class Pool:
         self._successors.pop(place.index, None)
         if not self._is_draining:
             self._add(max(0, self._least - self.size))
+            while self._worn and self._room:
+                self.worn(self._worn.pop(0))
 
     def is_suspended(self, service: str) -> bool:
         """Whether a new worker is to take nothing for *service*."""

@@ -109,7 +109,7 @@ class Reload:
         self._end(Outcome(False, self._plan, (why,)))
         for pool in self._fresh.values():
             pool.drain()
-            pool.kill()
+            pool.end()
         self._listeners.without(self._old.listeners).close()
 
     def _change(self) -> None:

@@ -82,11 +82,10 @@ class Retirement:
             generation.end()
         self._look()
 
-    def kill(self) -> None:
-        """End everybody at once."""
+    def end(self) -> None:
+        """End everybody now. Not by a signal: a worker ends the programs that it has started."""
         for generation in self._generations:
-            for pool in generation.pools:
-                pool.kill()
+            generation.end()
 
     def _look(self) -> None:
         """Forget those who have gone."""

@@ -264,7 +264,7 @@ class Daemon(MultiService):
             self._reactor.stop()
         else:
             log.info("{signal} again: stopping at once", signal=signal.Signals(number).name)
-            self.retirement.kill()
+            self.retirement.end()
 
 
 def _say_listeners(listeners: Listeners) -> None:

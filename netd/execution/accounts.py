@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from netd.execution.journal import Journal, Served
 from netd.execution.serving import user_traceback
 from netd.execution.traffic import NOTHING, Traffic
+from netd.execution.wear import Wear
 from netd.values.scoreboard import Slot
 
 
@@ -18,9 +19,12 @@ class Accounts:
     what is not listed because it takes no time. There is at least one.
     """
 
-    def __init__(self, service: str, slots: Sequence[Slot], journal: Journal) -> None:
+    def __init__(
+        self, service: str, slots: Sequence[Slot], journal: Journal, wear: Wear | None = None
+    ) -> None:
         self._service = service
         self._journal = journal
+        self._wear = wear
         *listed, self.shared = slots
         self._free = list(reversed(listed))
         self._inside = 0
@@ -67,6 +71,9 @@ class Accounts:
         self._journal.add(
             Served(now, self._service, transport, client, verdict, now - since, carried)
         )
+        if self._wear is not None:
+            self._wear.took()
+            self._wear.finished()
 
     def say(self, level: str, text: str) -> None:
         """Log a line."""

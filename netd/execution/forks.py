@@ -11,13 +11,16 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import select
 import signal
 import socket
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
@@ -35,8 +38,12 @@ from netd.values.scoreboard import Scoreboard, Slot
 BATCH: Final = 16
 """Requests taken a wake-up, before children that have ended have their turn."""
 
-LONGEST_WORDS: Final = 64 << 10
-"""Bytes of log that a child sends at once."""
+LONGEST_WORDS: Final = 128 << 10
+"""Bytes of a packet that a child sends: what one socket's buffer has room for (``wmem_default`` of
+socket(7), less what the kernel keeps with it)."""
+
+MOST_WORDS: Final = 64
+"""Packets read at a time, so that a child that says much does not keep clients from being taken."""
 
 TELL: Final = signal.SIGUSR2
 """Makes a child write to its standard error where its threads are (faulthandler)."""
@@ -45,7 +52,10 @@ LAST_WORDS: Final = 0.2
 """Seconds that it has for that before it is killed."""
 
 PATIENCE: Final = 1.0
-"""Seconds that a child waits for its worker to take its log, before it ends without."""
+"""Seconds that a child waits for its worker to take its log, before it goes on without."""
+
+SUSPENSION: Final = 10.0
+"""Seconds that a handler waits for its service to be suspended, at most."""
 
 
 @dataclass
@@ -64,8 +74,9 @@ class ForkPerRequest:
 
     *sources* says who serves what is taken from each, *inner* who serves what is passed on later.
     *slots* are those of *board* from *first* on, which these write. *leave* is called first in
-    every child, to close what is the worker's own; *say* logs a level and a text, *relay* lines
-    that a child has written. All in the reactor's thread.
+    every child, to close what is the worker's own, with what asks the worker for a suspension
+    there; *suspend* is what that comes to here. *say* logs a level and a text, *relay* lines that
+    a child has written. All in the reactor's thread.
     """
 
     def __init__(
@@ -80,7 +91,8 @@ class ForkPerRequest:
         journal: Journal,
         say: Callable[[str, str], None],
         relay: Callable[[str], None],
-        leave: Callable[[], None],
+        leave: Callable[[Callable[[], None]], None],
+        suspend: Callable[[], None],
     ) -> None:
         self._inner = inner
         self._slots = slots
@@ -95,7 +107,9 @@ class ForkPerRequest:
         self._listeners = [_Listener(self, source, serving) for source, serving in sources.items()]
         self._free = list(reversed(range(len(slots))))
         self._children: dict[int, Child] = {}
-        self._words = _Words(reactor, relay)
+        self._words = _Words(reactor, relay, suspend)
+        # Readable, for the children, while nothing is taken.
+        self._suspended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._taking = False
         self._stopped: Callable[[], None] | None = None
 
@@ -117,10 +131,13 @@ class ForkPerRequest:
         """Take nothing more until ``resume``."""
         self._taking = False
         self._watch()
+        os.eventfd_write(self._suspended, 1)
 
     def resume(self) -> None:
         """Take again."""
         self._taking = True
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._suspended)
         self._watch()
 
     def stop(self, stopped: Callable[[], None]) -> None:
@@ -153,7 +170,8 @@ class ForkPerRequest:
     def _tell_stopped(self) -> None:
         if not self._children and self._stopped is not None:
             stopped, self._stopped = self._stopped, None
-            self._words.read()
+            while self._words.read():
+                pass
             stopped()
 
     # Taking, for the listeners.
@@ -163,7 +181,9 @@ class ForkPerRequest:
         try:
             taken = listener.source.take()
         except TooLong as too_long:
-            listener.serving.drop(self._free[-1], too_long)
+            number = self._free[-1]
+            self._refresh(number)
+            listener.serving.drop(number, too_long)
             return True
         except OSError as error:
             if error.errno in NEXT:
@@ -171,26 +191,39 @@ class ForkPerRequest:
                 return not isinstance(error, BlockingIOError)
             self._resting.rest(listener, error)
             return False
+        except Exception as error:  # MemoryError, or a bug of ours: never a dead service
+            self._resting.rest(listener, error)
+            return False
+        try:
+            self._fork(listener, taken)
+        except OSError as error:
+            self._say("error", f"{taken.client}: no process for it: {error}")
+            self._resting.rest(listener, error)
+            return False
         self._resting.works(listener)
-        return self._fork(listener, taken)
+        listener.serving.forked()
+        return self.may_take()
 
-    def _fork(self, listener: _Listener, taken: Taken) -> bool:
+    def _fork(self, listener: _Listener, taken: Taken) -> None:
+        """Let a child serve what was taken. Raises OSError."""
         slot = self._free.pop()
         try:
             pid = os.fork()
-        except OSError as error:
-            self._free.append(slot)
-            self._say("error", f"{taken.client}: no process for it: {error}")
+            if pid == 0:
+                self._serve_and_end(listener.serving, slot, taken)
+            # First, for the next needs a descriptor.
             _close(taken)
-            return False
-        if pid == 0:
-            self._serve_and_end(listener.serving, slot, taken)
-        self._follow(Child(pid, slot, listener.source, taken))
-        _close(taken)
-        return self.may_take()
+            self._follow(Child(pid, slot, listener.source, taken), _pidfd_of(pid))
+        except OSError:
+            _close(taken)
+            self._free.append(slot)
+            raise
 
-    def _follow(self, child: Child) -> None:
-        pidfd = os.pidfd_open(child.pid)
+    def _refresh(self, slot: int) -> None:
+        """Read a slot anew: children have written there, and a copy is as old as it is."""
+        self._slots[slot] = self._board.slot(self._first + slot)
+
+    def _follow(self, child: Child, pidfd: int) -> None:
         self._children[pidfd] = child
         self._reactor.addReader(_Ended(pidfd, self._ended))
         if self._timeout is not None:
@@ -205,7 +238,8 @@ class ForkPerRequest:
             f"{child.taken.client}: the handler has run for more than {self._timeout:g} s, and its "
             f"process (pid {child.pid}) is ended; it says on its standard error where it is",
         )
-        signal.pidfd_send_signal(pidfd, TELL)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, TELL)
         child.deadline = self._reactor.callLater(LAST_WORDS, _kill, pidfd)
 
     def _ended(self, ended: _Ended) -> None:
@@ -231,25 +265,37 @@ class ForkPerRequest:
             slot.served += 1
             slot.failed += 1
             slot.leave()
-            text = f"{child.taken.client}: its process (pid {child.pid}) ended with {ending(code)}"
-            self._say("error", text)
+        elif code == 0:
+            return
+        text = f"{child.taken.client}: its process (pid {child.pid}) ended with {ending(code)}"
+        self._say("error", text)
 
     # In the child.
 
-    def _serve_and_end(self, serving: Service, slot: int, taken: Taken) -> None:
+    def _serve_and_end(self, serving: Service, slot: int, taken: Taken) -> NoReturn:
+        code = 1
         try:
-            self._leave()
-            self._journal.begin_anew()
-            # As it is now, in the page: the worker's own copy is as old as the worker.
-            self._slots[slot] = self._board.slot(self._first + slot)
+            for pidfd in self._children:
+                os.close(pidfd)
+            self._leave(self._ask_for_suspension)
+            self._words.begin_to_send(self._journal)
+            self._refresh(slot)
             serving.begin_anew()
             serving.serve(slot, taken)
             for source, late in self._inner.items():
                 while len(source):
                     late.serve(slot, source.take())
-            self._words.send(self._journal)
+            _flush()
+            code = 0
+        except BaseException as error:  # a bug of ours
+            traceback.print_exception(error, file=sys.__stderr__)
         finally:
-            os._exit(0)
+            os._exit(code)
+
+    def _ask_for_suspension(self) -> None:
+        """Ask the worker to have the service suspended, and return when it takes nothing more."""
+        self._words.ask_to_suspend()
+        select.select([self._suspended], [], [], SUSPENSION)
 
 
 @implementer(IReadDescriptor)
@@ -311,11 +357,21 @@ class _Ended:
 
 @implementer(IReadDescriptor)
 class _Words:
-    """What children say, each at its end: lines of log, by one socket that they all have."""
+    """What children say: lines of log, by one socket that they all have.
 
-    def __init__(self, reactor: Any, relay: Callable[[str], None]) -> None:
+    A packet has whole lines, so that those of several children do not mix. An empty one asks for a
+    suspension.
+    """
+
+    def __init__(
+        self, reactor: Any, relay: Callable[[str], None], suspend: Callable[[], None]
+    ) -> None:
         self._reactor = reactor
         self._relay = relay
+        self._suspend = suspend
+        # Entered again where the collector runs while something is sent, and that has something
+        # to say.
+        self._sending = threading.RLock()
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         self._theirs.settimeout(PATIENCE)
@@ -323,19 +379,36 @@ class _Words:
     def start(self) -> None:
         self._reactor.addReader(self)
 
-    def send(self, journal: Journal) -> None:
-        """Send all that is in *journal*. In a child."""
-        with suppress(OSError):
-            while lines := journal.take(LONGEST_WORDS // 4):
-                data = lines.encode(errors="replace")
-                for start in range(0, len(data), LONGEST_WORDS):
-                    self._theirs.send(data[start : start + LONGEST_WORDS])
+    def begin_to_send(self, journal: Journal) -> None:
+        """Send whatever is added to *journal*, as soon as it is. In a child."""
+        self._ours.close()
+        journal.begin_anew(lambda: self._send(journal))
 
-    def read(self) -> None:
-        """Read all that has been sent."""
-        with suppress(BlockingIOError):
-            while data := self._ours.recv(LONGEST_WORDS):
+    def _send(self, journal: Journal) -> None:
+        with self._sending:
+            while record := journal.take(1):
+                for packet in packets(record):
+                    # It has gone, or does not read: the handler goes on all the same.
+                    with suppress(OSError):
+                        self._theirs.send(packet)
+
+    def ask_to_suspend(self) -> None:
+        """Ask the worker to have the service suspended. In a child."""
+        with suppress(OSError):
+            self._theirs.send(b"")
+
+    def read(self) -> bool:
+        """Read what has been sent, some of it; whether there may be more."""
+        for _ in range(MOST_WORDS):
+            try:
+                data = self._ours.recv(LONGEST_WORDS)
+            except BlockingIOError:
+                return False
+            if data:
                 self._relay(data.decode(errors="replace"))
+            else:
+                self._suspend()
+        return True
 
     def fileno(self) -> int:
         return self._ours.fileno()
@@ -348,6 +421,37 @@ class _Words:
 
     def logPrefix(self) -> str:
         return "netd"
+
+
+def packets(lines: str) -> list[bytes]:
+    """Complete lines as packets of complete lines; one that is too long for that is cut."""
+    data = lines.encode(errors="replace")
+    if len(data) <= LONGEST_WORDS:
+        return [data]
+    size = LONGEST_WORDS // 4 - 1  # of characters of four bytes, and an end
+    text = lines.rstrip("\n")
+    return [
+        (text[start : start + size] + "\n").encode(errors="replace")
+        for start in range(0, len(text), size)
+    ]
+
+
+def _pidfd_of(pid: int) -> int:
+    """A pidfd of a child that has just been forked. Raises OSError, and then there is none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def _flush() -> None:
+    """Write what the handler has left in the buffers of its standard streams."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(Exception):
+            if stream is not None:
+                stream.flush()
 
 
 def _close(taken: Taken) -> None:

@@ -57,6 +57,8 @@ class HookedServing(Serving):
         self._passed_on: list[Taken] = []
         self._current = threading.local()
         self._hooks: Hooks
+        self._acts = False
+        """Whether ``service_actions`` is called after a request."""
         self._text = client_text(transport)
         self.last_request = time.monotonic()
         self.handed = HandedOver(transport)
@@ -64,6 +66,7 @@ class HookedServing(Serving):
     def host(self, server: BaseServer) -> None:
         """Serve by *server* from now on, with the overrides that it has."""
         self._hooks = Hooks.of(server)
+        self._acts = self._hooks.service_actions
         self.serve_by(server, _way_to_handle(server, self._hooks))
 
     @property
@@ -75,12 +78,25 @@ class HookedServing(Serving):
 
     def _serve(self, taken: Taken, slot: Slot, started: float) -> None:
         self.last_request = started
+        self._serve_as_the_server_says(taken, slot, started)
+        if self._acts:
+            self.act()
+
+    def _serve_as_the_server_says(self, taken: Taken, slot: Slot, started: float) -> None:
         if not self._hooks.verify_request or self._is_verified(taken, slot, started):
             if self._hooks.process_request:
                 self._process(taken, slot, started)
             else:
                 self._handle(taken, slot, started)
-        if self._hooks.service_actions:
+
+    def begin_anew(self) -> None:
+        super().begin_anew()
+        # ``service_actions`` is of the loop, which the worker goes on with.
+        self._acts = False
+
+    def forked(self) -> None:
+        self.last_request = time.monotonic()
+        if self._acts:
             self.act()
 
     def serve_handed(self, thread: int, taken: Taken) -> None:

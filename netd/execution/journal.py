@@ -117,11 +117,12 @@ class Journal:
             with self._lock:
                 self._said -= length
 
-    def begin_anew(self) -> None:
-        """Forget all that is queued, and wake nobody; in a child, whose parent writes that."""
+    def begin_anew(self, wake: Callable[[], None]) -> None:
+        """Forget all that is queued, and call *wake* from now on; in a fork of the process."""
         self._records.clear()
         self._said = self._dropped = 0
-        self._awake = True
+        self._awake = False
+        self._wake = wake
 
     def lose(self, lines: int) -> None:
         """Count *lines* that somebody else had no room for."""

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 from netd.admission.gate import Gate
 from netd.execution.serving import Serving
-from netd.execution.sources import Taken
+from netd.execution.sources import Taken, clear_of_standard
 from netd.execution.traffic import UNKNOWN
 from netd.values.address import Transport
 from netd.values.ending import ending
@@ -28,13 +29,16 @@ from netd.values.lines import LONGEST_LINE, Lines
 from netd.values.scoreboard import Slot
 from netd.values.service import Program
 
+PIPE: Final = 64 << 10
+"""Bytes that a pipe holds (pipe(7)): what a program that has ended can have left in it."""
+
 TERMINATION: Final = 1.0
 """Seconds between SIGTERM and SIGKILL for a program that has run for too long."""
 
 _OF_A_CONNECTION: Final = (
     "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "REMOTE_ADDR",
     "REMOTE_PORT", "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST", "UNIXLOCALPATH",
-    "UNIXREMOTEEUID", "UNIXREMOTEEGID",
+    "UNIXREMOTEEUID", "UNIXREMOTEEGID", "UDPLOCALIP", "UDPLOCALPORT",
 )  # fmt: skip
 """Names of UCSPI, and of ours, of which none may be left over from whoever started the daemon."""
 
@@ -78,7 +82,7 @@ def _path_text(name: Any) -> str:
 
 @dataclass
 class Running:
-    """A program that was started; ``wait`` or ``close`` gives its descriptors back."""
+    """A program that was started; ``close`` gives its descriptors back."""
 
     pid: int
     pidfd: int
@@ -105,12 +109,12 @@ class Running:
 def start(program: Program, descriptor: int, environment: Mapping[str, str]) -> Running:
     """Start *program* in a session of its own, with *descriptor* as its input and output.
 
-    Raises OSError.
+    Raises OSError, and then nothing runs.
     """
-    error, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    error, theirs = map(clear_of_standard, os.pipe2(os.O_CLOEXEC))
     try:
         # The end that the program has blocks, as it expects.
-        os.set_blocking(theirs, True)
+        os.set_blocking(error, False)
         pid = os.posix_spawn(
             program.path,
             program.arguments,
@@ -124,12 +128,22 @@ def start(program: Program, descriptor: int, environment: Mapping[str, str]) -> 
             setsigmask=[],
             setsigdef=_RESET,
         )
+        return Running(pid, _pidfd_of(pid), error)
     except BaseException:
         os.close(error)
         raise
     finally:
         os.close(theirs)
-    return Running(pid, os.pidfd_open(pid), error)
+
+
+def _pidfd_of(pid: int) -> int:
+    """A pidfd of a program that was just started. Raises OSError, and then it runs no more."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 class ProgramServing(Serving):
@@ -148,22 +162,26 @@ class ProgramServing(Serving):
         self._of = transport
         self._timeout = handler_timeout
         self._environment = environment
-        self._running: dict[int, Taken] = {}
-        """The pids of programs that run, and for whom."""
+        self._lock = threading.Lock()
+        self._running: dict[int, tuple[Running, Taken]] = {}
+        """By pid, those that are not reaped, and for whom they run; under the lock, for a pid is
+        another's after that."""
 
     def kill(self) -> None:
         """End all programs at once. Any thread."""
-        for pid in list(self._running):
-            _kill(pid)
+        with self._lock:
+            for running, _ in self._running.values():
+                running.end(signal.SIGKILL)
 
     def recheck(self, gate: Gate) -> None:
         """End the programs of those whom other lists would not admit. Any thread."""
-        for pid, taken in list(self._running.items()):
-            reason = gate.refuses(*taken)
-            if reason is not None:
-                text = f"{taken.client}: ended by the new lists: {reason}"
-                self._journal.say(self._service, "info", text)
-                _kill(pid)
+        with self._lock:
+            for running, taken in self._running.values():
+                reason = gate.refuses(*taken)
+                if reason is not None:
+                    text = f"{taken.client}: ended by the new lists: {reason}"
+                    self._journal.say(self._service, "info", text)
+                    running.end(signal.SIGKILL)
 
     def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
         slot.served += 1
@@ -179,9 +197,7 @@ class ProgramServing(Serving):
             # Not shut down: the program has it.
             with suppress(OSError):
                 taken.request.close()
-        self._running[running.pid] = taken
-        code = self._wait(running, taken.client)
-        del self._running[running.pid]
+        code = self._wait(running, taken)
         if code != 0:
             slot.failed += 1
         verdict = "served" if code == 0 else f"ended with {ending(code)}"
@@ -193,19 +209,20 @@ class ProgramServing(Serving):
         environment = environment_of(self._of, taken, local, self._environment)
         return start(self._program, request.fileno(), environment)
 
-    def _wait(self, running: Running, client: str) -> int:
+    def _wait(self, running: Running, taken: Taken) -> int:
         """Log what the program says, until it has ended; return how."""
         say: Callable[[str], None] = lambda line: self._journal.say(  # noqa: E731
-            self._service, "warn", f"{client}: {line}"
+            self._service, "warn", f"{taken.client}: {line}"
         )
         lines = Lines(say)
+        with self._lock:
+            self._running[running.pid] = running, taken
         try:
-            self._follow(running, lines, client)
-            code = running.reap()
-            # What it wrote last; nobody waits for those that it has left behind.
-            while read_some(running.error, lines):
-                pass
-            lines.finish()
+            self._follow(running, lines, taken.client)
+            with self._lock:
+                del self._running[running.pid]
+                code = running.reap()
+            read_last(running.error, lines)
         finally:
             running.close()
         return code
@@ -239,17 +256,23 @@ class ProgramServing(Serving):
                 return True
 
 
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
 def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:
     """What is sent to a program that runs for too long, and when."""
     if timeout is None:
         return ()
     over = time.monotonic() + timeout
     return (signal.SIGTERM, over), (signal.SIGKILL, over + TERMINATION)
+
+
+def read_last(descriptor: int, lines: Lines) -> None:
+    """Read what a program that has ended wrote last.
+
+    No more than that: those that it has left behind may go on writing for ever.
+    """
+    for _ in range(PIPE // LONGEST_LINE):
+        if not read_some(descriptor, lines):
+            break
+    lines.finish()
 
 
 def read_some(descriptor: int, lines: Lines) -> bool:

@@ -28,6 +28,7 @@ from netd.execution.reactor_transports import Build
 from netd.execution.resting import Resting
 from netd.execution.runnable import factory_of, is_handler
 from netd.execution.sources import Source
+from netd.execution.wear import Wear
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 
@@ -63,13 +64,14 @@ class ReactorService:
         reactor: Any,
         journal: Journal,
         datagram_size: int = 8192,
+        wear: Wear | None = None,
     ) -> None:
         self._name = name
         self._what = what
         self._options = options
         self._reactor = reactor
         self._datagram_size = datagram_size
-        self._accounts = Accounts(name, slots, journal)
+        self._accounts = Accounts(name, slots, journal, wear)
         self._resting = Resting(reactor, partial(journal.say, name))
         self._factory: Any = None
         self._servers = [listener.server for listener in listeners]

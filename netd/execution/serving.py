@@ -143,6 +143,9 @@ class Serving:
         """In a fork of the worker: it is this process that serves now."""
         self._pid = os.getpid()
 
+    def forked(self) -> None:
+        """In the worker: a fork of it serves a request. Raises nothing."""
+
     def _report(self, taken: Taken, error: BaseException) -> None:
         """Say what left the handler; called while it is being handled."""
         self._say_raised(taken, error)

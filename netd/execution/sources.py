@@ -7,6 +7,8 @@ kernel socket), so a source never closes, shuts down or re-configures it.
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -39,6 +41,10 @@ NEXT: Final = frozenset(
     }
 )
 """Errors of one client's own: take the next."""
+
+
+STANDARD: Final = 3
+"""Descriptors below this one are standard input, output and error."""
 
 
 class TooLong(Exception):
@@ -89,6 +95,20 @@ def client_text(transport: Transport) -> Callable[[Any], str]:
     return lambda address: f"{address[0]}:{address[1]}"
 
 
+def clear_of_standard(descriptor: int) -> int:
+    """Move *descriptor* to a number that is nobody's standard stream, if it is on one.
+
+    The system gives out the lowest number that is free. After a handler has closed its standard
+    output, whoever prints would write to the next client. Raises OSError.
+    """
+    if descriptor >= STANDARD:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD)
+    finally:
+        os.close(descriptor)
+
+
 class InetStream:
     """Takes TCP connections."""
 
@@ -103,6 +123,8 @@ class InetStream:
     def take(self) -> Taken:
         """Accept one connection; the caller closes it."""
         request, address = self._accept()
+        if request.fileno() < STANDARD:
+            request = socket.socket(fileno=clear_of_standard(request.detach()))
         return Taken(request, address, self._text(address), None)
 
 
@@ -121,7 +143,8 @@ class UnixStream:
     def take(self) -> Taken:
         """Accept one connection, in a socket that counts its bytes; the caller closes it."""
         accepted, address = self._accept()
-        request = CountedSocket(accepted.family, accepted.type, 0, fileno=accepted.detach())
+        descriptor = clear_of_standard(accepted.detach())
+        request = CountedSocket(accepted.family, accepted.type, 0, fileno=descriptor)
         try:
             pid, credentials = _peer(request, self._with_groups)
         except OSError:

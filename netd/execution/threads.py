@@ -62,6 +62,10 @@ class Service(Protocol):
         """In a fork of the worker: it is this process that serves now."""
         ...
 
+    def forked(self) -> None:
+        """In the worker: a fork of it serves a request. Raises nothing."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -137,6 +141,8 @@ class TakingThreads:
         # The descriptors of sources that cannot be taken from at the moment.
         self._failing: set[int] = set()
         self._short_of_threads = False
+        # Nothing more is to be taken, by a thread that is alone and counts to the last one.
+        self._is_worn = False
         self._stopping = False
         self._stopped: Callable[[], None] | None = None
 
@@ -159,8 +165,9 @@ class TakingThreads:
         self._watch.stop()
 
     def resume(self) -> None:
-        """Take again."""
-        self._watch.start()
+        """Take again, unless the last request that there may be has been taken."""
+        if not self._is_worn:
+            self._watch.start()
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more; *stopped* is called here when the last handler has returned."""
@@ -389,7 +396,9 @@ class TakingThreads:
 
     def _serve_bounded(self, bounds: Bounds, service: Service, number: int, taken: Taken) -> None:
         """Serve a request that may be the last one, or may take too long."""
-        if bounds.wear is not None and bounds.wear.took():
+        if bounds.wear is not None and bounds.wear.took() and self._is_alone:
+            # Of many threads each takes until the successor is there: nobody is to wait for that.
+            self._is_worn = True
             self._watch.stop()
         if self._timeout is None:
             service.serve(number, taken)

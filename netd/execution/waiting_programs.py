@@ -6,6 +6,7 @@ input and output, and the socket is left alone until the program has ended. In t
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import time
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.admission.lists import AccessLists
-from netd.execution.programs import Running, environment_of, read_some, start
+from netd.execution.programs import Running, environment_of, read_last, read_some, start
 from netd.values.address import Transport
 from netd.values.backoff import Backoff
 from netd.values.ending import ending
@@ -124,7 +125,7 @@ class WaitingProgram:
         """The program has ended: log that, and watch the listener again.
 
         One that ends at once, without taking anybody, would be started for ever; so each time
-        later.
+        later. If nobody waits any more it has taken somebody.
         """
         self._slot.failed += code != 0
         self._slot.leave()
@@ -133,7 +134,13 @@ class WaitingProgram:
         if self._told_to_end is not None:
             self._told_to_end(self)
         else:
-            self._reactor.callLater(self._backoff.died(seconds), self._watch)
+            served = 0 if self._somebody_waits() else 1
+            self._reactor.callLater(self._backoff.died(seconds, served), self._watch)
+
+    def _somebody_waits(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def end(self, ended: Callable[[WaitingProgram], None]) -> None:
         """Have the program end; *ended* is called when it has."""
@@ -179,9 +186,7 @@ class _Followed:
     def _finish(self) -> None:
         self._reactor.removeReader(self._error)
         self._reactor.removeReader(self._end)
-        while read_some(self.running.error, self._lines):
-            pass
-        self._lines.finish()
+        read_last(self.running.error, self._lines)
         code = self.running.reap()
         self.running.close()
         self._ended(code, time.monotonic() - self._began)

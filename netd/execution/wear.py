@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from itertools import count
@@ -39,7 +40,8 @@ class Wear:
         self._last = max_requests - int(max_requests * EARLY * chance())
         self._asks_at = max(1, self._last - int(max_requests * EARLY))
         self._max_memory = max_memory
-        self._worn: Callable[[str], None] | None = worn
+        self._worn = worn
+        self._told = threading.Lock()
         self._clock = clock
         self._memory = memory or resident_memory
         self._looked = clock()
@@ -67,9 +69,9 @@ class Wear:
             self._tell(f"uses {resident >> 10} KiB of memory")
 
     def _tell(self, why: str) -> None:
-        worn, self._worn = self._worn, None
-        if worn is not None:
-            worn(why)
+        # Whoever gets it keeps it, so of all threads one tells.
+        if self._told.acquire(blocking=False):
+            self._worn(why)
 
 
 def resident_memory() -> int:

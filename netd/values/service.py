@@ -160,6 +160,8 @@ class Service:
     owner: Owner = Owner()
     environment: ExecutionEnvironment = INHERITED
     access: Access = Access()
+    written: frozenset[str] = frozenset()
+    """The keys that its own table has; the rest is from ``[defaults]``, or from nobody."""
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Stamp, ...] = ()
     """The files that it imports from ``python_path``, as they were when it was checked."""

@@ -29,6 +29,7 @@ def by_reactor(joint: Joint) -> ReactorService:
             joint.reactor,
             joint.journal,
             service.datagram_size,
+            joint.wear,
         )
     except Exception as error:  # a user's factory or protocol
         text = f'"{service.runs}" cannot be made: {type(error).__name__}: {error}'

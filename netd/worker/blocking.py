@@ -18,7 +18,7 @@ from netd.execution.hosting import Hooks, Host, adopted, hosted
 from netd.execution.serving import Serving
 from netd.execution.sources import Source
 from netd.execution.threads import Bounds, InnerSource, Service, TakingThreads
-from netd.execution.ticks import Ticks
+from netd.execution.ticks import ReactorTicks, ThreadTicks, Ticks
 from netd.worker.importing import CannotImport, load
 from netd.worker.log import ServiceThread
 from netd.worker.server import HandlerHost, server_of
@@ -86,15 +86,16 @@ def by_threads(joint: Joint) -> BlockingService:
     """
     build = _built(joint)
     service = joint.service
+    most = min(service.threads, build.most_threads)
     threads = TakingThreads(
         service.name,
         build.sources,
-        min(service.threads, build.most_threads),
+        most,
         joint.reactor,
         joint.say,
         partial(ServiceThread, service=service.name),
         inner=build.inner,
-        bounds=_bounds(joint),
+        bounds=_bounds(joint, most),
     )
     return BlockingService(threads, build.ticks, build.close, servings=build.sources)
 
@@ -114,6 +115,7 @@ def by_forks(joint: Joint) -> BlockingService:
         joint.say,
         joint.office.relay,
         joint.office.become_child,
+        joint.suspend,
     )
     return BlockingService(forks, build.ticks, build.close, servings=build.sources)
 
@@ -125,11 +127,12 @@ def _built(joint: Joint) -> _Build:
     return build
 
 
-def _bounds(joint: Joint) -> Bounds | None:
+def _bounds(joint: Joint, most: int) -> Bounds | None:
     service, wear = joint.service, joint.wear
     if service.handler_timeout is None and wear is None:
         return None
-    return Bounds(service.handler_timeout, wear, service.spare_threads, joint.hung)
+    hung = partial(joint.hung, most)
+    return Bounds(service.handler_timeout, wear, service.spare_threads, hung)
 
 
 class _Build:
@@ -246,13 +249,16 @@ class _Servers(_Build):
         return self._joint.source(bound)
 
     def _ticks_of(self, server: BaseServer, serving: HookedServing) -> Ticks:
-        return Ticks(
-            server,
-            serving.act if serving.hooks.service_actions else None,
-            serving.time_out if serving.hooks.handle_timeout else None,
-            lambda: serving.last_request,
-            partial(ServiceThread, service=self._joint.service.name),
-        )
+        hooks, joint = serving.hooks, self._joint
+        actions = serving.act if hooks.service_actions else None
+        timed_out = serving.time_out if hooks.handle_timeout else None
+        if joint.service.forks:
+            # A process that forks has one thread.
+            return ReactorTicks(
+                server, actions, timed_out, lambda: serving.last_request, joint.reactor
+            )
+        factory = partial(ServiceThread, service=joint.service.name)
+        return ThreadTicks(server, actions, timed_out, lambda: serving.last_request, factory)
 
 
 class _Handed:
@@ -264,6 +270,7 @@ class _Handed:
         self.expect = serving.expect
         self.expect_no_more = serving.expect_no_more
         self.begin_anew = serving.begin_anew
+        self.forked = serving.forked
 
 
 def request_filter(joint: Joint) -> RequestFilter | None:

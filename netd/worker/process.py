@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -141,6 +142,8 @@ class Worker:
         self._joints: dict[str, Joint] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)
         self._suspensions = Suspensions(self._ask_for_suspension)
+        self._ask_suspension = self._suspensions.ask
+        self._pid = os.getpid()
         self._draining = False
         self._alone = False
         """Whether the daemon has gone."""
@@ -204,13 +207,16 @@ class Worker:
             case AllSuspended(service):
                 self._suspensions.done(service)
             case _:
+                # First, for the daemon gives this process a second.
+                for serving in self._serving.values():
+                    serving.kill()
                 self._leave(at_once=True)
 
     # What services say to the daemon (services.Office). Any thread.
 
     def suspend(self, service: str) -> None:
         """Stop taking in all processes of *service*; returns when that is so."""
-        self._suspensions.ask(service)
+        self._ask_suspension(service)
 
     def worn(self, service: str, why: str) -> None:
         """Ask for a successor."""
@@ -224,12 +230,15 @@ class Worker:
         """Bring lines of log to the daemon. The reactor's thread."""
         self._stream.relay(lines)
 
-    def become_child(self) -> None:
+    def become_child(self, suspend: Callable[[], None]) -> None:
         """In a process that was forked: end with the worker, and close the channel.
 
-        That has its end when the worker has.
+        That has its end when the worker has. Raises OSError.
         """
         end_with_parent()
+        if os.getppid() != self._pid:  # it had ended before that
+            os._exit(1)
+        self._ask_suspension = lambda service: suspend()
         transport: Any = self._channel.transport
         os.close(transport.fileno())
 
@@ -274,12 +283,13 @@ class Worker:
         self._stream.disconnect()
         self._suspensions.all_done()
         # Ends the process even if a handler holds the interpreter's lock for ever.
-        faulthandler.dump_traceback_later(
-            max(0.1, self._start.graceful_timeout),
-            exit=True,
-            file=open(os.devnull, "w"),  # noqa: SIM115
-        )
+        self._end_later(open(os.devnull, "w"))  # noqa: SIM115
         self._drain()
+
+    def _end_later(self, file: Any) -> None:
+        """End this process when its time is over, and write to *file* where its threads are."""
+        seconds = max(0.1, self._start.graceful_timeout)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
 
     def _leave(self, at_once: bool) -> None:
         """Say the last words and end; with handlers still running, past the interpreter."""
@@ -297,5 +307,9 @@ class Worker:
             for serving in self._serving.values():
                 serving.kill()
             os._exit(0)
+        if not self._alone:
+            # A thread that a handler has left behind, or something that it has registered with
+            # atexit, would hold up the interpreter's end, with nobody to obey the daemon.
+            self._end_later(sys.__stderr__ or sys.stderr)
         if self._reactor.running:
             self._reactor.stop()

@@ -26,6 +26,8 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
     sources = dict(zip(map(joint.source, joint.listeners), servings, strict=True))
     service = joint.service
     wear = joint.wear
+    # A program that runs for too long is ended by the thread that waits for it.
+    bounds = Bounds(None, wear, 0, partial(joint.hung, service.threads)) if wear else None
     threads = TakingThreads(
         service.name,
         sources,
@@ -33,8 +35,7 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
         joint.reactor,
         joint.say,
         partial(ServiceThread, service=service.name),
-        # A program that runs for too long is ended by the thread that waits for it.
-        bounds=Bounds(None, wear, 0, joint.hung) if wear is not None else None,
+        bounds=bounds,
     )
     kill = [serving.kill for serving in servings]
     return BlockingService(threads, [], [], kill, sources)

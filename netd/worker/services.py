@@ -59,8 +59,11 @@ class Office(Protocol):
     def relay(self, lines: str) -> None:
         """Bring lines of log to the daemon that are complete. The reactor's thread."""
 
-    def become_child(self) -> None:
-        """In a process that was forked: leave the daemon to the worker."""
+    def become_child(self, suspend: Callable[[], None]) -> None:
+        """In a process that was forked: leave the daemon to the worker, and ask it by *suspend*.
+
+        Raises OSError.
+        """
 
 
 class Bound:
@@ -119,9 +122,9 @@ class Joint:
             self._is_worn = True
             self.office.worn(self.service.name, why)
 
-    def hung(self, threads: int) -> None:
-        """So many threads do not come back. The reactor's thread."""
-        if self.service.threads == 1:
+    def hung(self, most: int, threads: int) -> None:
+        """So many threads, of *most* at once, do not come back. The reactor's thread."""
+        if most == 1:
             self.office.hung(self.service.name)
         elif threads >= self.service.spare_threads:
             self._worn(f"has {threads} handlers that do not come back")
