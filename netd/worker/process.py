@@ -144,6 +144,8 @@ class Worker:
         self._suspensions = Suspensions(self._ask_for_suspension)
         self._ask_suspension = self._suspensions.ask
         self._pid = os.getpid()
+        self._suspended: set[str] = set()
+        """The services that nothing is taken for."""
         self._draining = False
         self._alone = False
         """Whether the daemon has gone."""
@@ -190,7 +192,7 @@ class Worker:
         except Exception as error:  # a factory's startFactory, a protocol's startProtocol
             return Failed(name, f"cannot be started\n{user_traceback(error)}")
         if start.suspended:
-            self._serving[name].suspend()
+            self._suspend(name)
         return None
 
     def _obey(self, order: Order) -> None:
@@ -200,9 +202,10 @@ class Worker:
             case Recheck(service, access):
                 self._serving[service].recheck(AccessLists.of(access))
             case Suspend(service):
-                self._serving[service].suspend()
+                self._suspend(service)
                 self._channel.report(Suspended(service))
             case Resume(service):
+                self._suspended.discard(service)
                 self._serving[service].resume()
             case AllSuspended(service):
                 self._suspensions.done(service)
@@ -211,6 +214,10 @@ class Worker:
                 for serving in self._serving.values():
                     serving.kill()
                 self._leave(at_once=True)
+
+    def _suspend(self, service: str) -> None:
+        self._suspended.add(service)
+        self._serving[service].suspend()
 
     # What services say to the daemon (services.Office). Any thread.
 
@@ -253,7 +260,11 @@ class Worker:
 
     def _empty(self, last: tuple[tuple[str, int], ...]) -> None:
         """Go on taking until nobody is in the queues of *last* any more, then drain."""
-        sockets = [self._joints[service].listeners[index].socket for service, index in last]
+        sockets = [
+            self._joints[service].listeners[index].socket
+            for service, index in last
+            if self._is_taking(service)
+        ]
         queues = select.poll()
         for one in sockets:
             queues.register(one, select.POLLIN)
@@ -261,6 +272,12 @@ class Worker:
             self._reactor.callLater(EMPTYING_INTERVAL, self._empty, last)
         else:
             self._drain()
+
+    def _is_taking(self, service: str) -> bool:
+        """Whether this process, and not a program that it starts, takes for a service."""
+        runs = self._joints[service].service.runs
+        by_itself = isinstance(runs, Program) and runs.wait
+        return service not in self._suspended and not by_itself
 
     def _drain(self) -> None:
         """Take nothing more, and leave when the last handler has returned."""
