@@ -160,8 +160,7 @@ class TestDeath:
         configure(project, *names)
         daemon = project.launch()
         daemon.log.wait("s19 listens on")
-        until(lambda: children(daemon.pid), "there is a fork server")
-        until(lambda: daemon.workers(), "there is a worker")
+        until(partial(has_forked, daemon), "there is a worker")
         os.kill(daemon.fork_server(), signal.SIGKILL)
         daemon.wait_until_ready()
         pids = set()
@@ -189,6 +188,11 @@ class TestDeath:
         assert daemon.stop() == 0
         until(lambda: not is_alive(server), "it leaves")
         assert not daemon.log.matching("fork server")
+
+
+def has_forked(daemon: RunningDaemon) -> bool:
+    """Whether the daemon has a fork server, and that a worker."""
+    return any(map(children, filter(is_fork_server, children(daemon.pid))))
 
 
 def has_another(daemon: RunningDaemon, server: int) -> bool:
