@@ -627,7 +627,8 @@ class AsyncPacket(AsyncDatagramRequestHandler):
         if self.packet == b"wait":
             waits: Deferred[None] = Deferred()
             self.waiting.append(waits)
-            say("waiting")
+            # Later: it is listed once it waits.
+            reactor.callLater(0, say, "waiting")
             await waits
         for waits in self.waiting:
             self.waiting.remove(waits)

@@ -51,6 +51,7 @@ class Queue:
     """A source that has what it is given, and then nothing for now."""
 
     transport = Transport.UDP
+    may_block = False
 
     def __init__(self, things: list[Taken | BaseException]) -> None:
         self.things = things
