@@ -58,13 +58,22 @@ def send_to(project: Project, daemon: RunningDaemon, transport: str) -> Iterator
         yield client
 
 
-@pytest.fixture
-def serve(project: Project) -> Callable[..., RunningDaemon]:
-    """Start a daemon for the handler ``Handler`` of a module's text, on *listen*."""
+@pytest.fixture(params=["thread", "process"])
+def serve(project: Project, request: pytest.FixtureRequest) -> Callable[..., RunningDaemon]:
+    """Start a daemon for the handler ``Handler`` of a module's text, on *listen*.
+
+    By threads and by processes: to a handler they are the same.
+    """
 
     def start(text: str, listen: str = STREAM, more: str = "") -> RunningDaemon:
         project.handlers(text)
-        project.configure(f'[services.s]\nhandler = "handlers:Handler"\n{listen}\n{more}')
+        project.configure(f"""
+[services.s]
+handler = "handlers:Handler"
+concurrency = "{request.param}"
+{listen}
+{more}
+""")
         return project.start()
 
     return start
@@ -338,6 +347,64 @@ class TestStreams:
             client.shutdown(socket.SHUT_WR)
             assert read_all(client) == b"after your end"
 
+    @pytest.mark.parametrize("transport", STREAMS)
+    def test_shutdown_of_each_side(
+        self, project: Project, serve: Callable[..., RunningDaemon], transport: str
+    ) -> None:
+        """SHUT_RD ends what the handler reads, SHUT_WR what the client does, SHUT_RDWR both."""
+        daemon = serve(
+            """
+            from socketserver import BaseRequestHandler
+            class Handler(BaseRequestHandler):
+                def handle(self):
+                    how = int(self.request.recv(1))
+                    self.request.sendall(b"before ")
+                    self.request.shutdown(how)
+                    try:
+                        self.request.sendall(b"after ")
+                    except BrokenPipeError:
+                        print("cannot write after", how)
+                    if how != 1:
+                        assert self.request.recv(100) == b""
+                    else:
+                        print("read after 1:", self.request.recv(100))
+            """
+        )
+        for how, expected in ((0, b"before after "), (1, b"before "), (2, b"before ")):
+            with connect(project, daemon, transport) as client:
+                client.sendall(str(how).encode())
+                assert read_all(client) == expected
+                if how == 1:
+                    client.sendall(b"more")
+                    daemon.log.wait("read after 1: b'more'")
+        assert daemon.stop() == 0
+        assert len(daemon.log.matching("cannot write after [12]")) == 2
+        daemon.log.wait("stopped: 3 served, 0 refused, 0 failed")
+
+    @pytest.mark.parametrize("transport", STREAMS)
+    def test_files_and_buffers_are_sent(
+        self, project: Project, serve: Callable[..., RunningDaemon], transport: str
+    ) -> None:
+        """sendfile, recvmsg_into several buffers, and reads of a binary makefile."""
+        daemon = serve(
+            """
+            from socketserver import BaseRequestHandler
+            class Handler(BaseRequestHandler):
+                def handle(self):
+                    parts = bytearray(3), bytearray(3)
+                    self.request.recvmsg_into(parts)
+                    with self.request.makefile("rb") as file:
+                        rest = file.read(4)
+                    print("got", bytes(parts[0]), bytes(parts[1]), rest)
+                    with open(__file__, "rb") as file:
+                        self.request.sendfile(file, 0, 15)
+            """
+        )
+        with connect(project, daemon, transport) as client:
+            client.sendall(b"abcdefghij")
+            assert read_all(client).strip() == b"from socketser"[:14]
+        daemon.log.wait("got b'abc' b'def' b'ghij'")
+
     @pytest.mark.parametrize("how", ["detach", "dup"])
     def test_a_handler_may_keep_its_socket(
         self, serve: Callable[..., RunningDaemon], how: str
@@ -407,6 +474,7 @@ class TestStreams:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         daemon.log.wait("reset ECONNRESET")
 
+    @pytest.mark.parametrize("serve", ["thread"], indirect=True)
     def test_many_at_once(self, serve: Callable[..., RunningDaemon]) -> None:
         """Handlers that wait get a thread each, up to ``threads``; the rest wait outside."""
         daemon = serve(
