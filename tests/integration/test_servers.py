@@ -791,6 +791,13 @@ class TestProcesses:
             assert pid in busy
             assert len(busy) == 3
 
+    def test_next_client_sees_what_the_last_left(self, project: Project) -> None:
+        """The processes are a pool: what a handler leaves in memory stays there."""
+        daemon = self.start(project, "processes = 1")
+        for word, expected in ((b"one", ["one"]), (b"two", ["one", "two"])):
+            with daemon.tcp() as client:
+                assert self.tell(client, word)[1] == expected
+
     def test_key_of_the_file_wins(self, project: Project) -> None:
         """processes is max_children, also to who looks at the attribute."""
         daemon = self.start(project, "processes = 2")
