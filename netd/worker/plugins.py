@@ -53,6 +53,7 @@ def parsed(plugin: Plugin) -> tuple[Any, Any]:
         with contextlib.redirect_stdout(said):
             options = maker.options()
             options.parent = usage.Options()
+            options.parent.subCommand = plugin.name
             options.parseOptions(list(plugin.arguments))
     except usage.UsageError as error:
         raise BadArguments(f"{plugin.name}: {error}") from error
