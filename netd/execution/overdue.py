@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from netd.admission.deadlines import Deadlines
 from netd.execution.serving import user_stack
@@ -34,10 +35,14 @@ class HandlerTimeout:
 
     # The thread of the handler.
 
-    def begin(self, thread: int, taken: Taken) -> None:
-        """A handler starts, in this thread, which is number *thread* of its pool."""
+    def begin(self, thread: int, taken: Taken, lost: GaveUp) -> None:
+        """A handler starts, in this thread, which is number *thread* of its pool.
+
+        *lost* is called, as *give_up* is, when its client has been taken from it.
+        """
         ident = threading.get_ident()
-        self._deadlines.set(thread, self._seconds, lambda: self._overdue(thread, ident, taken))
+        action = partial(self._overdue, thread, ident, taken, lost)
+        self._deadlines.set(thread, self._seconds, action)
 
     def end(self, thread: int) -> None:
         """It has come back, perhaps too late."""
@@ -48,13 +53,14 @@ class HandlerTimeout:
 
     # The reactor's thread.
 
-    def _overdue(self, thread: int, ident: int, taken: Taken) -> None:
+    def _overdue(self, thread: int, ident: int, taken: Taken, lost: GaveUp) -> None:
         self._say(
             f"{taken.client}: the handler has run for more than {self._seconds:g} s, and its "
             f"connection is closed; it was here\n{user_stack(ident)}"
         )
         if isinstance(taken.request, socket.socket):
             self._take_away(thread, taken.request)
+        lost(thread)
         self._give_up(thread)
 
     def _take_away(self, thread: int, request: socket.socket) -> None:

@@ -146,6 +146,11 @@ class Serving:
     def forked(self) -> None:
         """In the worker: a fork of it serves a request. Raises nothing."""
 
+    def lost(self, thread: int) -> None:
+        """The connection of a handler that does not come back is closed: nobody is inside."""
+        # The thread's own slot, but that is in the handler; it will say the same if it comes back.
+        self._slots[thread].leave()
+
     def _report(self, taken: Taken, error: BaseException) -> None:
         """Say what left the handler; called while it is being handled."""
         self._say_raised(taken, error)

@@ -66,6 +66,10 @@ class Service(Protocol):
         """In the worker: a fork of it serves a request. Raises nothing."""
         ...
 
+    def lost(self, thread: int) -> None:
+        """The request that a thread serves was taken from it. In the reactor's thread."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -403,7 +407,7 @@ class TakingThreads:
         if self._timeout is None:
             service.serve(number, taken)
         else:
-            self._timeout.begin(number, taken)
+            self._timeout.begin(number, taken, service.lost)
             service.serve(number, taken)
             self._timeout.end(number)
         if bounds.wear is not None:

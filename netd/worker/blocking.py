@@ -271,6 +271,7 @@ class _Handed:
         self.expect_no_more = serving.expect_no_more
         self.begin_anew = serving.begin_anew
         self.forked = serving.forked
+        self.lost = serving.lost
 
 
 def request_filter(joint: Joint) -> RequestFilter | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -12,7 +13,7 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.execution.journal import Journal
+from netd.execution.journal import MOST_TEXT, Journal
 from netd.values.channel import (
     LENGTH,
     LONGEST_ORDER,
@@ -92,6 +93,9 @@ class LogStream:
         self._channel: DaemonChannel | None = None
         self._paused = False
         self._waiting = False
+        self._relayed: deque[str] = deque()
+        """Lines of others that wait for room in the channel, of bounded length together."""
+        self._relayed_length = 0
         self.journal = Journal(wake=self._wake)
 
     def connect(self, channel: DaemonChannel) -> None:
@@ -107,10 +111,12 @@ class LogStream:
 
     def relay(self, lines: str) -> None:
         """Send lines that somebody else has written, complete ones, if there is room for them."""
-        if self._channel is not None and not self._paused:
-            self._channel.report(Lines(lines))
-        else:
+        if self._relayed_length + len(lines) > MOST_TEXT:
             self.journal.lose(lines.count("\n"))
+            return
+        self._relayed.append(lines)
+        self._relayed_length += len(lines)
+        self.flush()
 
     def disconnect(self) -> None:
         """Send the rest, whatever room there is, and no more after it."""
@@ -121,10 +127,19 @@ class LogStream:
                 pass
 
     def _send_some(self, channel: DaemonChannel) -> bool:
-        lines = self.journal.take(BATCH)
+        lines = self._take_relayed() or self.journal.take(BATCH)
         if lines:
             channel.report(Lines(lines))
         return bool(lines)
+
+    def _take_relayed(self) -> str:
+        lines: list[str] = []
+        room = BATCH
+        while self._relayed and room > 0:
+            lines.append(self._relayed.popleft())
+            room -= len(lines[-1])
+        self._relayed_length -= BATCH - room
+        return "".join(lines)
 
     def _wake(self) -> None:
         self._reactor.callFromThread(self._flush_soon)
