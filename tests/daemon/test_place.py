@@ -30,6 +30,7 @@ from netd.values.channel import (
     Ready,
     Start,
     Stop,
+    encode_report,
 )
 from netd.values.scoreboard import Counts, Scoreboard
 from netd.values.service import Reference, Runs, Service
@@ -500,14 +501,14 @@ class TestReports:
     def test_in_pieces(self, scene: Scene) -> None:
         """A report may come in as many pieces as it likes."""
         scene.serve()
-        for byte in framed(b'["Lines", {"text": "x"}]'):
+        for byte in framed(encode_report(Lines("x"))):
             scene.channel.writes(bytes([byte]))
         assert scene.lines == ["x"]
 
     def test_nothing_is_heard_after_junk(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Who talks junk is told off once, however much follows before he dies."""
         scene.serve()
-        scene.channel.writes(framed(b"junk") * 3 + framed(b'["Lines", {"text": "x"}]'))
+        scene.channel.writes(framed(b"junk") * 3 + framed(encode_report(Lines("x"))))
         scene.channel.writes(framed(b"junk"))
         assert (scene.process.killed, len(logged), scene.lines) == (1, 1, [])
 

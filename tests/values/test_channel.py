@@ -132,8 +132,8 @@ class TestReports:
         assert decode_report(encode_report(report)) == report
 
     def test_a_batch_of_log(self) -> None:
-        """A batch of lines fits, be it made of letters that all need an escape."""
-        assert len(encode_report(Lines("\x1b" * (300 << 10)))) < LONGEST_REPORT
+        """A batch of lines fits, be it made of the longest letters."""
+        assert len(encode_report(Lines("\U0010ffff" * (300 << 10)))) < LONGEST_REPORT
 
     def test_the_length_of_a_frame(self) -> None:
         """Both limits can be written in the bytes of a frame's length."""
@@ -146,12 +146,13 @@ class TestJunk:
     @pytest.mark.parametrize(
         "value",
         [
-            ["Lines", {}],
-            ["Lines", {"text": 1}],
-            ["Lines", {"text": None}],
-            ["Lines", {"text": "x", "more": "y"}],
-            ["Lines", ["text"]],
-            ["Lines", "text"],
+            ["Failed", {}],
+            ["Failed", {"service": 1, "message": "x"}],
+            ["Failed", {"service": "s", "message": None}],
+            ["Failed", {"service": "s", "message": "x", "more": "y"}],
+            ["Failed", ["service", "message"]],
+            ["Failed", "text"],
+            ["Lines", {"text": "x"}],
             ["Ready", []],
             ["Ready", ""],
             ["Ready", {"text": "x"}],
@@ -166,7 +167,7 @@ class TestJunk:
             ["AllSuspended", {"service": "s"}],
             [["Ready"], {}],
             [{}, {}],
-            {"Ready": 1, "Lines": 2},
+            {"Ready": 1, "Failed": 2},
             "ab",
             None,
             7,
@@ -190,8 +191,9 @@ class TestJunk:
             b'["Ready", {}] more',
             b"[" * 1_000_000,
             b'{"a":' * 1_000_000,
-            b'["Lines", {"text": ' + b"9" * 10_000 + b"}]",
-            b'["Lines", {"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
+            b'["Failed", {"service": ' + b"9" * 10_000 + b"}]",
+            b'["Failed", {"service": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
+            b"Lcaf\xe9",
             encode_order(Stop()),
         ],
         ids=lambda data: repr(data[:20]),
