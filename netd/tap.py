@@ -14,22 +14,37 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python import usage
 
 from netd import __version__
 from netd.admin.service import AdminService, bind_admin
+from netd.daemon import journald, syslog
 from netd.daemon.checking import check, check_rights
+from netd.daemon.datagrams import DatagramDestination, Encode
+from netd.daemon.destinations import FileDestination
 from netd.daemon.forking import ForkSpawner
-from netd.daemon.log import DaemonLog, Destination, Log, RelayedLog
+from netd.daemon.log import DaemonLog, Log, RelayedLog
 from netd.daemon.service import Daemon
 from netd.daemon.upgrade import CommandLine, say_ready
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.handover import Handover, received
+from netd.values.log import Form
+from netd.values.log import Log as LogSettings
 from netd.values.problem import ConfigurationError, ExitStatus
 from netd.values.service import Configuration, Owner
 
+log = Logger()
+
 DEFAULT_FILES: Final = ("netd.toml", "conf/netd.toml", "/etc/netd/netd.toml")
 """Where a configuration is looked for when none is named; the first that exists is taken."""
+
+
+_SOCKETS: Final[dict[str, tuple[str, Encode]]] = {
+    "journald": (journald.SOCKET, journald.datagrams),
+    "syslog": (syslog.SOCKET, syslog.SyslogMessages()),
+}
+"""Formats of the log that have a place of their own, and what goes there."""
 
 
 class Options(usage.Options):
@@ -69,7 +84,7 @@ def makeService(options: Options) -> IService:
             print(f"note: {note}", file=sys.stderr)
         print(f"{configuration.file}: ok ({len(configuration.services)} services)")
         sys.exit(ExitStatus.OK)
-    daemon_log = _log(options.parent or {})
+    daemon_log = _log(options.parent or {}, configuration.log)
     before = _handover()
     held = before.listeners if before is not None else Listeners()
     try:
@@ -146,22 +161,37 @@ def _checked(options: Options) -> Configuration:
     return configuration
 
 
-def _log(twistd: Mapping[str, Any]) -> Log:
-    """The log, where twistd's own options say: ``--logfile``, the terminal, or its own business."""
-    if twistd.get("syslog") or twistd.get("logger"):
+def _log(twistd: Mapping[str, Any], configured: LogSettings) -> Log:
+    """The log, where twistd's own options say, or else ``[log]``."""
+    relayed, named = twistd.get("syslog") or twistd.get("logger"), twistd.get("logfile")
+    socket = _SOCKETS.get(configured.format)
+    if (relayed or named) and (socket or configured.file):
+        log.warn(
+            "nothing is logged to {place}: twistd was told where to log",
+            place=configured.file or configured.format,
+        )
+    if relayed:
         return RelayedLog()
-    file, foreground = twistd.get("logfile"), twistd.get("nodaemon") or twistd.get("debug")
+    try:
+        if socket is not None and not named:
+            return DaemonLog(DatagramDestination(*socket), "json", configured.level)
+        form: Form = "json" if configured.format == "json" else "text"
+        return DaemonLog(_file(twistd, named or configured.file), form, configured.level)
+    except OSError as error:
+        _leave(ExitStatus.FAILURE, f"netd: cannot log to {error.filename}: {error.strerror}")
+
+
+def _file(twistd: Mapping[str, Any], file: str | None) -> FileDestination:
+    """*file*, or where twistd logs when nobody says where. Raises OSError."""
+    foreground = twistd.get("nodaemon") or twistd.get("debug")
     if file == "-" and not foreground:
         _leave(ExitStatus.USAGE, "netd: a daemon cannot log to stdout; use --logfile FILE")
-    if foreground and file in (None, "", "-"):
-        stream = sys.stdout or sys.stderr
-        if stream is None:
-            return DaemonLog(Destination(os.devnull))
-        return DaemonLog(Destination(descriptor=stream.fileno()))
-    try:
-        return DaemonLog(Destination(os.path.abspath(file or "twistd.log")))
-    except OSError as error:
-        _leave(ExitStatus.FAILURE, f"netd: cannot log to {file or 'twistd.log'}: {error.strerror}")
+    if not foreground or file not in (None, "", "-"):
+        return FileDestination(os.path.abspath(file or "twistd.log"))
+    stream = sys.stdout or sys.stderr
+    if stream is None:
+        return FileDestination(os.devnull)
+    return FileDestination(descriptor=stream.fileno())
 
 
 def _leave(status: ExitStatus, message: str) -> NoReturn:

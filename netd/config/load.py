@@ -22,6 +22,7 @@ from netd.config.schema import (
     AccessTable,
     IncludedFile,
     LimitsTable,
+    LogTable,
     MainFile,
     ServiceTable,
     check_name,
@@ -30,6 +31,7 @@ from netd.config.text import quoted
 from netd.listening.description import resolved
 from netd.values.address import Address, InetAddress
 from netd.values.environment import ExecutionEnvironment, Limit, difference
+from netd.values.log import Log
 from netd.values.problem import ConfigurationError, Problem
 from netd.values.service import (
     Access,
@@ -116,6 +118,7 @@ class _Reading:
             drain_delay=table.daemon.drain_delay,
             admin_socket=admin_socket(self._main.file, table.admin.socket),
             graceful_timeout=table.daemon.graceful_timeout,
+            log=self._log(table.log),
             places=MappingProxyType(self._places),
         )
 
@@ -168,6 +171,15 @@ class _Reading:
                 text = f"there is no directory {path}: make it, or name another"
                 self._problem(self._main, ("python_path", number), text)
             yield path
+
+    def _log(self, table: LogTable) -> Log:
+        file = table.file
+        if file is not None and table.format in ("journald", "syslog"):
+            text = f'there is no file in the format "{table.format}": leave out one of the two'
+            self._problem(self._main, ("log", "file"), text)
+        if file is not None:
+            file = os.path.normpath(os.path.join(self._main.directory, file))
+        return Log(table.format, table.level, table.connections, file)
 
     def _check_presence(self) -> None:
         """Say that there is no service, unless something is wrong with where they would be."""

@@ -36,6 +36,7 @@ from netd.handlers.registry import UnknownName, find
 from netd.listening.description import parse
 from netd.values import units
 from netd.values.address import Address
+from netd.values.log import Format, Level
 from netd.values.service import Owner, Reference
 
 _REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
@@ -309,6 +310,15 @@ class AdminTable(Table):
     socket: PathText | None = None
 
 
+class LogTable(Table):
+    """``[log]``: what is logged, in which form and where."""
+
+    format: Format = "text"
+    level: Level = "info"
+    connections: bool = True
+    file: PathText | None = None
+
+
 class IncludedFile(Table):
     """A file that another one includes: services only."""
 
@@ -323,3 +333,4 @@ class MainFile(IncludedFile):
     defaults: dict[str, Any] = {}
     daemon: DaemonTable = DaemonTable()
     admin: AdminTable = AdminTable()
+    log: LogTable = LogTable()

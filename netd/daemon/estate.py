@@ -11,6 +11,7 @@ from netd.daemon.place import Placed
 from netd.daemon.pool import Pool
 from netd.daemon.spawning import Spawner
 from netd.listening.binding import Listeners
+from netd.values.log import Form, WorkerLog
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Configuration, Plugin, Service
 
@@ -31,13 +32,16 @@ class Estate:
 class Builder:
     """Makes pools, not started, of services and their listeners.
 
-    *lines* gets the workers' log.
+    *lines* gets the workers' log, in *form*.
     """
 
-    def __init__(self, reactor: Any, spawner: Spawner, lines: Callable[[str], None]) -> None:
+    def __init__(
+        self, reactor: Any, spawner: Spawner, lines: Callable[[str], None], form: Form
+    ) -> None:
         self._reactor = reactor
         self._spawner = spawner
         self._lines = lines
+        self._form = form
 
     def pool(
         self,
@@ -54,6 +58,7 @@ class Builder:
             [_placed(service, listeners) for service in services],
             configuration.python_path,
             configuration.graceful_timeout,
+            WorkerLog(self._form, configuration.log.level, configuration.log.connections),
             self._reactor,
             self._spawner,
             self._lines,

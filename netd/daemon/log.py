@@ -7,8 +7,6 @@ thread, all that there is at once; when the queue is full, lines are dropped and
 from __future__ import annotations
 
 import atexit
-import os
-import select
 import threading
 import time
 from collections import deque
@@ -19,10 +17,15 @@ from twisted.logger import (
     LogEvent,
     Logger,
     LogLevel,
+    eventAsText,
     formatEventAsClassicLogText,
-    formatTime,
 )
 from zope.interface import implementer
+
+from netd.daemon.destinations import Destination, NotWritten
+from netd.daemon.entries import entry_of
+from netd.values.log import Form, Level, reaches
+from netd.values.records import HARMLESS, line_form
 
 CAPACITY: Final = 8 << 20
 """Characters kept while the log is slow: some seconds of it at the highest rate."""
@@ -31,51 +34,28 @@ LAST_WORDS: Final = 1.0
 """Seconds that a slow log has to take the rest at the end."""
 
 
-class Destination:
-    """A file, or a descriptor that was there before (the terminal), to write the log to."""
-
-    def __init__(self, path: str | None = None, descriptor: int | None = None) -> None:
-        """Open the file *path* for appending, or use *descriptor*, which is never closed.
-
-        Raises OSError.
-        """
-        self._path = path
-        self._descriptor = descriptor if descriptor is not None else self._open()
-
-    def _open(self) -> int:
-        assert self._path is not None
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return os.open(self._path, flags, 0o640)
-
-    def write(self, text: str) -> None:
-        """Write all of *text*, waiting as long as it takes. Raises OSError."""
-        data = text.encode(errors="backslashreplace")
-        while data:
-            try:
-                data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:  # somebody made the terminal non-blocking
-                select.select([], [self._descriptor], [])
-
-    def reopen(self) -> None:
-        """Go on in a new file at the same path. Raises OSError, and goes on in the old one."""
-        if self._path is None:
-            return
-        new = self._open()
-        os.dup2(new, self._descriptor, inheritable=False)
-        os.close(new)
-
-
 @implementer(ILogObserver)
 class DaemonLog:
     """Writes events and lines to *destination*: at once until ``start``, then by a thread.
 
-    Safe from any thread. ``start`` is for after the fork of a daemon, which a thread would not
-    survive.
+    Events become lines in *form* where they reach *level*; lines are written as they are. Safe
+    from any thread. ``start`` is for after the fork of a daemon, which a thread would not survive.
+    The destination is closed with the log.
     """
 
-    def __init__(self, destination: Destination, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        form: Form = "text",
+        level: Level = "info",
+        capacity: int = CAPACITY,
+    ) -> None:
+        self.form: Final = form
+        """Of the lines that are to be written."""
         self._destination = destination
+        self._level = level
         self._capacity = capacity
+        self._lines = line_form(form)
         self._queue: deque[str] = deque()
         self._queued = 0
         self._dropped = 0
@@ -88,9 +68,22 @@ class DaemonLog:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, as ILogObserver has it."""
-        text = formatEventAsClassicLogText(event)
-        if text:
-            self.write(text)
+        level = event.get("log_level", LogLevel.info)
+        if not reaches(level.name, self._level):
+            return
+        line = _text(event) if self.form == "text" else self._json(event, level)
+        if line:
+            self.write(line)
+
+    def _json(self, event: LogEvent, level: LogLevel) -> str | None:
+        """An event as a line; None if it says nothing."""
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        if not text:
+            return None
+        service = event.get("service")
+        if not isinstance(service, str):
+            service = None
+        return self._lines.said(event["log_time"], service, level.name, text)
 
     def write(self, text: str) -> None:
         """Queue *text*, lines that are complete."""
@@ -141,17 +134,21 @@ class DaemonLog:
             if reopening:
                 self._reopen()
             if closing:
+                self._destination.close()
                 return
 
     def _put(self, text: str, dropped: int = 0) -> None:
         """Write that lines were *dropped* before, and *text*; count what cannot be written."""
         if dropped:
-            text = _line("warn", f"{dropped} log lines dropped: {self._why}") + text
-            dropped -= 1  # for the line that says so
+            text = self._own("warn", f"{dropped} log lines dropped: {self._why}") + text
         try:
             self._destination.write(text)
-        except OSError as error:  # a full disk, a closed pipe
-            self._drop(dropped + text.count("\n"), error.strerror or str(error))
+        except NotWritten as error:  # a full disk, a closed pipe
+            missing = error.lines
+            if dropped and missing >= text.count("\n"):
+                # So is the line about them, which is none of those that anybody misses.
+                missing += dropped - 1
+            self._drop(missing, error.why)
 
     def _drop(self, lines: int, why: str) -> None:
         with self._changed:
@@ -162,23 +159,31 @@ class DaemonLog:
         try:
             self._destination.reopen()
         except OSError as error:
-            self._put(_line("error", f"the log cannot be reopened: {error}"))
+            self._put(self._own("error", f"the log cannot be reopened: {error}"))
+
+    def _own(self, level: str, text: str) -> str:
+        """A line of the log's own, for which it cannot ask a logger, at whatever level."""
+        return self._lines.said(time.time(), None, level, text)
 
 
-def _line(level: str, text: str) -> str:
-    """A line of the log's own, for which it cannot ask a logger."""
-    return f"{formatTime(time.time())} [netd#{level}] {text}\n"
+def _text(event: LogEvent) -> str | None:
+    """An event as a line; None if it says nothing."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else text.translate(HARMLESS)
 
 
 class RelayedLog:
     """Brings the workers' lines to a log of twistd's own (``--syslog``, ``--logger``)."""
 
+    form: Final[Form] = "json"
+    """Of the lines that are to be written."""
+
     def write(self, text: str) -> None:
         """Log *text*, lines as workers write them, with their service as the namespace."""
-        # A worker escapes vertical tabs, so that here they can stand for newlines inside a line.
-        for line in filter(None, text.replace("\n\t", "\v").split("\n")):
-            service, level, message = _parted(line.replace("\v", "\n"))
-            Logger(namespace=service).emit(level, "{text}", text=message)
+        for line in filter(None, text.split("\n")):
+            entry = entry_of(line)
+            log = Logger(namespace=entry.service or "netd")
+            log.emit(_LEVELS[entry.level], "{text}", text=entry.message)
 
     def start(self) -> None:
         """Nothing to do: twistd writes."""
@@ -188,16 +193,6 @@ class RelayedLog:
 
     def close(self) -> None:
         """Nothing to do: twistd's own affair."""
-
-
-def _parted(line: str) -> tuple[str, LogLevel, str]:
-    """The service, level and text of a worker's line; a line of another form is all text."""
-    _, _, rest = line.partition(" [")
-    system, end, message = rest.partition("] ")
-    service, _, level = system.rpartition("#")
-    if end and level in _LEVELS:
-        return service, _LEVELS[level], message
-    return "netd", LogLevel.info, line
 
 
 _LEVELS: Final = {level.name: level for level in LogLevel.iterconstants()}

@@ -36,6 +36,7 @@ from netd.values.channel import (
     decode_report,
     encode_order,
 )
+from netd.values.log import WorkerLog
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Counts, Scoreboard
 from netd.values.service import Service
@@ -90,7 +91,8 @@ class Owner(Protocol):
 class WorkerPlace:
     """Keeps a worker running for *placed* services, until it is drained. Reactor's thread only.
 
-    The worker has the part of each scoreboard that belongs to *index*. *lines* gets its log.
+    The worker has the part of each scoreboard that belongs to *index*. *lines* gets its log, as
+    *worker_log* has it.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class WorkerPlace:
         placed: Sequence[Placed],
         python_path: tuple[str, ...],
         graceful_timeout: float,
+        worker_log: WorkerLog,
         reactor: Any,
         spawner: Spawner,
         lines: Callable[[str], None],
@@ -113,6 +116,7 @@ class WorkerPlace:
         self._placed = tuple(placed)
         self._python_path = python_path
         self._graceful_timeout = graceful_timeout
+        self._worker_log = worker_log
         self._reactor = reactor
         self._spawner = spawner
         self._lines = lines
@@ -212,7 +216,11 @@ class WorkerPlace:
                 )
             )
         return descriptors, Start(
-            self.name, tuple(services), self._python_path, self._graceful_timeout
+            self.name,
+            tuple(services),
+            self._python_path,
+            self._graceful_timeout,
+            self._worker_log,
         )
 
     # What the worker says and does.

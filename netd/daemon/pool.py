@@ -15,6 +15,7 @@ from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import State
 from netd.values.channel import AllSuspended, Order, Recheck, Resume, Suspend
+from netd.values.log import WorkerLog
 from netd.values.scoreboard import Counts
 from netd.values.service import Service
 
@@ -25,8 +26,8 @@ class Pool:
     """Keeps as many workers as *placed* services want, until it is drained. Reactor's thread only.
 
     A pool of ``process`` services has one worker, and as many as are needed while clients come;
-    any other has a fixed number. *lines* gets the workers' log; *changed* is called after every
-    change of a worker's state.
+    any other has a fixed number. *lines* gets the workers' log, as *worker_log* has it; *changed*
+    is called after every change of a worker's state.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Pool:
         placed: Sequence[Placed],
         python_path: tuple[str, ...],
         graceful_timeout: float,
+        worker_log: WorkerLog,
         reactor: Any,
         spawner: Spawner,
         lines: Callable[[str], None],
@@ -45,6 +47,7 @@ class Pool:
         self.placed = tuple(placed)
         self._python_path = python_path
         self._graceful_timeout = graceful_timeout
+        self._worker_log = worker_log
         self._reactor = reactor
         self._spawner = spawner
         self._lines = lines
@@ -200,6 +203,7 @@ class Pool:
             self.placed,
             self._python_path,
             self._graceful_timeout,
+            self._worker_log,
             self._reactor,
             self._spawner,
             self._lines,

@@ -57,7 +57,7 @@ class Daemon(MultiService):
         self._command = command
         self.handed_over: list[Listener] = []
         """Listeners beside those of services that a new daemon gets, too."""
-        self._builder = Builder(reactor, spawner, daemon_log.write)
+        self._builder = Builder(reactor, spawner, daemon_log.write, daemon_log.form)
         self.estate = Estate(configuration, listeners, {})
         self.retirement = Retirement(reactor, self._pools_changed)
         self._reloads = Reloads(self._check_again, self._begin_reload)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from netd.execution.traffic import Traffic
+from netd.values.log import AS_USUAL, WorkerLog, reaches
+from netd.values.records import line_form
 
 CAPACITY: Final = 20_000
 """Records kept while the log is slow: about a second at the highest rate measured, 4 MiB."""
@@ -23,16 +25,6 @@ MOST_TEXT: Final = 8 << 20
 
 LONGEST_TEXT: Final = 32 << 10
 """Characters kept of what somebody says at once: a deep traceback is 10 KiB."""
-
-_HARMLESS: Final = {
-    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    for code in (
-        *range(9), *range(11, 32), *range(127, 160),
-        0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),
-    )
-}  # fmt: skip
-"""Control characters but tab and newline, which a client could steer a terminal with, and those
-that turn the direction of what is read."""
 
 
 class Served(NamedTuple):
@@ -44,7 +36,7 @@ class Served(NamedTuple):
     transport: str
     client: str
     verdict: str
-    """``served``, ``failed``, or ``refused: REASON``."""
+    """``served``, ``failed``, ``refused: REASON`` or ``would be refused: REASON``."""
     seconds: float
     traffic: Traffic
 
@@ -63,7 +55,8 @@ class Journal:
     """The queue between the threads that serve and the one that writes the log.
 
     *wake* is called from any thread when the queue is no longer empty, and once only until the
-    queue is taken from. *monotonic* and *wall* are clocks, in seconds.
+    queue is taken from. *monotonic* and *wall* are clocks, in seconds. What *log* does not ask for
+    is not even queued.
     """
 
     def __init__(
@@ -72,36 +65,32 @@ class Journal:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         capacity: int = CAPACITY,
+        log: WorkerLog = AS_USUAL,
     ) -> None:
         self._records: deque[Served | Said] = deque()
         self._wake = wake
         self._monotonic = monotonic
         self._wall = wall
         self._capacity = capacity
+        self.level: Final = log.level
+        """The least that is queued of what is said."""
+        self._with_requests = log.connections and reaches("info", log.level)
+        self._form = line_form(log.form)
         self._awake = False
         self._dropped = 0
         self._lock = threading.Lock()
         self._said = 0
-        self._stamp_second = -1
-        self._stamp = ""
 
     # Any thread.
 
-    def add(self, record: Served | Said) -> bool:
-        """Queue a record, or drop it when the log is too far behind; whether it is kept."""
-        if len(self._records) >= self._capacity:
-            # Not exact when two threads drop at once; the lock that made it so would cost every
-            # connection something, for a figure that says "many".
-            self._dropped += 1
-            return False
-        self._records.append(record)
-        if not self._awake:
-            self._awake = True
-            self._wake()
-        return True
+    def add(self, request: Served) -> bool:
+        """Queue what became of a request, if that is logged at all; whether it is kept."""
+        return self._with_requests and self._keep(request)
 
     def say(self, service: str, level: str, text: str) -> None:
         """Queue a line of text, or drop it when too much of it is waiting already."""
+        if not reaches(level, self.level):
+            return
         if len(text) > LONGEST_TEXT:
             text = f"{text[:LONGEST_TEXT]} … ({len(text)} characters)"
         length = len(text)
@@ -113,9 +102,22 @@ class Journal:
                 self._said += length
         if not fits:
             self._dropped += 1
-        elif not self.add(Said(self._monotonic(), service, level, text)):
+        elif not self._keep(Said(self._monotonic(), service, level, text)):
             with self._lock:
                 self._said -= length
+
+    def _keep(self, record: Served | Said) -> bool:
+        """Queue a record, or drop it when the log is too far behind."""
+        if len(self._records) >= self._capacity:
+            # Not exact when two threads drop at once; the lock that made it so would cost every
+            # connection something, for a figure that says "many".
+            self._dropped += 1
+            return False
+        self._records.append(record)
+        if not self._awake:
+            self._awake = True
+            self._wake()
+        return True
 
     def begin_anew(self, wake: Callable[[], None]) -> None:
         """Forget all that is queued, and call *wake* from now on; in a fork of the process."""
@@ -151,32 +153,21 @@ class Journal:
         return "".join(lines)
 
     def _confession(self) -> str:
+        """That records are missing: at every level, for nobody knows what they said."""
         dropped, self._dropped = self._dropped, 0
         if not dropped:
             return ""
-        return (
-            f"{self._time(self._wall())} [netd#warn] {dropped} log records dropped: log too slow\n"
-        )
+        text = f"{dropped} log records dropped: log too slow"
+        return self._form.said(self._wall(), None, "warn", text)
 
     def _line(self, record: Served | Said, offset: float) -> str:
-        stamp = self._time(record.ended + offset)
         if isinstance(record, Said):
-            length = len(record.text)
+            ended, service, level, text = record
+            length = len(text)
             with self._lock:
                 self._said -= length
-            text = record.text.translate(_HARMLESS).replace("\n", "\n\t")
-            return f"{stamp} [{record.service}#{record.level}] {text}\n"
-        _, service, transport, client, verdict, seconds, traffic = record
-        received, sent = traffic
-        return (
-            f"{stamp} [{service}#info] {client} {transport} {verdict} {seconds * 1000:.1f}ms"
-            f" in={'-' if received is None else received} out={'-' if sent is None else sent}\n"
+            return self._form.said(ended + offset, service, level, text)
+        ended, service, transport, client, verdict, seconds, (received, sent) = record
+        return self._form.served(
+            ended + offset, service, transport, client, verdict, seconds, received, sent
         )
-
-    def _time(self, when: float) -> str:
-        """ISO 8601 with the zone, as twisted.logger's formatTime has it, once a second."""
-        second = int(when)
-        if second != self._stamp_second:
-            self._stamp_second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
-        return self._stamp

@@ -13,6 +13,7 @@ import pickle
 from dataclasses import asdict, dataclass, fields
 from typing import Final, get_args
 
+from netd.values.log import AS_USUAL, WorkerLog
 from netd.values.service import Access, Service
 
 LONGEST_ORDER: Final = 256 << 20
@@ -52,6 +53,7 @@ class Start:
     python_path: tuple[str, ...]
     graceful_timeout: float
     """Seconds that running handlers get when the daemon has gone."""
+    log: WorkerLog = AS_USUAL
 
 
 @dataclass(frozen=True)

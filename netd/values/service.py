@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from netd.values.address import Address
 from netd.values.environment import INHERITED, ExecutionEnvironment
+from netd.values.log import Log
 from netd.values.problem import Problem
 
 
@@ -218,6 +219,7 @@ class Configuration:
     """The path of netdctl's way in; None for the usual one."""
     graceful_timeout: float = 30.0
     """Seconds that a stop gives running handlers."""
+    log: Log = field(default_factory=Log)
     disabled: frozenset[str] = frozenset()
     """The services that are in the files, and not enabled."""
     notes: tuple[Problem, ...] = ()

@@ -25,6 +25,7 @@ from netd.values.channel import (
     decode_order,
     encode_report,
 )
+from netd.values.log import AS_USUAL, WorkerLog
 from netd.values.reactor import Reactor
 
 LOG_DELAY: Final = 0.1
@@ -88,7 +89,7 @@ class LogStream:
     While the channel is full nothing is taken from the journal, which is bounded and drops.
     """
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Reactor, log: WorkerLog = AS_USUAL) -> None:
         self._reactor = reactor
         self._channel: DaemonChannel | None = None
         self._paused = False
@@ -96,7 +97,7 @@ class LogStream:
         self._relayed: deque[str] = deque()
         """Lines of others that wait for room in the channel, of bounded length together."""
         self._relayed_length = 0
-        self.journal = Journal(wake=self._wake)
+        self.journal = Journal(wake=self._wake, log=log)
 
     def connect(self, channel: DaemonChannel) -> None:
         """Begin to send. What has been said before waits in the journal."""

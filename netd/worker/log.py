@@ -13,13 +13,16 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from netd.execution.journal import LONGEST_TEXT, Journal
+from netd.values.log import reaches
 
 _NAMES: Final = (
     (logging.CRITICAL, "critical"),
     (logging.ERROR, "error"),
     (logging.WARNING, "warn"),
     (logging.INFO, "info"),
+    (logging.NOTSET, "debug"),
 )
+"""Of ``logging``, the least that is of a level."""
 
 LONGEST_LINE: Final = LONGEST_TEXT
 """Characters of a printed line; a longer one is logged in pieces that the journal keeps whole."""
@@ -45,31 +48,37 @@ class Speaker:
 
 
 def capture(journal: Journal, speaker: Callable[[], str]) -> None:
-    """Send all that this process logs or prints to *journal*, under the speaker's name."""
+    """Send all that this process logs or prints to *journal*, under the speaker's name.
+
+    What is below the journal's level is not even made into a text.
+    """
 
     @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
+        if not reaches(level.name, journal.level):
+            return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         journal.say(speaker(), level.name, text)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
     root = logging.getLogger()
-    root.addHandler(_ToJournal(journal, speaker))
-    root.setLevel(logging.INFO)
+    handler = _ToJournal(journal, speaker)
+    root.addHandler(handler)
+    root.setLevel(handler.level)
     sys.stdout = _Printed(journal, speaker, "info", sys.__stdout__)
     sys.stderr = _Printed(journal, speaker, "warn", sys.__stderr__)
 
 
 class _ToJournal(logging.Handler):
     def __init__(self, journal: Journal, speaker: Callable[[], str]) -> None:
-        super().__init__()
+        super().__init__(next(least for least, name in _NAMES if name == journal.level))
         self._journal = journal
         self._speaker = speaker
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = next((name for least, name in _NAMES if record.levelno >= least), "debug")
+        level = next(name for least, name in _NAMES if record.levelno >= least)
         try:
             self._journal.say(self._speaker(), level, self.format(record))
         except Exception:

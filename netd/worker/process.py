@@ -137,7 +137,7 @@ class Worker:
     def __init__(self, reactor: Any, start: Start) -> None:
         self._reactor = reactor
         self._start = start
-        self._stream = LogStream(reactor)
+        self._stream = LogStream(reactor, start.log)
         self._serving: dict[str, Execution] = {}
         self._joints: dict[str, Joint] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)

@@ -162,7 +162,7 @@ NO_SERVICE: Final = "netd.toml:1: services: there is no service: add a table [se
 
 LISTEN: Final = 'is required: where it listens, like ["tcp:10037"]'
 HANDLER: Final = 'is required: what it runs, "handler" or "server" or "protocol"'
-TOP: Final = "daemon, defaults, include, python_path, services"
+TOP: Final = "daemon, defaults, include, log, python_path, services"
 
 # Files, the first of which is loaded, and all lines that it is refused with.
 FILES: Final = {
@@ -350,6 +350,46 @@ FILES: Final = {
     "a table that this version does not know": (
         [f"{TIME}[admin]\nlisten = []\n"],
         [f"netd.toml:4: admin: unknown key; known here are {TOP}"],
+    ),
+    "a log of another format": (
+        [f"[log]\nformat = 'xml'\n{TIME}"],
+        ['netd.toml:2: log.format: must be "text", "json", "journald" or "syslog", not "xml"'],
+    ),
+    "a log of another level": (
+        [f"log.level = 'warning'\n{TIME}"],
+        [
+            'netd.toml:1: log.level: must be "debug", "info", "warn", "error" or "critical",'
+            ' not "warning"'
+        ],
+    ),
+    "a log with some connections": (
+        [f"[log]\nconnections = 'failed'\nfile = 5\n{TIME}"],
+        [
+            'netd.toml:2: log.connections: must be true or false, not "failed"',
+            "netd.toml:3: log.file: must be a string, not 5",
+        ],
+    ),
+    "a log in a file without a name": (
+        [f"[log]\nfile = ''\n{TIME}"], ["netd.toml:2: log.file: must not be empty"],
+    ),
+    "a file of the journal": (
+        [f"[log]\nfile = 'netd.log'\nformat = 'journald'\n{TIME}"],
+        [
+            'netd.toml:2: log.file: there is no file in the format "journald": leave out one of'
+            " the two"
+        ],
+    ),
+    "a file of syslog, and other problems": (
+        [f"[log]\nformat = 'syslog'\nfile = '/dev/log'\n{TIME}threads = 0\n"],
+        [
+            'netd.toml:3: log.file: there is no file in the format "syslog": leave out one of the'
+            " two",
+            "netd.toml:7: services.time.threads: must be 1 or more, not 0",
+        ],
+    ),
+    "an unknown key of the log": (
+        [f"[log]\nformatt = 'json'\n{TIME}"],
+        ['netd.toml:2: log.formatt: unknown key; did you mean "format"?'],
     ),
     "graceful for ever": (
         [f"[daemon]\ngraceful_timeout = inf\n{TIME}"],

@@ -19,8 +19,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from netd.config.load import load
-from netd.config.schema import AccessTable, DaemonTable, MainFile, ServiceTable
+from netd.config.schema import AccessTable, DaemonTable, LogTable, MainFile, ServiceTable
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
+from netd.values.log import LEVELS, Log
 from netd.values.problem import ConfigurationError
 from netd.values.service import Access, Configuration, Reference, Runs, Wanted
 
@@ -229,6 +230,17 @@ def check(found: Configuration, name: str, meant: dict[Any, Any], listen: list[A
     assert dict(flat(dict(service.options))) == expected
 
 
+logs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "format": st.sampled_from(["text", "json"]),
+        "level": st.sampled_from(LEVELS),
+        "connections": st.booleans(),
+        "file": st.just("/var/log/netd.log"),
+    },
+)
+
+
 class TestValid:
     @unhurried
     @given(
@@ -236,6 +248,7 @@ class TestValid:
         defaults=services | st.just({}),
         default_tables=tables(rest),
         graceful=durations | st.none(),
+        log=logs,
         headers=st.integers(0, 4),
     )
     def test_is_read_as_it_was_written(
@@ -244,6 +257,7 @@ class TestValid:
         defaults: dict[str, Said],
         default_tables: dict[str, Any],
         graceful: Said | None,
+        log: dict[str, Any],
         headers: int,
     ) -> None:
         """Whatever stands in which file, inline or under a header, in the defaults or not."""
@@ -251,6 +265,7 @@ class TestValid:
         every["netd.toml"]["defaults"] = {**defaults, **default_tables}
         if graceful is not None:
             every["netd.toml"]["daemon"] = {"graceful_timeout": graceful}
+        every["netd.toml"]["log"] = log
         with tempfile.TemporaryDirectory() as directory:
             listens: dict[str, list[Address]] = {}
             number = 0
@@ -271,6 +286,7 @@ class TestValid:
                     opened.write(text)
             found = load(os.path.join(directory, "netd.toml"))
         assert found.graceful_timeout == pytest.approx(30 if graceful is None else graceful.meant)
+        assert found.log == Log(**log)
         enabled = []
         for name in sorted(drawn, key=lambda name: drawn[name].file != "netd.toml"):
             service = drawn[name]
@@ -292,7 +308,8 @@ class TestValid:
 KEYS: Final = sorted(
     {
         *MainFile.model_fields, *ServiceTable.model_fields, *AccessTable.model_fields,
-        *DaemonTable.model_fields, "time", "b", "", "a b", "\x1b", "x" * 200,
+        *DaemonTable.model_fields, *LogTable.model_fields, "time", "b", "", "a b", "\x1b",
+        "x" * 200,
     }
 )  # fmt: skip
 TEXTS: Final = [
@@ -320,7 +337,7 @@ junk = st.recursive(
 )
 
 
-def keyed(model: type[MainFile | ServiceTable | AccessTable], **known: Any) -> Any:
+def keyed(model: type[MainFile | ServiceTable | AccessTable | LogTable], **known: Any) -> Any:
     """Tables of *model*'s keys, and now and then of another, with junk for *known*'s rest."""
     fields = {key: known.get(key, junk) | junk for key in model.model_fields}
     return st.builds(
@@ -340,6 +357,7 @@ junk_files = keyed(
     MainFile,
     services=st.dictionaries(junk_keys, junk_services, max_size=3),
     defaults=junk_services,
+    log=keyed(LogTable, file=st.sampled_from(TEXTS)),
     include=st.lists(st.sampled_from(["*.toml", ".", "", "none", "\0"]), max_size=2),
 )
 

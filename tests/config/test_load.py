@@ -15,6 +15,7 @@ import pytest
 
 from netd.config.load import load
 from netd.values.address import InetAddress, Transport, UnixAddress
+from netd.values.log import Log
 from netd.values.problem import ConfigurationError
 from netd.values.service import Access, Configuration, Owner, Reference, Runs, Service, Wanted
 
@@ -406,7 +407,7 @@ class TestInclude:
         ]
 
     @pytest.mark.parametrize(
-        "key", ["include = []", "python_path = []", "defaults = {}", "daemon = {}"]
+        "key", ["include = []", "python_path = []", "defaults = {}", "daemon = {}", "log = {}"]
     )
     def test_file_has_services_only(self, files: Files, key: str) -> None:
         """A key of the main file is known, but stands in the wrong one."""
@@ -610,6 +611,30 @@ class TestProblems:
         """The main file is refused like any other."""
         with pytest.raises(ConfigurationError, match=r"none.toml:1: cannot read: No such file"):
             load(str(files.directory / "none.toml"))
+
+
+class TestLog:
+    def test_has_the_defaults_of_the_contract(self, files: Files) -> None:
+        """Text from info on, with the connections, where twistd logs."""
+        assert files.load(TIME).log == Log("text", "info", True, None)
+
+    def test_has_what_is_written(self, files: Files) -> None:
+        """Every key arrives."""
+        found = files.load(
+            '[log]\nformat = "json"\nlevel = "warn"\nconnections = false\nfile = "/v/x.log"\n', TIME
+        )
+        assert found.log == Log("json", "warn", False, "/v/x.log")
+
+    def test_file_is_relative_to_the_configuration(self, files: Files) -> None:
+        """Wherever twistd is started, and whatever ``--rundir`` says."""
+        file = files.write("conf/netd.toml", '[log]\nfile = "../log/./netd.log"\n', TIME)
+        for name in (str(file), os.path.relpath(file)):
+            assert load(name).log.file == f"{files.directory}/log/netd.log"
+
+    def test_file_need_not_be_there(self, files: Files) -> None:
+        """A configuration is read without opening its log, which another user may own."""
+        files.load('[log]\nfile = "none/netd.log"\n', TIME)
+        assert not (files.directory / "none").exists()
 
 
 class TestConfiguration:

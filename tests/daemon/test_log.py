@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import json
 import os
 import queue
 import re
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from twisted.logger import Logger, LogLevel, capturedLogs
+from twisted.python import log as legacy
 
-from netd.daemon.log import LAST_WORDS, DaemonLog, Destination, RelayedLog
+from netd.daemon.destinations import FileDestination, NotWritten
+from netd.daemon.log import LAST_WORDS, DaemonLog, RelayedLog
 from netd.execution.journal import Journal
+from netd.values.log import LEVELS, Level, WorkerLog
+from tests.daemon.pipes import Pipe
 
 DROPPED = re.compile(r"^\S+ \[netd#warn\] (\d+) log lines dropped: (.*)$")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
@@ -39,31 +44,7 @@ def counted(text: str) -> tuple[list[str], int]:
     return lines, dropped
 
 
-class Pipe:
-    """A destination with a reader, who reads when he is told to."""
-
-    def __init__(self) -> None:
-        self.read_end, self.write_end = os.pipe()
-        fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, 4096)
-        self._read: list[bytes] = []
-        self._reader = threading.Thread(target=self._read_all, daemon=True)
-
-    def _read_all(self) -> None:
-        while data := os.read(self.read_end, 1 << 16):
-            self._read.append(data)
-
-    def read_from_now_on(self) -> None:
-        self._reader.start()
-
-    def text(self) -> str:
-        """All that was written; the writer has finished."""
-        os.close(self.write_end)
-        self._reader.join()
-        os.close(self.read_end)
-        return b"".join(self._read).decode()
-
-
-class Moody(Destination):
+class Moody(FileDestination):
     """A file on a disk that can be full. What it is asked to do can be waited for."""
 
     def __init__(self, path: Path, refuses: bool = True) -> None:
@@ -75,7 +56,7 @@ class Moody(Destination):
     def write(self, text: str) -> None:
         try:
             if self.refuses:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise NotWritten(text.count("\n"), os.strerror(errno.ENOSPC))
             super().write(text)
         finally:
             self._asked.put(None)
@@ -93,6 +74,21 @@ class Moody(Destination):
         self._reopened.get(timeout=10)
 
 
+class Halfway(FileDestination):
+    """A disk that becomes full in the middle of each text."""
+
+    halfway = True
+
+    def write(self, text: str) -> None:
+        if not self.halfway:
+            super().write(text)
+            return
+        lines = text.splitlines(keepends=True)
+        half = len(lines) // 2
+        super().write("".join(lines[:half]))
+        raise NotWritten(len(lines) - half, "full")
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "netd.log"
@@ -100,82 +96,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(file: Path) -> Iterator[DaemonLog]:
-    log = DaemonLog(Destination(str(file)))
+    log = DaemonLog(FileDestination(str(file)))
     yield log
     log.close()
-
-
-class TestDestination:
-    def test_appends(self, file: Path) -> None:
-        """A log that exists is gone on with, and only its owner and group can read it."""
-        for text in ("one\n", "two\n"):
-            Destination(str(file)).write(text)
-        assert file.read_text() == "one\ntwo\n"
-        assert file.stat().st_mode & 0o137 == 0
-
-    def test_cannot_be_opened(self, tmp_path: Path) -> None:
-        """A path that leads nowhere is said when netd starts, not when it logs."""
-        with pytest.raises(FileNotFoundError):
-            Destination(str(tmp_path / "nowhere" / "netd.log"))
-
-    def test_any_text(self, file: Path) -> None:
-        """What cannot be encoded, such as a file name from the system, is logged escaped."""
-        Destination(str(file)).write("caf\u00e9 \udcff\n")
-        assert file.read_bytes() == b"caf\xc3\xa9 \\udcff\n"
-
-    def test_writes_all(self) -> None:
-        """A text longer than a pipe takes at once goes on where it was cut."""
-        pipe = Pipe()
-        pipe.read_from_now_on()
-        Destination(descriptor=pipe.write_end).write("x" * 100_000)
-        assert pipe.text() == "x" * 100_000
-
-    def test_non_blocking_terminal(self) -> None:
-        """Somebody else's O_NONBLOCK on the terminal loses no text."""
-        pipe = Pipe()
-        os.set_blocking(pipe.write_end, False)
-        pipe.read_from_now_on()
-        Destination(descriptor=pipe.write_end).write("x" * 100_000)
-        assert pipe.text() == "x" * 100_000
-
-    def test_reopen(self, file: Path) -> None:
-        """After a rename the old file keeps what it has, and a new one gets the rest."""
-        destination = Destination(str(file))
-        destination.write("old\n")
-        old = file.rename(file.with_suffix(".1"))
-        destination.reopen()
-        destination.write("new\n")
-        assert (old.read_text(), file.read_text()) == ("old\n", "new\n")
-
-    def test_cannot_be_reopened(self, tmp_path: Path) -> None:
-        """When the new file cannot be made, the old one is gone on with."""
-        directory = tmp_path / "log"
-        directory.mkdir()
-        destination = Destination(str(directory / "netd.log"))
-        moved = directory.rename(tmp_path / "moved")
-        with pytest.raises(FileNotFoundError):
-            destination.reopen()
-        destination.write("still here\n")
-        assert (moved / "netd.log").read_text() == "still here\n"
-
-    def test_terminal_is_not_reopened(self) -> None:
-        """A descriptor that netd was given has no path to be opened again."""
-        pipe = Pipe()
-        destination = Destination(descriptor=pipe.write_end)
-        destination.reopen()
-        destination.write("x")
-        pipe.read_from_now_on()
-        assert pipe.text() == "x"
-
-    def test_not_inherited(self, file: Path) -> None:
-        """No worker gets the daemon's log, before or after it was opened again."""
-        lowest_free = os.dup(0)
-        os.close(lowest_free)
-        destination = Destination(str(file))
-        for _ in range(2):
-            assert os.path.samefile(f"/proc/self/fd/{lowest_free}", file)
-            assert not os.get_inheritable(lowest_free)
-            destination.reopen()
 
 
 class TestEvents:
@@ -190,6 +113,26 @@ class TestEvents:
         """An event that says nothing is no line."""
         Logger("netd", observer=log).info("")
         assert file.read_text() == ""
+
+    def test_control_characters(self, file: Path, log: DaemonLog) -> None:
+        """What a worker's program has written raw steers no terminal."""
+        Logger("n", observer=log).warn(
+            "worker {name}: {line}", name="s", line="\x1b[2J\ttext\u202e"
+        )
+        assert file.read_text().endswith("worker s: \\x1b[2J\ttext\\u202e\n")
+
+    @pytest.mark.parametrize("least", LEVELS)
+    def test_level(self, file: Path, least: Level) -> None:
+        """Events below the level are not written; lines are written as they are."""
+        log = DaemonLog(FileDestination(str(file)), level=least)
+        logger = Logger("n", observer=log)
+        for level in LEVELS:
+            logger.emit(LogLevel.lookupByName(level), "text")
+        log.write("line\n")
+        *events, line = file.read_text().splitlines()
+        wanted = LEVELS[LEVELS.index(least) :]
+        assert [event.partition(" ")[2] for event in events] == [f"[n#{w}] text" for w in wanted]
+        assert line == "line"
 
     def test_before_the_start(self, file: Path, log: DaemonLog) -> None:
         """Until there is a thread, a line is written before ``write`` returns."""
@@ -223,11 +166,77 @@ class TestEvents:
         assert sorted(file.read_text().splitlines(keepends=True)) == lines
 
 
+class TestJson:
+    """Events as objects, with the keys that a worker's lines have."""
+
+    @pytest.fixture
+    def log(self, file: Path) -> DaemonLog:
+        return DaemonLog(FileDestination(str(file)), "json")
+
+    @staticmethod
+    def written(file: Path) -> list[dict[str, object]]:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    def test_event(self, file: Path, log: DaemonLog) -> None:
+        """Time, level, and the text with its lines; of no service, unless the event says so."""
+        logger = Logger("netd.daemon", observer=log)
+        before = time.time()
+        logger.warn("one\ntwo {what}", what="\x1b")
+        logger.info("{service} listens", service="time")
+        first, second = self.written(file)
+        when = datetime.fromisoformat(str(first.pop("time"))).timestamp()
+        assert before - 0.001 <= when <= time.time()
+        assert first == {"level": "warn", "service": None, "message": "one\ntwo \x1b"}
+        assert (second["service"], second["message"]) == ("time", "time listens")
+
+    def test_a_service_that_is_no_text(self, file: Path, log: DaemonLog) -> None:
+        """An event of somebody else may call anything its service."""
+        Logger("n", observer=log).info("started", service=object())
+        assert [line["service"] for line in self.written(file)] == [None]
+
+    def test_failure(self, file: Path, log: DaemonLog) -> None:
+        """A traceback is part of the message."""
+        try:
+            raise ValueError("no value")
+        except ValueError:
+            Logger("n", observer=log).failure("it failed")
+        (line,) = self.written(file)
+        assert line["level"] == "critical"
+        message = str(line["message"])
+        assert message.startswith("it failed\nTraceback (most recent call last):\n")
+        assert "ValueError: no value" in message
+
+    def test_says_nothing(self, file: Path, log: DaemonLog) -> None:
+        """An event without a text is no line."""
+        Logger("n", observer=log).info("")
+        assert self.written(file) == []
+
+    def test_legacy(self, file: Path, log: DaemonLog) -> None:
+        """What is said to ``twisted.python.log`` has no level of its own."""
+        publisher = legacy.LogPublisher(publishPublisher=log)
+        publisher.msg("text")
+        assert [(line["level"], line["message"]) for line in self.written(file)] == [
+            ("info", "text")
+        ]
+
+    def test_what_is_missing(self, tmp_path: Path) -> None:
+        """The line about dropped lines is an object, too."""
+        destination = Moody(tmp_path / "log")
+        log = DaemonLog(destination, "json", "critical")
+        log.write("{}\n")
+        destination.refuses = False
+        log.start()
+        log.close()
+        (line,) = self.written(tmp_path / "log")
+        assert line["level"] == "warn"
+        assert line["message"] == "1 log lines dropped: No space left on device"
+
+
 class TestSlow:
     def test_nobody_reads(self) -> None:
         """A log that nobody reads holds nobody up; later it says how many lines it lost."""
         pipe = Pipe()
-        log = DaemonLog(Destination(descriptor=pipe.write_end), capacity=6000)
+        log = DaemonLog(FileDestination(descriptor=pipe.write_end), capacity=6000)
         log.start()
         lines = numbered(5000)
         for line in lines:
@@ -243,7 +252,7 @@ class TestSlow:
     def test_says_why(self) -> None:
         """The line about lines that are missing says that the log was too slow."""
         pipe = Pipe()
-        log = DaemonLog(Destination(descriptor=pipe.write_end), capacity=100)
+        log = DaemonLog(FileDestination(descriptor=pipe.write_end), capacity=100)
         log.start()
         log.write("x" * 101 + "\n")
         log.write("next\n")
@@ -256,7 +265,7 @@ class TestSlow:
     def test_close_is_bounded(self) -> None:
         """The end of the daemon waits a second for a log that nobody reads, and no longer."""
         pipe = Pipe()
-        log = DaemonLog(Destination(descriptor=pipe.write_end))
+        log = DaemonLog(FileDestination(descriptor=pipe.write_end))
         log.start()
         for line in numbered(1000):
             log.write(line)
@@ -327,11 +336,23 @@ class TestCannotBeWritten:
         log.close()
         assert counted(file.read_text()) == ([], 1)
 
+    def test_in_the_middle(self, file: Path) -> None:
+        """Of a text that was written in part, the rest is missing; what was said is said."""
+        destination = Halfway(str(file))
+        log = DaemonLog(destination)
+        log.write("one\ntwo\nthree\nfour\n")
+        log.start()
+        destination.halfway = False
+        log.write("five\n")
+        log.close()
+        kept, missing = counted(file.read_text())
+        assert (kept, missing) == (["one\n", "two\n", "five\n"], 2)
+
     def test_closed_pipe(self) -> None:
         """A terminal that has gone ends nothing."""
         pipe = Pipe()
         os.close(pipe.read_end)
-        log = DaemonLog(Destination(descriptor=pipe.write_end))
+        log = DaemonLog(FileDestination(descriptor=pipe.write_end))
         log.write("before\n")
         log.start()
         log.write("after\n")
@@ -382,7 +403,7 @@ class TestReopen:
         """When it cannot be opened again, the old file says so and goes on."""
         directory = tmp_path / "log"
         directory.mkdir()
-        log = DaemonLog(Destination(str(directory / "netd.log")))
+        log = DaemonLog(FileDestination(str(directory / "netd.log")))
         moved = directory.rename(tmp_path / "moved")
         log.start()
         log.reopen()
@@ -407,7 +428,7 @@ def relayed(text: str) -> list[tuple[str, LogLevel, str]]:
 
 def journal_of(*said: tuple[str, str, str]) -> str:
     """The lines that a worker makes of what was said by a service, at a level."""
-    journal = Journal(wake=lambda: None)
+    journal = Journal(wake=lambda: None, log=WorkerLog(RelayedLog.form, "debug"))
     for service, level, text in said:
         journal.say(service, level, text)
     return journal.take(1 << 20)
@@ -447,14 +468,17 @@ class TestRelayedLog:
         said = f"one{character}two"
         assert relayed(journal_of(("time", "info", said))) == [("time", LogLevel.info, said)]
 
-    @pytest.mark.parametrize(
-        "line", ["no form at all", "stamp [time#loud] text", "stamp [time] text", "\f\x1c", "["]
-    )
-    def test_lines_of_no_worker(self, line: str) -> None:
+    def test_control_characters(self) -> None:
+        """What a log of twistd's own writes steers no terminal, either."""
+        assert relayed(journal_of(("time", "info", "\x1b[2J"))) == [
+            ("time", LogLevel.info, r"\x1b[2J")
+        ]
+
+    def test_lines_of_no_worker(self) -> None:
         """A line that looks like none of a worker's is logged whole, and costs nothing else."""
         text = journal_of(("time", "info", "next"))
-        assert relayed(f"{line}\n{text}") == [
-            ("netd", LogLevel.info, line),
+        assert relayed(f"no form at all\n{text}") == [
+            ("netd", LogLevel.info, "no form at all"),
             ("time", LogLevel.info, "next"),
         ]
 

@@ -32,6 +32,7 @@ from netd.values.channel import (
     Stop,
     encode_report,
 )
+from netd.values.log import WorkerLog
 from netd.values.scoreboard import Counts, Scoreboard
 from netd.values.service import Reference, Runs, Service
 from tests.daemon.fakes import (
@@ -47,6 +48,8 @@ THREADS = 16
 PLACES = 3
 INDEX = 1
 """Of the place under test; its neighbours have the first and the last part of each scoreboard."""
+
+WORKER_LOG = WorkerLog("json", "warn", connections=False)
 
 
 def service(name: str, listeners: int) -> Service:
@@ -78,6 +81,7 @@ class Scene:
             self.placed,
             ("/srv/handlers",),
             7.5,
+            WORKER_LOG,
             self.reactor,
             self.spawner,
             self.lines.append,
@@ -185,6 +189,7 @@ class TestStart:
         assert isinstance(order, Start)
         assert (order.worker, order.python_path) == ("time", ("/srv/handlers",))
         assert order.graceful_timeout == 7.5
+        assert order.log == WORKER_LOG
         assert [start.service for start in order.services] == [
             placed.service for placed in scene.placed
         ]
@@ -493,7 +498,7 @@ class TestReports:
     def test_the_longest(self, scene: Scene) -> None:
         """A report of exactly the longest size is understood."""
         scene.serve()
-        frame = len('["Lines", {"text": ""}]')
+        frame = len(encode_report(Lines("")))
         scene.channel.says(Lines("x" * (LONGEST_REPORT - frame)))
         assert not scene.process.killed
         assert len(scene.lines[0]) == LONGEST_REPORT - frame

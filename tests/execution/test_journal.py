@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from netd.execution.journal import CAPACITY, LONGEST_TEXT, MOST_TEXT, Journal, Said, Served
-from netd.execution.traffic import NOTHING, UNKNOWN, Traffic
+from netd.execution.journal import CAPACITY, LONGEST_TEXT, MOST_TEXT, Journal, Served
+from netd.execution.traffic import Traffic
+from netd.values.log import AS_USUAL, LEVELS, Form, Level, WorkerLog
 
 ALL = 1 << 30
 """Characters: no limit."""
@@ -31,9 +31,9 @@ def silent() -> None:
     """Nobody is woken."""
 
 
-def journal(capacity: int = CAPACITY) -> Journal:
+def journal(capacity: int = CAPACITY, log: WorkerLog = AS_USUAL) -> Journal:
     """A journal whose monotonic clock stands at 1000, when it is 1 700 000 000.25 for people."""
-    return Journal(silent, lambda: 1000.0, lambda: 1_700_000_000.25, capacity)
+    return Journal(silent, lambda: 1000.0, lambda: 1_700_000_000.25, capacity, log)
 
 
 def served(number: int = 1, carried: Traffic = (10, 20), ended: float = 1000.0) -> Served:
@@ -45,46 +45,46 @@ def bodies(lines: str) -> list[str]:
     return [line.partition(" ")[2] for line in lines.splitlines()]
 
 
-def body_of(text: str) -> str:
-    """How *text* is logged, without time, service and end of line."""
-    book = journal()
-    book.say("s", "info", text)
-    line = book.take(ALL)
-    assert line.endswith("\n")
-    return line[line.index("] ") + 2 : -1]
+def stamp(line: str) -> float:
+    """The time of a line of either form."""
+    text = json.loads(line)["time"] if line.startswith("{") else line.partition(" ")[0]
+    return datetime.fromisoformat(text).timestamp()
 
 
 class TestLines:
-    """What a record looks like."""
+    """What a record becomes; ``tests/values/test_records.py`` has the forms themselves."""
 
-    @pytest.mark.parametrize(
-        ("carried", "figures"),
-        [((10, 20), "in=10 out=20"), (NOTHING, "in=0 out=0"), (UNKNOWN, "in=- out=-")],
-    )
-    def test_served(self, carried: Traffic, figures: str) -> None:
-        """A request that has ended: who, how, the outcome, how long, how much."""
+    def test_text(self) -> None:
+        """A request and a text, each a line for people."""
         book = journal()
-        book.add(served(4711, carried))
-        (line,) = bodies(book.take(ALL))
-        assert line == f"[time#info] 192.0.2.1:4711 tcp served 12.3ms {figures}"
-
-    def test_said(self) -> None:
-        """A text stands after its service and level."""
-        book = journal()
+        book.add(served(4711))
         book.say("chat", "warn", "out of biscuits")
-        assert bodies(book.take(ALL)) == ["[chat#warn] out of biscuits"]
+        assert bodies(book.take(ALL)) == [
+            "[time#info] 192.0.2.1:4711 tcp served 12.3ms in=10 out=20",
+            "[chat#warn] out of biscuits",
+        ]
 
-    def test_time(self) -> None:
-        """The time is the record's, not that of the writing, with the zone, to the second."""
-        book = journal()
-        book.add(served(ended=999.0))
-        book.add(served(ended=1000.0))
-        book.add(served(ended=1000.74))
-        book.add(served(ended=1000.76))
-        stamps = [line.partition(" ")[0] for line in book.take(ALL).splitlines()]
-        seconds = [datetime.fromisoformat(stamp).timestamp() for stamp in stamps]
-        assert seconds == [1_699_999_999, 1_700_000_000, 1_700_000_000, 1_700_000_001]
-        assert all(len(stamp) == len("2023-11-14T22:13:20+0000") for stamp in stamps)
+    def test_json(self) -> None:
+        """The same for programs."""
+        book = journal(log=WorkerLog("json"))
+        book.add(served(4711, (10, None)))
+        book.say("chat", "warn", "out of\nbiscuits")
+        request, text = map(json.loads, book.take(ALL).splitlines())
+        assert request["client"] == "192.0.2.1:4711"
+        assert (request["bytes_in"], request["bytes_out"]) == (10, None)
+        assert text["message"] == "out of\nbiscuits"
+        assert (text["service"], text["level"]) == ("chat", "warn")
+
+    @pytest.mark.parametrize("form", ["text", "json"])
+    def test_time(self, form: Form) -> None:
+        """The time is the record's, not that of the writing."""
+        book = journal(log=WorkerLog(form))
+        for ended in (999.0, 1000.0, 1000.74, 1000.76):
+            book.add(served(ended=ended))
+        seconds = [stamp(line) for line in book.take(ALL).splitlines()]
+        assert list(map(int, seconds)) == [
+            1_699_999_999, 1_700_000_000, 1_700_000_000, 1_700_000_001
+        ]  # fmt: skip
 
     def test_a_clock_that_is_set_back(self) -> None:
         """The wall clock may step in either direction; the next batch follows it."""
@@ -93,37 +93,59 @@ class TestLines:
         seen = []
         for _ in range(3):
             book.add(served(ended=0.0))
-            stamp = book.take(ALL).partition(" ")[0]
-            seen.append(datetime.fromisoformat(stamp).timestamp())
+            seen.append(stamp(book.take(ALL)))
         assert seen == [100.0, 5000.0, 40.0]
-
-    def test_several_lines(self) -> None:
-        """Further lines are indented, so that none of them passes for a record."""
-        assert body_of("one\ntwo\n\nthree") == "one\n\ttwo\n\t\n\tthree"
-
-    def test_control_characters(self) -> None:
-        """What would steer a terminal is shown; tabs and newlines are text."""
-        assert body_of("\x1b[2J\r\x07\x00\x7f\x9b1m\x85\tx") == (
-            r"\x1b[2J\x0d\x07\x00\x7f\x9b1m\x85" + "\tx"
-        )
-
-    @given(st.text(st.characters(max_codepoint=0x2FF)))
-    def test_nothing_steers_a_terminal(self, text: str) -> None:
-        """No text leaves a control character but tab and newline, or starts a line of its own."""
-        lines = body_of(text).split("\n")
-        assert all(line.startswith("\t") for line in lines[1:])
-        assert not any(
-            ord(letter) < 32 or 127 <= ord(letter) < 160
-            for line in lines
-            for letter in line.replace("\t", "")
-        )
 
     def test_too_long_a_text(self) -> None:
         """It is cut, and the line says how long it was; one of exactly the limit is whole."""
-        assert body_of("x" * LONGEST_TEXT) == "x" * LONGEST_TEXT
-        assert body_of("x" * (LONGEST_TEXT + 1)) == (
-            "x" * LONGEST_TEXT + f" … ({LONGEST_TEXT + 1} characters)"
-        )
+        book = journal()
+        book.say("s", "info", "x" * LONGEST_TEXT)
+        book.say("s", "info", "x" * (LONGEST_TEXT + 1))
+        assert bodies(book.take(ALL)) == [
+            "[s#info] " + "x" * LONGEST_TEXT,
+            "[s#info] " + "x" * LONGEST_TEXT + f" … ({LONGEST_TEXT + 1} characters)",
+        ]
+
+
+class TestWanted:
+    """What is not asked for is not queued."""
+
+    @pytest.mark.parametrize("least", LEVELS)
+    def test_level(self, least: Level) -> None:
+        """A text below the level wakes nobody and takes no room; all others are kept."""
+        wakes = Wakes()
+        for level in LEVELS:
+            Journal(wakes, log=WorkerLog(level=least)).say("s", level, "text")
+        assert wakes.count == len(LEVELS) - LEVELS.index(least)
+
+    @pytest.mark.parametrize(
+        ("log", "kept"),
+        [
+            (WorkerLog(), True),
+            (WorkerLog(level="debug"), True),
+            (WorkerLog(level="warn"), False),
+            (WorkerLog(connections=False), False),
+            (WorkerLog(level="debug", connections=False), False),
+        ],
+    )
+    def test_requests(self, log: WorkerLog, kept: bool) -> None:
+        """They are information, and can be left out by themselves."""
+        book = journal(log=log)
+        assert book.add(served()) is kept
+        assert book.take(ALL).count("\n") == kept
+
+    def test_what_is_not_wanted_is_not_missing(self) -> None:
+        """Nobody is told that it was dropped."""
+        book = journal(capacity=0, log=WorkerLog(level="error"))
+        book.add(served())
+        book.say("s", "info", "text")
+        assert book.take(ALL) == ""
+
+    def test_drops_are_told_of_at_every_level(self) -> None:
+        """Nobody knows at which level what is missing was."""
+        book = journal(capacity=0, log=WorkerLog(level="critical"))
+        book.say("s", "critical", "text")
+        assert bodies(book.take(ALL)) == ["[netd#warn] 1 log records dropped: log too slow"]
 
 
 class TestBatches:
@@ -300,15 +322,8 @@ class TestBounds:
 
     def test_records_say_when(self) -> None:
         """A text carries the time of the monotonic clock at which it was said."""
-        now = iter([5.0, 7.0, 7.0])
-        kept: list[Served | Said] = []
-
-        class Keeping(Journal):
-            def add(self, record: Served | Said) -> bool:
-                kept.append(record)
-                return True
-
-        book = Keeping(silent, lambda: next(now))
+        now = iter([5.0, 7.0, 9.0])
+        book = Journal(silent, lambda: next(now), lambda: 1009.0)
         book.say("s", "info", "one")
         book.say("s", "error", "two")
-        assert kept == [Said(5.0, "s", "info", "one"), Said(7.0, "s", "error", "two")]
+        assert [stamp(line) for line in book.take(ALL).splitlines()] == [1005.0, 1007.0]

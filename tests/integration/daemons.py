@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -160,23 +160,37 @@ class Project:
         twistd = [str(BIN / "twistd"), "-n", "--pidfile=", *arguments]
         return [*twistd, "netd", "--config", str(self.file)]
 
-    def launch(self, *arguments: str, **keywords: object) -> RunningDaemon:
-        """Start a daemon without waiting for it; it is killed at the end if it is still there."""
+    def launch(self, *arguments: str, under: Sequence[str] = (), **keywords: Any) -> RunningDaemon:
+        """Start a daemon without waiting for it; it is killed at the end if it is still there.
+
+        *under* is a command that becomes the one after it.
+        """
         process = subprocess.Popen(
-            self.command(*arguments),
+            [*under, *self.command(*arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
             cwd=self.directory,
-            **keywords,  # type: ignore[call-overload]
+            **keywords,
         )
         running = RunningDaemon(process)
         self._running.append(running)
         return running
 
-    def start(self, *arguments: str, **keywords: object) -> RunningDaemon:
+    def ask(self, request: bytes, path: str = "socket") -> bytes:
+        """Ask a service on a Unix socket of the project, once that is bound."""
+        address = str(self.directory / path)
+        until(lambda: os.path.exists(address), f"{path} bound")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(address)
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+
+    def start(self, *arguments: str, **keywords: Any) -> RunningDaemon:
         """Start a daemon and wait until it is ready."""
         return self.launch(*arguments, **keywords).wait_until_ready()
 

@@ -36,6 +36,7 @@ from netd.values.channel import (
     encode_order,
     encode_report,
 )
+from netd.values.log import WorkerLog
 from netd.values.service import Access, Owner, Reference, Runs, Service, Wanted
 
 SERVICE = Service(
@@ -56,7 +57,13 @@ SERVICE = Service(
     access=Access(("10.0.0.0/8",), ("uid:7",), Reference("rules", "asks"), 1.5, True),
     options={"format": "%H:%M", "zones": ["UTC", {"offset": 3}], "nothing": None},
 )
-START = Start("time", (ServiceStart(SERVICE, (4, 5), 6, 14, True),), ("/srv/handlers",), 30.0)
+START = Start(
+    "time",
+    (ServiceStart(SERVICE, (4, 5), 6, 14, True),),
+    ("/srv/handlers",),
+    30.0,
+    WorkerLog("json", "warn", False),
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

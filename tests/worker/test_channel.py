@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from netd.values.channel import (
     Stop,
     encode_order,
 )
+from netd.values.log import AS_USUAL, WorkerLog
 from netd.values.service import Access, Reference, Runs, Service
 from netd.worker.channel import BATCH, LOG_DELAY, DaemonChannel, LogStream, receive_start
 from tests.daemon.fakes import Adopted, FakeReactor, MemoryTransport, framed
@@ -94,7 +96,7 @@ class TestReceiveStart:
 class Scene:
     """A channel on a transport in memory, and a log that goes up it."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: WorkerLog = AS_USUAL) -> None:
         self.reactor = FakeReactor()
         self.obeyed: list[Order] = []
         self.lost: list[str] = []
@@ -103,7 +105,7 @@ class Scene:
         self.channel.makeConnection(self.transport)
         self.daemon = Adopted(socket.socket(), self.channel, self.transport)
         self.daemon.socket.close()
-        self.stream = LogStream(self.reactor)
+        self.stream = LogStream(self.reactor, log)
 
     def log(self, *texts: str) -> None:
         for text in texts:
@@ -159,6 +161,17 @@ class TestLogStream:
         [lines] = scene.transport.reports()
         assert isinstance(lines, Lines)
         assert lines.text.count("\n") == 2
+
+    def test_as_the_daemon_asks(self) -> None:
+        """In the form and from the level on that the first order names."""
+        scene = Scene(WorkerLog("json", "warn"))
+        scene.stream.connect(scene.channel)
+        scene.log("one")
+        scene.stream.journal.say("time", "error", "two")
+        scene.reactor.pump([0, LOG_DELAY])
+        [lines] = scene.transport.reports()
+        assert isinstance(lines, Lines)
+        assert [json.loads(line)["message"] for line in lines.text.splitlines()] == ["two"]
 
     def test_again_and_again(self, scene: Scene) -> None:
         """After a batch the next one comes by itself, however long nothing was said."""

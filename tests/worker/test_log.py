@@ -16,18 +16,13 @@ import pytest
 from netd.worker.log import LONGEST_LINE, ServiceThread, Speaker
 
 BEFORE = """
-import json, logging, os, sys, threading
+import logging, os, sys, threading
 from netd.execution.journal import Journal
+from netd.values.log import WorkerLog
 from netd.worker.log import ServiceThread, Speaker, capture
 
-records = []
-
-class Heard(Journal):
-    def add(self, record):
-        records.append(record[1:])
-        return True
-
-capture(Heard(wake=lambda: None), Speaker("worker"))
+journal = Journal(wake=lambda: None, log=WorkerLog("json", sys.argv[2]))
+capture(journal, Speaker("worker"))
 
 def in_thread(service, call, *arguments):
     thread = ServiceThread(target=call, args=arguments, service=service)
@@ -37,21 +32,21 @@ def in_thread(service, call, *arguments):
 
 AFTER = """
 with open(int(sys.argv[1]), "w") as result:
-    json.dump(records, result)
+    result.write(journal.take(1 << 30))
 """
 
 Said = tuple[str, str, str]
 """Service, level and text."""
 
 
-def run(program: str) -> tuple[list[Said], subprocess.CompletedProcess[bytes]]:
+def run(program: str, level: str = "info") -> tuple[list[Said], subprocess.CompletedProcess[bytes]]:
     """What a program says to the journal, and what past it, to its own descriptors."""
     command = [sys.executable, "-P", "-c", BEFORE + program + AFTER]
     # The records have a file of their own: what comes by descriptors 1 and 2 is under test.
     with tempfile.TemporaryFile("w+") as result:
         number = result.fileno()
         done = subprocess.run(
-            [*command, str(number)],
+            [*command, str(number), level],
             capture_output=True,
             timeout=30,
             pass_fds=[number],
@@ -59,12 +54,13 @@ def run(program: str) -> tuple[list[Said], subprocess.CompletedProcess[bytes]]:
         )
         assert done.returncode == 0, done.stderr.decode()
         result.seek(0)
-        return [tuple(record) for record in json.load(result)], done
+        records = map(json.loads, result.read().splitlines())
+        return [(each["service"], each["level"], each["message"]) for each in records], done
 
 
-def said(program: str) -> list[Said]:
+def said(program: str, level: str = "info") -> list[Said]:
     """What a program says to the journal, and nothing past it."""
-    records, done = run(program)
+    records, done = run(program, level)
     assert (done.stdout, done.stderr) == (b"", b"")
     return records
 
@@ -174,12 +170,16 @@ class TestLogging:
         assert said(program) == [("worker", level, "my.module: text 5")]
 
     def test_debug(self) -> None:
-        """What is only for debugging is not logged, unless a handler asks for it."""
+        """What is only for debugging is logged when the configuration asks for it."""
         program = (
-            "logging.getLogger('m').debug('no')\n"
-            "logging.getLogger('m').setLevel(logging.DEBUG)\nlogging.getLogger('m').debug('yes')\n"
+            "log = logging.getLogger('m')\n"
+            "log.debug('one')\nlog.log(3, 'two')\n"
+            "log.setLevel(logging.DEBUG)\nlog.debug('three')\n"
         )
-        assert said(program) == [("worker", "debug", "m: yes")]
+        assert said(program) == []
+        assert said(program, "debug") == [
+            ("worker", "debug", f"m: {text}") for text in ("one", "two", "three")
+        ]
 
     def test_exception(self) -> None:
         """A traceback is part of its record."""
@@ -217,7 +217,7 @@ class TestEvents:
             "for level in 'debug', 'info', 'warn', 'error', 'critical':\n"
             "    getattr(log, level)('text {number}', number=5)\n"
         )
-        assert said(program) == [
+        assert said(program, "debug") == [
             ("worker", level, "text 5") for level in ("debug", "info", "warn", "error", "critical")
         ]
 
@@ -235,6 +235,44 @@ class TestEvents:
         """What says its words to ``twisted.python.log`` is heard, too."""
         assert said("from twisted.python import log\nlog.msg('text')") == [
             ("worker", "info", "text")
+        ]
+
+
+class TestLevel:
+    @pytest.mark.parametrize("least", ["debug", "info", "warn", "error", "critical"])
+    def test_of_the_configuration(self, least: str) -> None:
+        """However it is said, what is below the level is not logged."""
+        program = (
+            "from twisted.logger import Logger\nlog = Logger()\n"
+            "for level in 'debug', 'info', 'warn', 'error', 'critical':\n"
+            "    getattr(log, level)('event')\n"
+            "for number in 10, 20, 30, 40, 50:\n"
+            "    logging.log(number, 'record')\n"
+            "print('printed')\nprint('printed', file=sys.stderr)\n"
+        )
+        levels = ["debug", "info", "warn", "error", "critical"]
+        everything = [
+            *(("worker", level, "event") for level in levels),
+            *(("worker", level, "root: record") for level in levels),
+            ("worker", "info", "printed"),
+            ("worker", "warn", "printed"),
+        ]
+        wanted = levels[levels.index(least) :]
+        assert said(program, least) == [record for record in everything if record[1] in wanted]
+
+    def test_nothing_is_formatted_in_vain(self) -> None:
+        """What nobody will read costs no text: neither of an event nor of a record."""
+        program = (
+            "from twisted.logger import Logger\n"
+            "class Shown:\n    def __format__(self, _):\n"
+            "        print('formatted', file=sys.stderr)\n        return 'shown'\n"
+            "    __str__ = lambda self: format(self)\n"
+            "for say in Logger().info, Logger().warn: say('event {what}', what=Shown())\n"
+            "for say in logging.info, logging.warning: say('record %s', Shown())\n"
+        )
+        assert [text for _, _, text in said(program, "warn")] == [
+            *("formatted", "event shown"),
+            *("formatted", "root: record shown"),
         ]
 
 
