@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from netd.values.records import HARMLESS
+from netd.values.records import harmless
 
 SEVERITIES: Final = {
     "debug": syslog.LOG_DEBUG,
@@ -56,7 +56,7 @@ def entry_of(line: str) -> Entry:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("message"), str):
-        return Entry("info", line.translate(HARMLESS))
+        return Entry("info", harmless(line))
     texts = _texts(values)
     level = texts.get("level")
     return Entry(
@@ -69,6 +69,4 @@ def entry_of(line: str) -> Entry:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: value.translate(HARMLESS) for key, value in values.items() if isinstance(value, str)
-    }
+    return {key: harmless(value) for key, value in values.items() if isinstance(value, str)}

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from netd.daemon.destinations import Destination, NotWritten
 from netd.daemon.entries import entry_of
 from netd.values.log import Form, Level, reaches
-from netd.values.records import HARMLESS, line_form
+from netd.values.records import harmless, line_form
 
 CAPACITY: Final = 8 << 20
 """Characters kept while the log is slow: some seconds of it at the highest rate."""
@@ -169,7 +169,7 @@ class DaemonLog:
 def _text(event: LogEvent) -> str | None:
     """An event as a line; None if it says nothing."""
     text = formatEventAsClassicLogText(event)
-    return None if text is None else text.translate(HARMLESS)
+    return None if text is None else harmless(text)
 
 
 class RelayedLog:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netd.daemon.entries import SEVERITIES, Entry, entry_of
 from netd.values.log import LEVELS
-from netd.values.records import HARMLESS, JsonLines
+from netd.values.records import JsonLines, harmless
 
 WHEN = 1_700_000_000.25
 
@@ -32,8 +32,8 @@ def test_said(text: str, service: str | None, level: str) -> None:
     assert entry.time is not None
     assert entry == Entry(
         level,
-        text.translate(HARMLESS),
-        None if service is None else service.translate(HARMLESS),
+        harmless(text),
+        None if service is None else harmless(service),
         entry.time,
     )
 

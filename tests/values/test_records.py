@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.values.log import LEVELS
-from netd.values.records import JsonLines, LineForm, TextLines, line_form
+from netd.values.records import JsonLines, LineForm, TextLines, harmless, line_form
 
 WHEN = 1_700_000_000.25
 
 ANY_TEXT = st.text(st.characters())
 """Lone surrogates too, which stand for bytes of a name or a print that are no UTF-8."""
+
+TURNING = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+"""The kinds of characters that turn the direction of what comes after them."""
+
+MARKS = "\u061c\u200e\u200f"
+"""Those that turn what is beside them, without being seen."""
 
 FIGURES = st.none() | st.integers(0, 2**63)
 
@@ -97,6 +104,26 @@ class TestText:
             for line in lines
             for letter in line.replace("\t", "")
         )
+
+
+class TestHarmless:
+    def test_letters(self) -> None:
+        """Control characters and what turns the direction are escaped, all others stay."""
+
+        def harms(letter: str) -> bool:
+            if unicodedata.category(letter) == "Cc":
+                return letter not in "\t\n"
+            return unicodedata.bidirectional(letter) in TURNING or letter in MARKS
+
+        letters = [chr(code) for code in range(0x3000)]
+        escaped = [letter for letter in letters if harmless(letter) != letter]
+        assert escaped == [letter for letter in letters if harms(letter)]
+        assert all(harmless(letter).isprintable() for letter in escaped)
+
+    @given(ANY_TEXT)
+    def test_text(self, text: str) -> None:
+        """A text is its letters."""
+        assert harmless(text) == "".join(map(harmless, text))
 
 
 class TestJson:
