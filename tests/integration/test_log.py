@@ -140,7 +140,7 @@ class TestJson:
         daemon.signal(signal.SIGHUP)
         daemon.signal(signal.SIGUSR1)
         daemon.log.wait("by a program")
-        daemon.log.wait("SIGHUP ignored")
+        daemon.log.wait("reloaded")
         daemon.log.wait('"verdict":"failed"')
         assert daemon.stop() == 0
         lines = objects(daemon.log.lines)
