@@ -19,17 +19,15 @@ from twisted.python import usage
 
 from netd import __version__
 from netd.admin.service import AdminService, bind_admin
-from netd.daemon import journald, syslog
 from netd.daemon.checking import check, check_rights
-from netd.daemon.datagrams import DatagramDestination, Encode
-from netd.daemon.destinations import FileDestination
+from netd.daemon.destinations import cannot_log
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Log, RelayedLog
+from netd.daemon.opening import LogPlace
 from netd.daemon.service import Daemon
 from netd.daemon.upgrade import CommandLine, say_ready
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.handover import Handover, received
-from netd.values.log import Form
 from netd.values.log import Log as LogSettings
 from netd.values.problem import ConfigurationError, ExitStatus
 from netd.values.service import Configuration, Owner
@@ -38,13 +36,6 @@ log = Logger()
 
 DEFAULT_FILES: Final = ("netd.toml", "conf/netd.toml", "/etc/netd/netd.toml")
 """Where a configuration is looked for when none is named; the first that exists is taken."""
-
-
-_SOCKETS: Final[dict[str, tuple[str, Encode]]] = {
-    "journald": (journald.SOCKET, journald.datagrams),
-    "syslog": (syslog.SOCKET, syslog.SyslogMessages()),
-}
-"""Formats of the log that have a place of their own, and what goes there."""
 
 
 class Options(usage.Options):
@@ -84,7 +75,8 @@ def makeService(options: Options) -> IService:
             print(f"note: {note}", file=sys.stderr)
         print(f"{configuration.file}: ok ({len(configuration.services)} services)")
         sys.exit(ExitStatus.OK)
-    daemon_log = _log(options.parent or {}, configuration.log)
+    log_place = _log_place(options.parent or {})
+    daemon_log = _log(log_place, configuration.log)
     before = _handover()
     held = before.listeners if before is not None else Listeners()
     try:
@@ -98,7 +90,14 @@ def makeService(options: Options) -> IService:
     again = partial(_checked_again, os.path.abspath(configuration.file), as_whom_of(options))
     command = CommandLine.of_this_process(options.parent or {})
     daemon = Daemon(
-        configuration, listeners, reactor, ForkSpawner(reactor), daemon_log, again, command
+        configuration,
+        listeners,
+        reactor,
+        ForkSpawner(reactor),
+        daemon_log,
+        log_place,
+        again,
+        command,
     )
     admin = AdminService(daemon, admin_listeners, reactor)
     admin.setServiceParent(daemon)
@@ -161,37 +160,25 @@ def _checked(options: Options) -> Configuration:
     return configuration
 
 
-def _log(twistd: Mapping[str, Any], configured: LogSettings) -> Log:
-    """The log, where twistd's own options say, or else ``[log]``."""
-    relayed, named = twistd.get("syslog") or twistd.get("logger"), twistd.get("logfile")
-    socket = _SOCKETS.get(configured.format)
-    if (relayed or named) and (socket or configured.file):
-        log.warn(
-            "nothing is logged to {place}: twistd was told where to log",
-            place=configured.file or configured.format,
-        )
-    if relayed:
+def _log_place(twistd: Mapping[str, Any]) -> LogPlace:
+    stream = sys.stdout or sys.stderr
+    place = LogPlace(twistd, os.getcwd(), None if stream is None else stream.fileno())
+    if place.is_impossible:
+        _leave(ExitStatus.USAGE, "netd: a daemon cannot log to stdout; use --logfile FILE")
+    return place
+
+
+def _log(place: LogPlace, configured: LogSettings) -> Log:
+    """Open the log, and say which part of ``[log]`` does not count."""
+    overruled = place.overruled(configured)
+    if overruled is not None:
+        log.warn("nothing is logged to {place}: twistd was told where to log", place=overruled)
+    if place.is_twistds:
         return RelayedLog()
     try:
-        if socket is not None and not named:
-            return DaemonLog(DatagramDestination(*socket), "json", configured.level)
-        form: Form = "json" if configured.format == "json" else "text"
-        return DaemonLog(_file(twistd, named or configured.file), form, configured.level)
+        return DaemonLog(place.open(configured), place.form(configured), configured.level)
     except OSError as error:
-        _leave(ExitStatus.FAILURE, f"netd: cannot log to {error.filename}: {error.strerror}")
-
-
-def _file(twistd: Mapping[str, Any], file: str | None) -> FileDestination:
-    """*file*, or where twistd logs when nobody says where. Raises OSError."""
-    foreground = twistd.get("nodaemon") or twistd.get("debug")
-    if file == "-" and not foreground:
-        _leave(ExitStatus.USAGE, "netd: a daemon cannot log to stdout; use --logfile FILE")
-    if not foreground or file not in (None, "", "-"):
-        return FileDestination(os.path.abspath(file or "twistd.log"))
-    stream = sys.stdout or sys.stderr
-    if stream is None:
-        return FileDestination(os.devnull)
-    return FileDestination(descriptor=stream.fileno())
+        _leave(ExitStatus.FAILURE, f"netd: {cannot_log(error)}")
 
 
 def _leave(status: ExitStatus, message: str) -> NoReturn:

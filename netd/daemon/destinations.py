@@ -16,6 +16,11 @@ class NotWritten(Exception):
         self.why = why
 
 
+def cannot_log(error: OSError) -> str:
+    """Say which destination could not be opened, and why."""
+    return f"cannot log to {error.filename}: {error.strerror}"
+
+
 class Destination(Protocol):
     """Takes text from one thread at a time, and may keep it waiting."""
 

@@ -6,9 +6,10 @@ import json
 import syslog
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
-from netd.values.records import harmless
+from netd.values.records import LineForm, harmless
 
 SEVERITIES: Final = {
     "debug": syslog.LOG_DEBUG,
@@ -44,6 +45,14 @@ class Entry:
     request: Mapping[str, str] = field(default_factory=dict)
     """Of a request, what is known of it, by the keys and as in the line."""
 
+    @property
+    def when(self) -> float | None:
+        """The time in seconds, if it is one."""
+        try:
+            return datetime.fromisoformat(self.time or "").timestamp()
+        except (ValueError, OverflowError):
+            return None
+
 
 def entry_of(line: str) -> Entry:
     """Take a line apart that ``JsonLines`` has written. One of another form is all message.
@@ -65,6 +74,19 @@ def entry_of(line: str) -> Entry:
         texts.get("service"),
         texts.get("time"),
         {key: texts[key] for key in _REQUEST if key in texts},
+    )
+
+
+def rewritten(text: str, form: LineForm, now: float) -> str:
+    """Lines of one form in another: those that are on their way while the form is changed.
+
+    Lines of text, whose parts mean nothing any more, become messages of *now*.
+    """
+    # A worker escapes vertical tabs, so that here they can stand for newlines inside a record.
+    lines = text.replace("\n\t", "\v").split("\n")
+    entries = [entry_of(line.replace("\v", "\n")) for line in lines if line]
+    return "".join(
+        form.said(entry.when or now, entry.service, entry.level, entry.message) for entry in entries
     )
 
 

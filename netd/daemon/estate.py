@@ -11,7 +11,7 @@ from netd.daemon.place import Placed
 from netd.daemon.pool import Pool
 from netd.daemon.spawning import Spawner
 from netd.listening.binding import Listeners
-from netd.values.log import Form, WorkerLog
+from netd.values.log import Form, Log, WorkerLog
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Configuration, Plugin, Service
 
@@ -32,16 +32,24 @@ class Estate:
 class Builder:
     """Makes pools, not started, of services and their listeners.
 
-    *lines* gets the workers' log, in *form*.
+    *lines* gets the workers' log, in the form that *form* says is that of a ``[log]``.
     """
 
     def __init__(
-        self, reactor: Any, spawner: Spawner, lines: Callable[[str], None], form: Form
+        self,
+        reactor: Any,
+        spawner: Spawner,
+        lines: Callable[[str], None],
+        form: Callable[[Log], Form],
     ) -> None:
         self._reactor = reactor
         self._spawner = spawner
         self._lines = lines
         self._form = form
+
+    def worker_log(self, configured: Log) -> WorkerLog:
+        """What workers are to send up under this ``[log]``."""
+        return WorkerLog(self._form(configured), configured.level, configured.connections)
 
     def pool(
         self,
@@ -58,7 +66,7 @@ class Builder:
             [_placed(service, listeners) for service in services],
             configuration.python_path,
             configuration.graceful_timeout,
-            WorkerLog(self._form, configuration.log.level, configuration.log.connections),
+            self.worker_log(configuration.log),
             self._reactor,
             self._spawner,
             self._lines,

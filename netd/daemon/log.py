@@ -23,7 +23,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from netd.daemon.destinations import Destination, NotWritten
-from netd.daemon.entries import entry_of
+from netd.daemon.entries import entry_of, rewritten
 from netd.values.log import Form, Level, reaches
 from netd.values.records import harmless, line_form
 
@@ -50,13 +50,13 @@ class DaemonLog:
         level: Level = "info",
         capacity: int = CAPACITY,
     ) -> None:
-        self.form: Final = form
-        """Of the lines that are to be written."""
         self._destination = destination
+        self._form = form
         self._level = level
         self._capacity = capacity
         self._lines = line_form(form)
-        self._queue: deque[str] = deque()
+        self._queue: deque[str | Destination] = deque()
+        """Text, and what is to be written to after the text before it."""
         self._queued = 0
         self._dropped = 0
         self._why = ""
@@ -71,7 +71,7 @@ class DaemonLog:
         level = event.get("log_level", LogLevel.info)
         if not reaches(level.name, self._level):
             return
-        line = _text(event) if self.form == "text" else self._json(event, level)
+        line = _text(event) if self._form == "text" else self._json(event, level)
         if line:
             self.write(line)
 
@@ -88,6 +88,8 @@ class DaemonLog:
     def write(self, text: str) -> None:
         """Queue *text*, lines that are complete."""
         with self._changed:
+            if text.startswith("{") is (self._form == "text"):
+                text = rewritten(text, self._lines, time.time())
             if self._thread is None:
                 self._put(text)
             elif self._queued + len(text) > self._capacity:
@@ -103,6 +105,17 @@ class DaemonLog:
         self._thread.start()
         # twistd's own last line comes after every service has stopped.
         atexit.register(self.close)
+
+    def change(self, destination: Destination | None, form: Form, level: Level) -> None:
+        """From now on log in *form* from *level* on, to *destination* if there is one.
+
+        For after the start. Lines that still come in the other form are rewritten.
+        """
+        with self._changed:
+            self._form, self._level, self._lines = form, level, line_form(form)
+            if destination is not None:
+                self._queue.append(destination)
+                self._changed.notify()
 
     def reopen(self) -> None:
         """Go on in a new file, after all that has been queued until now."""
@@ -124,18 +137,31 @@ class DaemonLog:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closing or self._reopening)
-                text = "".join(self._queue)
+                queued = list(self._queue)
                 self._queue.clear()
                 self._queued = 0
                 dropped, self._dropped = self._dropped, 0
                 closing, reopening = self._closing, self._reopening
                 self._reopening = False
-            self._put(text, dropped)
+            self._write(queued, dropped)
             if reopening:
                 self._reopen()
             if closing:
                 self._destination.close()
                 return
+
+    def _write(self, queued: list[str | Destination], dropped: int) -> None:
+        """Write all texts, each to the destination that came before it."""
+        texts: list[str] = []
+        for item in queued:
+            if isinstance(item, str):
+                texts.append(item)
+                continue
+            self._put("".join(texts))
+            texts.clear()
+            self._destination.close()
+            self._destination = item
+        self._put("".join(texts), dropped)
 
     def _put(self, text: str, dropped: int = 0) -> None:
         """Write that lines were *dropped* before, and *text*; count what cannot be written."""
@@ -175,11 +201,8 @@ def _text(event: LogEvent) -> str | None:
 class RelayedLog:
     """Brings the workers' lines to a log of twistd's own (``--syslog``, ``--logger``)."""
 
-    form: Final[Form] = "json"
-    """Of the lines that are to be written."""
-
     def write(self, text: str) -> None:
-        """Log *text*, lines as workers write them, with their service as the namespace."""
+        """Log *text*, lines of ``JsonLines``, with their service as the namespace."""
         for line in filter(None, text.split("\n")):
             entry = entry_of(line)
             log = Logger(namespace=entry.service or "netd")
@@ -187,6 +210,9 @@ class RelayedLog:
 
     def start(self) -> None:
         """Nothing to do: twistd writes."""
+
+    def change(self, destination: Destination | None, form: Form, level: Level) -> None:
+        """Nothing to do: workers see to the level of their own lines."""
 
     def reopen(self) -> None:
         """Nothing to do: twistd's own affair."""

@@ -23,6 +23,7 @@ from netd.values.channel import (
     Failed,
     Hung,
     Lines,
+    LogAs,
     NotUnderstood,
     Order,
     Ready,
@@ -359,6 +360,11 @@ class WorkerPlace:
     def _advance(self, event: Event) -> None:
         self.state = after(self.state, event)
         self._owner.changed(self)
+
+    def relog(self, worker_log: WorkerLog) -> None:
+        """Have the worker log otherwise, and the next ones in this place."""
+        self._worker_log = worker_log
+        self.order(LogAs(worker_log))
 
     def order(self, order: Order) -> None:
         """Tell the worker, if there is one."""

@@ -90,6 +90,12 @@ class Pool:
             if placed.service.name == service.name and placed.service.access != service.access:
                 self.order(Recheck(service.name, service.access))
 
+    def relog(self, worker_log: WorkerLog) -> None:
+        """Have the workers log otherwise, those too that are started later."""
+        self._worker_log = worker_log
+        for place in self:
+            place.relog(worker_log)
+
     # Its life.
 
     def start(self) -> None:

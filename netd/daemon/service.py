@@ -15,8 +15,10 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from netd.config.plan import Plan, plan
+from netd.daemon.destinations import Destination, cannot_log
 from netd.daemon.estate import Builder, Estate, by_worker
 from netd.daemon.log import DaemonLog, Log
+from netd.daemon.opening import LogPlace
 from netd.daemon.pool import Pool
 from netd.daemon.reloading import Outcome, Reload
 from netd.daemon.reloads import Reloads
@@ -24,6 +26,7 @@ from netd.daemon.retirement import Retirement
 from netd.daemon.spawning import Spawner
 from netd.daemon.upgrade import CommandLine, Upgrade, Upgraded
 from netd.listening.binding import Listener, Listeners
+from netd.values.log import Log as LogSettings
 from netd.values.service import Configuration
 
 log = Logger()
@@ -45,6 +48,7 @@ class Daemon(MultiService):
         reactor: Any,
         spawner: Spawner,
         daemon_log: Log,
+        log_place: LogPlace,
         recheck: Callable[[], Configuration],
         command: CommandLine,
     ) -> None:
@@ -53,11 +57,12 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._spawner = spawner
         self._log = daemon_log
+        self._log_place = log_place
         self._recheck = recheck
         self._command = command
         self.handed_over: list[Listener] = []
         """Listeners beside those of services that a new daemon gets, too."""
-        self._builder = Builder(reactor, spawner, daemon_log.write, daemon_log.form)
+        self._builder = Builder(reactor, spawner, daemon_log.write, log_place.form)
         self.estate = Estate(configuration, listeners, {})
         self.retirement = Retirement(reactor, self._pools_changed)
         self._reloads = Reloads(self._check_again, self._begin_reload)
@@ -217,11 +222,25 @@ class Daemon(MultiService):
     def _begin_reload(self, configuration: Configuration) -> Deferred[Outcome]:
         if not self.running:
             return succeed(Outcome(False, None, ("the daemon is stopping",)))
+        before = self.estate.configuration.log
+        try:
+            destination = self._log_place.other(before, configuration.log)
+        except OSError as error:
+            return succeed(Outcome(False, None, (cannot_log(error),)))
         self._reload = Reload(self.estate, configuration, self._builder, self._switch)
-        return self._reload.begin().addCallback(self._reloaded)
+        return self._reload.begin().addCallback(self._reloaded, before, destination)
 
-    def _reloaded(self, outcome: Outcome) -> Outcome:
+    def _reloaded(
+        self, outcome: Outcome, before: LogSettings, destination: Destination | None
+    ) -> Outcome:
         self._reload = None
+        now = self.estate.configuration.log
+        if outcome.done and now != before:
+            self._log.change(destination, self._log_place.form(now), now.level)
+            for pool in self.estate:
+                pool.relog(self._builder.worker_log(now))
+        elif destination is not None:
+            destination.close()
         return outcome
 
     def _switch(self, new: Estate, replaced: list[Pool], gone: Listeners) -> None:

@@ -72,14 +72,18 @@ class Journal:
         self._monotonic = monotonic
         self._wall = wall
         self._capacity = capacity
-        self.level: Final = log.level
-        """The least that is queued of what is said."""
-        self._with_requests = log.connections and reaches("info", log.level)
-        self._form = line_form(log.form)
+        self.change(log)
         self._awake = False
         self._dropped = 0
         self._lock = threading.Lock()
         self._said = 0
+
+    def change(self, log: WorkerLog) -> None:
+        """Have queued what *log* asks for. In the thread that writes; what is queued stays."""
+        self.level = log.level
+        """The least that is queued of what is said."""
+        self._with_requests = log.connections and reaches("info", log.level)
+        self._form = line_form(log.form)
 
     # Any thread.
 

@@ -76,6 +76,13 @@ class Recheck:
 
 
 @dataclass(frozen=True)
+class LogAs:
+    """Send up *log* from now on."""
+
+    log: WorkerLog
+
+
+@dataclass(frozen=True)
 class Stop:
     """Leave at once."""
 
@@ -101,7 +108,7 @@ class AllSuspended:
     service: str
 
 
-Order = Start | Drain | Recheck | Stop | Suspend | Resume | AllSuspended
+Order = Start | Drain | Recheck | LogAs | Stop | Suspend | Resume | AllSuspended
 
 
 # Up: a worker to the daemon.

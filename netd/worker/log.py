@@ -13,7 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from netd.execution.journal import LONGEST_TEXT, Journal
-from netd.values.log import reaches
+from netd.values.log import Level, reaches
 
 _NAMES: Final = (
     (logging.CRITICAL, "critical"),
@@ -62,23 +62,28 @@ def capture(journal: Journal, speaker: Callable[[], str]) -> None:
         journal.say(speaker(), level.name, text)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
-    root = logging.getLogger()
-    handler = _ToJournal(journal, speaker)
-    root.addHandler(handler)
-    root.setLevel(handler.level)
+    logging.getLogger().addHandler(_ToJournal(journal, speaker))
+    set_level(journal.level)
     sys.stdout = _Printed(journal, speaker, "info", sys.__stdout__)
     sys.stderr = _Printed(journal, speaker, "warn", sys.__stderr__)
 
 
+def set_level(level: Level) -> None:
+    """Have ``logging`` make no records below the journal's *level*, unless a logger wants them."""
+    logging.getLogger().setLevel(next(least for least, name in _NAMES if name == level))
+
+
 class _ToJournal(logging.Handler):
     def __init__(self, journal: Journal, speaker: Callable[[], str]) -> None:
-        super().__init__(next(least for least, name in _NAMES if name == journal.level))
+        super().__init__()
         self._journal = journal
         self._speaker = speaker
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         level = next(name for least, name in _NAMES if record.levelno >= least)
+        if not reaches(level, self._journal.level):
+            return
         try:
             self._journal.say(self._speaker(), level, self.format(record))
         except Exception:

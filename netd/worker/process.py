@@ -21,6 +21,7 @@ from netd.values.channel import (
     Drain,
     Failed,
     Hung,
+    LogAs,
     Order,
     Ready,
     Recheck,
@@ -40,7 +41,7 @@ from netd.worker.asynchronous import by_reactor
 from netd.worker.blocking import by_forks, by_threads
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
 from netd.worker.environment import NotEntered, enter
-from netd.worker.log import Speaker, capture
+from netd.worker.log import Speaker, capture, set_level
 from netd.worker.programs import by_programs, by_waiting_programs
 from netd.worker.services import Execution, Joint
 from netd.worker.suspensions import Suspensions
@@ -201,6 +202,9 @@ class Worker:
                 self._empty(last)
             case Recheck(service, access):
                 self._serving[service].recheck(AccessLists.of(access))
+            case LogAs(log):
+                self._stream.journal.change(log)
+                set_level(log.level)
             case Suspend(service):
                 self._suspend(service)
                 self._channel.report(Suspended(service))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.daemon.entries import SEVERITIES, Entry, entry_of
-from netd.values.log import LEVELS
-from netd.values.records import JsonLines, harmless
+from netd.daemon.entries import SEVERITIES, Entry, entry_of, rewritten
+from netd.values.log import LEVELS, Level
+from netd.values.records import JsonLines, TextLines, harmless
 
 WHEN = 1_700_000_000.25
 
@@ -99,6 +99,30 @@ def test_anything(values: dict[str, Any]) -> None:
     assert entry.level in LEVELS
     texts = [entry.message, entry.service or "", entry.time or "", *entry.request.values()]
     assert all(isinstance(text, str) for text in texts)
+
+
+class TestRewritten:
+    """Lines of one form in the other."""
+
+    @given(st.lists(st.tuples(st.text(), st.sampled_from(LEVELS)), max_size=5))
+    def test_as_text(self, said: list[tuple[str, Level]]) -> None:
+        """JSON says all that a line of text does."""
+        lines = [JsonLines().said(WHEN, "s", level, text) for text, level in said]
+        expected = [TextLines().said(WHEN, "s", level, text) for text, level in said]
+        assert rewritten("".join(lines), TextLines(), 0.0) == "".join(expected)
+
+    @given(st.lists(st.text(), max_size=5))
+    def test_as_json(self, said: list[str]) -> None:
+        """A line of text, with those that belong to it, is the message of one object."""
+        lines = [TextLines().said(WHEN, "s", "info", text) for text in said]
+        objects = [
+            json.loads(line) for line in rewritten("".join(lines), JsonLines(), 5.0).splitlines()
+        ]
+        assert [each["message"].partition("] ")[2] for each in objects] == list(map(harmless, said))
+
+    def test_no_lines(self) -> None:
+        """Nothing is nothing."""
+        assert rewritten("", JsonLines(), 0.0) == rewritten("\n", TextLines(), 0.0) == ""
 
 
 def test_severities() -> None:

@@ -20,7 +20,8 @@ from twisted.python import log as legacy
 from netd.daemon.destinations import FileDestination, NotWritten
 from netd.daemon.log import LAST_WORDS, DaemonLog, RelayedLog
 from netd.execution.journal import Journal
-from netd.values.log import LEVELS, Level, WorkerLog
+from netd.values.log import LEVELS, Form, Level, WorkerLog
+from netd.values.records import line_form
 from tests.daemon.pipes import Pipe
 
 DROPPED = re.compile(r"^\S+ \[netd#warn\] (\d+) log lines dropped: (.*)$")
@@ -416,6 +417,89 @@ class TestReopen:
         )
 
 
+class TestChange:
+    """Another ``[log]``, while the daemon runs."""
+
+    @pytest.fixture
+    def other(self, tmp_path: Path) -> Path:
+        return tmp_path / "other.log"
+
+    def test_place(self, file: Path, other: Path, log: DaemonLog) -> None:
+        """What was said before is in the old file, what is said after it in the new one."""
+        log.start()
+        old, new = numbered(1000), numbered(2000)[1000:]
+        for line in old:
+            log.write(line)
+        log.change(FileDestination(str(other)), "text", "info")
+        for line in new:
+            log.write(line)
+        log.close()
+        assert (file.read_text(), other.read_text()) == ("".join(old), "".join(new))
+
+    def test_several_at_once(self, file: Path, tmp_path: Path) -> None:
+        """However late the thread comes, it makes all changes in their order."""
+        log = DaemonLog(FileDestination(str(file)))
+        log.start()
+        for name in ("a", "b", "c"):
+            log.write(f"before {name}\n")
+            log.change(FileDestination(str(tmp_path / name)), "text", "info")
+        log.write("last\n")
+        log.close()
+        texts = [(tmp_path / name).read_text() for name in ("netd.log", "a", "b", "c")]
+        assert texts == ["before a\n", "before b\n", "before c\n", "last\n"]
+
+    def test_old_place_is_closed(self, tmp_path: Path, other: Path) -> None:
+        """No descriptor stays behind."""
+        log = DaemonLog(FileDestination(str(tmp_path / "old")))
+        log.start()
+        log.change(FileDestination(str(other)), "text", "info")
+        log.close()
+        held = {
+            os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")
+        }
+        assert not held & {str(tmp_path / "old"), str(other)}
+
+    def test_form_and_level(self, file: Path, log: DaemonLog) -> None:
+        """Events follow at once, in the same file where no other one is named."""
+        logger = Logger("n", observer=log)
+        log.start()
+        logger.info("one")
+        log.change(None, "json", "warn")
+        logger.info("two")
+        logger.warn("three")
+        log.close()
+        first, second = file.read_text().splitlines()
+        assert first.endswith(" [n#info] one")
+        assert json.loads(second)["message"] == "three"
+
+    @pytest.mark.parametrize("form", ["text", "json"])
+    def test_lines_under_way(self, file: Path, form: Form) -> None:
+        """A worker that has not heard of it still sends the other form: it is rewritten."""
+        old: Form = "text" if form == "json" else "json"
+        log = DaemonLog(FileDestination(str(file)), old)
+        log.start()
+        log.change(None, form, "info")
+        for sender in (old, form):
+            log.write(line_form(sender).said(1.7e9, "s", "error", "one\ntwo"))
+        log.close()
+        late, prompt = written_records(file.read_text(), form)
+        assert prompt == ("s", "error", "one\ntwo")
+        if form == "text":
+            assert late == prompt
+        else:
+            assert late[2].endswith("[s#error] one\ntwo")
+
+
+def written_records(text: str, form: Form) -> list[tuple[str, str, str]]:
+    """Service, level and message of each record."""
+    if form == "json":
+        values = map(json.loads, text.splitlines())
+        return [(each["service"], each["level"], each["message"]) for each in values]
+    records = text.rstrip("\n").replace("\n\t", "\r").split("\n")
+    found = [re.fullmatch(r"\S+ \[(\w+)#(\w+)\] (.*)", record) for record in records]
+    return [(m[1], m[2], m[3].replace("\r", "\n")) for m in found if m is not None]
+
+
 def relayed(text: str) -> list[tuple[str, LogLevel, str]]:
     """The events that lines of a worker become: namespace, level and text."""
     with capturedLogs() as events:
@@ -428,7 +512,7 @@ def relayed(text: str) -> list[tuple[str, LogLevel, str]]:
 
 def journal_of(*said: tuple[str, str, str]) -> str:
     """The lines that a worker makes of what was said by a service, at a level."""
-    journal = Journal(wake=lambda: None, log=WorkerLog(RelayedLog.form, "debug"))
+    journal = Journal(wake=lambda: None, log=WorkerLog("json", "debug"))
     for service, level, text in said:
         journal.say(service, level, text)
     return journal.take(1 << 20)

@@ -134,6 +134,17 @@ class TestWanted:
         assert book.add(served()) is kept
         assert book.take(ALL).count("\n") == kept
 
+    def test_change(self) -> None:
+        """From then on other records are queued; what is queued is written in the new form."""
+        book = journal()
+        book.say("s", "info", "one")
+        book.change(WorkerLog("json", "warn"))
+        book.say("s", "info", "two")
+        book.say("s", "warn", "three")
+        assert not book.add(served())
+        messages = [json.loads(line)["message"] for line in book.take(ALL).splitlines()]
+        assert messages == ["one", "three"]
+
     def test_what_is_not_wanted_is_not_missing(self) -> None:
         """Nobody is told that it was dropped."""
         book = journal(capacity=0, log=WorkerLog(level="error"))

@@ -262,6 +262,47 @@ def test_a_log_file_instead(project: Project, log: str) -> None:
     assert daemon.log.matching(f"#warn\\] nothing is logged to {log}: twistd was told where")
 
 
+class TestReload:
+    def test_changes_all(self, project: Project) -> None:
+        """Place, form, level and connections: of the daemon, and of a worker that is kept."""
+        project.handlers(HANDLER)
+        project.configure("[log]\n    file = 'one'\n" + UNIX)
+        one, two = project.directory / "one", project.directory / "two"
+        daemon = project.launch()
+        assert project.ask(b"talk") == b"done"
+        until(lambda: " unix served " in one.read_text(), "logged")
+        project.configure(
+            "[log]\n    file = 'two'\n    format = 'json'\n    level = 'debug'\n"
+            "    connections = false\n" + UNIX
+        )
+        daemon.signal(signal.SIGHUP)
+        until(lambda: two.exists() and "reloaded" in two.read_text(), "reloaded")
+        assert project.ask(b"talk") == b"done"
+        assert daemon.stop() == 0
+        before, after = one.read_text(), objects(two.read_text().splitlines())
+        assert "never seen" not in before
+        assert re.match(TIME, before.splitlines()[-1])
+        assert ("s", "debug", "root: never seen") in {
+            (line["service"], line["level"], line["message"]) for line in after
+        }
+        assert not any("verdict" in line for line in after)
+        assert before.count("imported") == 1
+        assert not any(line["message"] == "imported" for line in after)
+
+    def test_a_log_that_cannot_be_opened(self, project: Project) -> None:
+        """It changes nothing, and the log that there is says why."""
+        project.handlers(HANDLER)
+        project.configure(UNIX)
+        daemon = project.start()
+        project.configure("[log]\n    file = 'none/two'\n    level = 'error'\n" + UNIX)
+        daemon.signal(signal.SIGHUP)
+        path = project.directory / "none/two"
+        daemon.log.wait(rf"#error\] cannot log to {path}: No such file or directory$")
+        daemon.log.wait("not reloaded")
+        assert project.ask(b"talk") == b"done"
+        daemon.log.wait(r"\[s#info\] printed in two parts$")
+
+
 def can_unshare() -> bool:
     """Whether this machine lets us have mounts of our own."""
     try:

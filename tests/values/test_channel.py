@@ -20,6 +20,7 @@ from netd.values.channel import (
     Drain,
     Failed,
     Lines,
+    LogAs,
     NotUnderstood,
     Order,
     Ready,
@@ -96,7 +97,15 @@ class TestOrders:
 
     @pytest.mark.parametrize(
         "order",
-        [START, Drain(), Stop(), Suspend("time"), Resume("time"), AllSuspended("time")],
+        [
+            START,
+            Drain(),
+            Stop(),
+            LogAs(WorkerLog(level="debug")),
+            Suspend("time"),
+            Resume("time"),
+            AllSuspended("time"),
+        ],
         ids=lambda order: type(order).__name__,
     )
     def test_round_trip(self, order: Order) -> None:

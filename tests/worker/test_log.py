@@ -260,6 +260,21 @@ class TestLevel:
         wanted = levels[levels.index(least) :]
         assert said(program, least) == [record for record in everything if record[1] in wanted]
 
+    def test_of_another_configuration(self) -> None:
+        """A level that is set later holds for all ways to say something."""
+        program = (
+            "from twisted.logger import Logger\nlog = Logger()\n"
+            "from netd.worker.log import set_level\n"
+            "for level in 'debug', 'error', 'info':\n"
+            "    journal.change(WorkerLog('json', level))\n"
+            "    set_level(level)\n"
+            "    log.debug('event')\n    logging.debug('record')\n    print('printed')\n"
+        )
+        assert [text for _, _, text in said(program)] == [
+            *("event", "root: record", "printed"),
+            "printed",
+        ]
+
     def test_nothing_is_formatted_in_vain(self) -> None:
         """What nobody will read costs no text: neither of an event nor of a record."""
         program = (
