@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 
 from netd import __version__
+from netd.admin import cli
+from netd.config.admin import find_socket, usual_socket
+from netd.config.files import default_file
 from netd.daemon.checking import check as checked
 from netd.inetd.importing import imported
 from netd.inetd.machine import ThisMachine
@@ -15,8 +19,32 @@ from netd.values.problem import ConfigurationError, ExitStatus
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netdctl")
-def main() -> None:
+@click.option("--socket", metavar="PATH", help="The daemon's admin socket.")
+@click.option("--config", metavar="FILE", help="The daemon's configuration, for its [admin].")
+@click.pass_context
+def main(context: click.Context, socket: str | None, config: str | None) -> None:
     """Check and control netd."""
+    context.obj = partial(admin_socket, socket, config)
+
+
+def admin_socket(socket: str | None, config: str | None) -> str:
+    """Where the daemon answers: as the options say, or the usual file, or the usual place.
+
+    Ends the process when the file cannot be read.
+    """
+    if socket is not None:
+        return socket
+    file = config or default_file()
+    if file is None:
+        return usual_socket("netd.toml")
+    try:
+        return find_socket(file)
+    except (OSError, ValueError) as error:
+        click.echo(f"{file}:1: cannot tell where the admin socket is: {error}", err=True)
+        sys.exit(ExitStatus.CONFIG)
+
+
+cli.add_to(main)
 
 
 @main.command()

@@ -110,9 +110,12 @@ def makeService(options: Options) -> IService:
     return daemon
 
 
-def _checked_again(file: str, as_whom: Owner) -> Configuration:
-    """Read and check the configuration of a running daemon. Raises ConfigurationError."""
-    configuration = check(file, as_whom)
+def _checked_again(own: str, as_whom: Owner, other: str | None) -> Configuration:
+    """Read and check the configuration of a running daemon, or another one for it.
+
+    Raises ConfigurationError.
+    """
+    configuration = check(other or own, as_whom)
     check_rights(configuration, as_whom)
     return configuration
 

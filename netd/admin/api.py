@@ -7,6 +7,7 @@ Every answer is JSON. A command answers when it has been carried out; 404 is an 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -37,8 +38,8 @@ class Commands(Protocol):
     def connections(self, service: str | None) -> list[dict[str, Any]]:
         """Who is connected. Raises UnknownService."""
 
-    def plan(self) -> Deferred[Outcome]:
-        """What a reload would do."""
+    def plan(self, file: str | None) -> Deferred[Outcome]:
+        """What a reload would do; of *file*, if it is not the daemon's own."""
 
     def reload(self) -> Deferred[Outcome]:
         """Reload."""
@@ -65,7 +66,10 @@ def site(commands: Commands) -> Site:
     root.putChild(b"api", api)
     api.putChild(b"status", _Seen(lambda request: commands.status()))
     api.putChild(b"connections", _Seen(lambda request: commands.connections(_service(request))))
-    api.putChild(b"plan", _Seen(lambda request: commands.plan().addCallback(_outcome)))
+    api.putChild(
+        b"plan",
+        _Seen(lambda request: commands.plan(_query(request, b"file")).addCallback(_outcome)),
+    )
     api.putChild(b"reload", _Done(lambda request: commands.reload().addCallback(_outcome)))
     for name in ("suspend", "resume", "drain"):
         api.putChild(name.encode(), _Done(_of_a_service(getattr(commands, name))))
@@ -139,8 +143,12 @@ def _of_a_service(command: Callable[[str], Deferred[None]]) -> Answer:
 
 
 def _service(request: Request) -> str | None:
-    names: list[bytes] = (request.args or {}).get(b"service", [])
-    return names[0].decode(errors="replace") if names else None
+    return _query(request, b"service")
+
+
+def _query(request: Request, key: bytes) -> str | None:
+    values: list[bytes] = (request.args or {}).get(key, [])
+    return os.fsdecode(values[0]) if values else None
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -38,9 +38,9 @@ class DaemonCommands:
             self._pool(service)
         return connections([*self._daemon.estate, *self._daemon.retirement], service)
 
-    def plan(self) -> Deferred[Outcome]:
-        """What a reload would do."""
-        planned = self._daemon.plan()
+    def plan(self, file: str | None) -> Deferred[Outcome]:
+        """What a reload would do; of *file*, if it is not the daemon's own."""
+        planned = self._daemon.plan(file)
         return planned.addCallbacks(_planned, _refused)
 
     def reload(self) -> Deferred[Outcome]:

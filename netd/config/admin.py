@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from typing import Final
 
 OF_ROOT: Final = "/run/netd/admin.sock"
 """The usual place of a system's daemon (file-hierarchy(7))."""
+
+_ADMIN: Final = re.compile(
+    r"^[ \t]*\[[ \t]*admin[ \t]*\].*?(?=^[ \t]*\[|\Z)", re.MULTILINE | re.DOTALL
+)
+"""The table ``[admin]``, up to the next header."""
 
 
 def admin_socket(file: str, named: str | None) -> str | None:
@@ -25,10 +31,17 @@ def usual_socket(file: str) -> str:
 def find_socket(file: str) -> str:
     """The admin socket of *file*, of which only ``[admin]`` is looked at.
 
-    Raises OSError when the file cannot be read, and ValueError when it is not TOML at all.
+    So netdctl finds a daemon whose file somebody is in the middle of changing. Raises OSError when
+    the file cannot be read, and ValueError when ``[admin]`` itself cannot.
     """
-    with open(file, "rb") as opened:
-        table = tomllib.load(opened).get("admin", {})
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        text = opened.read()
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        part = _ADMIN.search(text)
+        values = tomllib.loads(part[0]) if part is not None else {}
+    table = values.get("admin", {})
     named = table.get("socket") if isinstance(table, dict) else None
     found = admin_socket(file, named if isinstance(named, str) else None)
     return found or usual_socket(file)

@@ -37,7 +37,8 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, 
 class Daemon(MultiService):
     """Runs *configuration* on *listeners*, which it closes at the end.
 
-    *recheck* reads the configuration again; it blocks, and runs in a thread of the reactor's pool.
+    *recheck* reads the configuration again, or another file; it blocks, and runs in a thread of
+    the reactor's pool.
     Everything but the constructor runs in the reactor's thread, after twistd has forked.
     """
 
@@ -49,7 +50,7 @@ class Daemon(MultiService):
         spawner: Spawner,
         daemon_log: Log,
         log_place: LogPlace,
-        recheck: Callable[[], Configuration],
+        recheck: Callable[[str | None], Configuration],
         command: CommandLine,
     ) -> None:
         super().__init__()
@@ -209,14 +210,20 @@ class Daemon(MultiService):
         """Read the configuration again and run what it says. Fires with what came of it."""
         return self._reloads.ask()
 
-    def plan(self) -> Deferred[Plan]:
-        """Say what a reload would do. Fails with ConfigurationError."""
-        return self._check_again().addCallback(lambda new: plan(self.estate.configuration, new))
+    def plan(self, file: str | None = None) -> Deferred[Plan]:
+        """Say what a reload would do, of *file* if it is not the daemon's own.
 
-    def _check_again(self) -> Deferred[Configuration]:
+        Fails with ConfigurationError.
+        """
+        checked = self._check_again(file)
+        return checked.addCallback(lambda new: plan(self.estate.configuration, new))
+
+    def _check_again(self, file: str | None = None) -> Deferred[Configuration]:
         """Fails with ConfigurationError."""
         pool = self._reactor.getThreadPool()
-        checked: Deferred[Configuration] = deferToThreadPool(self._reactor, pool, self._recheck)
+        checked: Deferred[Configuration] = deferToThreadPool(
+            self._reactor, pool, self._recheck, file
+        )
         return checked
 
     def _begin_reload(self, configuration: Configuration) -> Deferred[Outcome]:

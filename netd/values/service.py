@@ -161,7 +161,7 @@ class Service:
     owner: Owner = Owner()
     environment: ExecutionEnvironment = INHERITED
     access: Access = Access()
-    written: frozenset[str] = frozenset()
+    written: frozenset[str] = field(default=frozenset(), compare=False)
     """The keys that its own table has; the rest is from ``[defaults]``, or from nobody."""
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Stamp, ...] = ()
