@@ -39,7 +39,7 @@ class Recording(Journal):
         super().__init__(lambda: None)
         self.records: list[Served | Said] = []
 
-    def add(self, record: Served | Said) -> bool:
+    def _keep(self, record: Served | Said) -> bool:
         self.records.append(record)
         return True
 
@@ -437,15 +437,13 @@ class TestClosing:
     )
     @pytest.mark.parametrize("gate", [None, DENY], ids=["served", "refused"])
     def test_that_raises(self, stage: Stage, error: BaseException, gate: Gate | None) -> None:
-        """The request is logged and counted as if nothing was, and the slot is free."""
+        """It is said; the connection is closed, and the request counted as if nothing was."""
 
         class Stubborn(socketserver.TCPServer):
             def shutdown_request(self, request: Any) -> None:
-                request.close()
                 raise error
 
             def close_request(self, request: Any) -> None:
-                request.close()
                 raise error
 
         with Stubborn(("", 0), Shout, bind_and_activate=False) as server:
@@ -455,7 +453,11 @@ class TestClosing:
                 stage.serving(Shout, gate, server=server).serve(0, taken)
         ((*_, verdict, _carried),) = outcomes(stage)
         assert verdict == ("served" if gate is None else "refused: deny")
-        assert errors(stage) == []
+        (said,) = errors(stage)
+        method = "shutdown_request" if gate is None else "close_request"
+        assert f"{taken.client} tcp: {method}() raised\n" in said
+        assert type(error).__name__ in said
+        assert taken.request.fileno() == -1
         assert stage.board.occupants() == []
         assert stage.board.counts() == (Counts(served=1) if gate is None else Counts(refused=1))
 

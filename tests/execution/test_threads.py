@@ -55,7 +55,26 @@ def echo(request: socket.socket) -> None:
         request.sendall(lines.readline())
 
 
-class Handlers:
+class Threaded:
+    """What other sources, and other ways to take, ask of a service."""
+
+    def expect(self, thread: int) -> None:
+        raise NotImplementedError
+
+    def expect_no_more(self, thread: int) -> None:
+        raise NotImplementedError
+
+    def begin_anew(self) -> None:
+        raise NotImplementedError
+
+    def forked(self) -> None:
+        raise NotImplementedError
+
+    def lost(self, thread: int) -> None:
+        raise NotImplementedError
+
+
+class Handlers(Threaded):
     """A service that runs *handle* for each connection, and knows who is inside."""
 
     def __init__(self, handle: Callable[[socket.socket], None] = echo) -> None:
@@ -286,7 +305,7 @@ class TestTaking:
         served = threading.Event()
         drops: list[str] = []
 
-        class Datagrams:
+        class Datagrams(Threaded):
             def serve(self, thread: int, taken: Taken) -> None:
                 assert taken.request[0] == b"short"
                 served.set()
