@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from netd.config.positions import Path, line_of, positions
 from netd.config.text import printable, quoted
-from netd.values.problem import ConfigurationError, Problem
+from netd.values.problem import ConfigurationError, Place, Problem
 
 DEEPEST: Final = 100
 """Tables and lists inside each other: more than anybody writes, and far from the end of the stack
@@ -53,10 +53,14 @@ class Document:
         """The line of a key, or of the table it is missing from."""
         return line_of(self.lines, tuple(path))
 
+    def place(self, path: Iterable[int | str]) -> Place:
+        """Where a key is written, or the table that it is missing from."""
+        return self.file, self.line(path)
+
     def problem(self, path: Iterable[int | str], message: str) -> Problem:
         """A problem with the key at *path*."""
         path = tuple(path)
-        return Problem(self.file, self.line(path), dotted(path), printable(message))
+        return Problem(*self.place(path), dotted(path), printable(message))
 
 
 def read(file: str) -> Document:

@@ -99,7 +99,9 @@ def _microseconds(value: object) -> int:
     return round(units.duration(value) * 1e6)
 
 
-def _limit_schema(title: str, description: str, one: list[dict[str, Any]]) -> WithJsonSchema:
+def _limit_schema(
+    title: str, description: str, one: list[dict[str, Any]], examples: list[Any]
+) -> WithJsonSchema:
     one = [*one, {"const": "unlimited"}]
     pair = {"type": "array", "items": {"anyOf": one}, "minItems": 2, "maxItems": 2}
     return WithJsonSchema(
@@ -108,6 +110,7 @@ def _limit_schema(title: str, description: str, one: list[dict[str, Any]]) -> Wi
             "description": f"{description}, or `unlimited`; the soft and the hard limit alike, or a"
             " list of both.",
             "anyOf": [*one, pair],
+            "examples": [*examples, "unlimited", [*examples, "unlimited"]],
         }
     )
 
@@ -146,20 +149,22 @@ _TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": "^[0-9]"}
 SizeLimit = Annotated[
     Limits,
     PlainValidator(partial(limits, units.size)),
-    _limit_schema("limit of a size", "A size", [_AMOUNT, _TEXT]),
+    _limit_schema("limit of a size", "A size", [_AMOUNT, _TEXT], ["512MiB"]),
 ]
 SecondsLimit = Annotated[
     Limits,
     PlainValidator(partial(limits, _seconds)),
-    _limit_schema("limit of seconds", "A duration of whole seconds", [_AMOUNT, _TEXT]),
+    _limit_schema("limit of seconds", "A duration of whole seconds", [_AMOUNT, _TEXT], ["10m"]),
 ]
 TimeLimit = Annotated[
     Limits,
     PlainValidator(partial(limits, _microseconds)),
-    _limit_schema("limit of a time", "A duration, to the microsecond", [_AMOUNT, _TEXT]),
+    _limit_schema("limit of a time", "A duration, to the microsecond", [_AMOUNT, _TEXT], ["200ms"]),
 ]
 CountLimit = Annotated[
     Limits,
     PlainValidator(partial(limits, _count)),
-    _limit_schema("limit of a number", "A whole number", [{"type": "integer", "minimum": 0}]),
+    _limit_schema(
+        "limit of a number", "A whole number", [{"type": "integer", "minimum": 0}], [4096]
+    ),
 ]

@@ -19,20 +19,21 @@ from netd.config.environment import Limits
 from netd.config.messages import message
 from netd.config.positions import Path
 from netd.config.schema import (
+    ONLY_BESIDE,
     AccessTable,
     IncludedFile,
     LimitsTable,
     LogTable,
     MainFile,
     ServiceTable,
-    check_name,
 )
 from netd.config.text import quoted
+from netd.config.types import check_name
 from netd.listening.description import resolved
 from netd.values.address import Address, InetAddress
 from netd.values.environment import ExecutionEnvironment, Limit, difference
 from netd.values.log import Log
-from netd.values.problem import ConfigurationError, Problem
+from netd.values.problem import ConfigurationError, Place, Problem
 from netd.values.service import (
     Access,
     Configuration,
@@ -51,24 +52,45 @@ SERVICES: Final = "services"
 RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
 """The keys that say what a service runs."""
 
-_ONLY_BESIDE: Final = {"wait": "program", "arguments": "plugin"}
-"""Keys that mean something beside another one only."""
+PUT_IN_PLACE: Final = (INCLUDE, DEFAULTS)
+"""Keys of the main file that are about services, and done with when these are put together."""
 
 _MAIN_ONLY: Final = MainFile.model_fields.keys() - IncludedFile.model_fields.keys()
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def load(file: str) -> Configuration:
-    """Read *file* and what it includes. Raises ConfigurationError with every problem."""
-    reading = _Reading(read(file))
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration, and what was written to make it."""
+
+    configuration: Configuration
+    files: tuple[str, ...]
+    """All that were read, the main one first."""
+    tables: Mapping[str, Any]
+    """What they say, as one file would that includes nothing and has no ``[defaults]``; services
+    that are not enabled are there, too. A path is relative to the file that the key stands in."""
+
+
+def load(main: str | Document) -> Configuration:
+    """Read the *main* file and what it includes. Raises ConfigurationError with every problem."""
+    return loaded(main).configuration
+
+
+def loaded(main: str | Document) -> Loaded:
+    """Read as ``load`` does, and keep what is written."""
+    reading = _Reading(read(main) if isinstance(main, str) else main)
     configuration = reading.configuration()
+    files = tuple(document.file for document in reading.documents)
     if reading.problems:
-        order = {document.file: number for number, document in enumerate(reading.documents)}
+        order = {file: number for number, file in enumerate(files)}
         raise ConfigurationError(
-            sorted(set(reading.problems), key=lambda found: (order[found.file], found.line, found))
+            sorted(
+                set(reading.problems),
+                key=lambda found: (order.get(found.file, 0), found.line, found),
+            )
         )
-    return configuration
+    return Loaded(configuration, files, reading.tables)
 
 
 @dataclass(frozen=True)
@@ -85,7 +107,8 @@ class _Written:
 
     @property
     def place(self) -> str:
-        return f"{self.document.file}:{self.document.line(self.path)}"
+        file, line = self.document.place(self.path)
+        return f"{file}:{line}"
 
 
 class _Reading:
@@ -97,12 +120,17 @@ class _Reading:
         self._main = main
         self._defaults: dict[str, Any] = {}
         self._read = {os.path.realpath(main.file)}
-        self._places: dict[str, tuple[str, int]] = {}
+        self._places: dict[str, Place] = {}
         self._disabled: set[str] = set()
+        self.tables: dict[str, Any] = {}
 
     def configuration(self) -> Configuration:
         """Put everything together; what has a problem is left out."""
         table = self._main_file()
+        said = self._main.values
+        own = {key: said[key] for key in said if key not in (*PUT_IN_PLACE, SERVICES)}
+        self._remember(self._main, (), own, ())
+        self.tables = {**own, SERVICES: {}}
         self._defaults = table.defaults
         self._validate(self._main, (DEFAULTS,), table.defaults, ServiceTable, whole=False)
         self._include(table.include)
@@ -219,6 +247,7 @@ class _Reading:
         table = self._validate(document, path, merged, ServiceTable, written=written.table)
         self._remember(self._main, (DEFAULTS,), self._defaults, path)
         self._remember(document, path, written.table, path)
+        self.tables[SERVICES][written.name] = merged
         if table is None:
             return None
         listen = tuple(self._resolved(written, table.listen or []))
@@ -266,7 +295,7 @@ class _Reading:
                 "handler; make two services of them"
             )
             self._problem(*self._place(written, named[-1]), text)
-        for key, needed in _ONLY_BESIDE.items():
+        for key, needed in ONLY_BESIDE.items():
             if key in written.table and needed not in merged:
                 self._problem(*self._place(written, key), f"means nothing without {needed}")
         if "plugin" in merged and "listen" in written.table:
@@ -409,17 +438,16 @@ class _Reading:
     def _remember(
         self, document: Document, path: Path, table: Mapping[str, Any], key: Path
     ) -> None:
-        """Keep the place of all that a service has from *table*, under the service's *key*.
+        """Keep the place of *table*, which stands at *path*, and of all in it, under *key*.
 
-        For problems that only show when it is used.
+        For problems that only show when it is used, and for who asks where a value is from.
         """
-        self._places[dotted(key)] = document.file, document.line(path)
+        self._places[dotted(key)] = document.place(path)
         for name, value in table.items():
             if isinstance(value, dict):
                 self._remember(document, (*path, name), value, (*key, name))
             else:
-                place = document.file, document.line((*path, name))
-                self._places[dotted((*key, name))] = place
+                self._places[dotted((*key, name))] = document.place((*path, name))
 
 
 def _is_valid(table: Mapping[str, Any], model: type[BaseModel]) -> bool:

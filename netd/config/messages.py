@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from netd.config.docstrings import docstrings, first_sentence, keys
 from netd.config.text import shown
 
 _WORDS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
@@ -51,22 +52,22 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def _described(model: type[BaseModel], path: tuple[int | str, ...]) -> str:
-    field = model.model_fields.get(str(path[-1]))
-    return (field.description if field is not None else None) or "it has no default"
+    table = _table_around(model, path)
+    text = docstrings(table).get(str(path[-1])) if table is not None else None
+    return first_sentence(text) if text is not None else "it has no default"
 
 
 def _keys_around(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterable[str]:
-    """The keys of the table that *path* lies in, itself somewhere below *model*'s."""
+    table = _table_around(model, path)
+    return [keys(name, field)[0] for name, field in table.model_fields.items()] if table else ()
+
+
+def _table_around(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The table that *path* lies in, itself somewhere below *model*'s."""
     for key in path[:-1]:
         field = model.model_fields.get(str(key))
         inner = field.annotation if field is not None else None
         if not isinstance(inner, type) or not issubclass(inner, BaseModel):
-            return ()
+            return None
         model = inner
-    # The first of its names, for a key that has several.
-    return [
-        str(field.validation_alias.choices[0])
-        if isinstance(field.validation_alias, AliasChoices)
-        else key
-        for key, field in model.model_fields.items()
-    ]
+    return model

@@ -1,27 +1,17 @@
-"""The shape of a configuration file: its tables, their keys, types and defaults (pydantic).
+"""The shape of a configuration file: its tables, their keys and defaults (pydantic).
 
 Only the shape of one file: what files say together is put together in ``load``.
+
+The docstring of a table and the one under each key are for operators, in Markdown: editors, the
+reference and ``netdctl`` show them, and a key's first sentence is said when the key is missing.
 """
 
 from __future__ import annotations
 
-import grp
-import pwd
-import re
-from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    AliasGenerator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-)
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 
-from netd.admission.entries import canonical
 from netd.config.environment import (
     CountLimit,
     Nice,
@@ -31,23 +21,25 @@ from netd.config.environment import (
     Umask,
     Variables,
 )
-from netd.config.text import quoted, shown
-from netd.handlers.registry import UnknownName, find
-from netd.listening.description import parse
-from netd.values import units
-from netd.values.address import Address
+from netd.config.types import (
+    Argument,
+    Class,
+    Command,
+    Datagram,
+    Described,
+    Duration,
+    Entry,
+    Function,
+    Group,
+    Handler,
+    Listen,
+    Name,
+    PathText,
+    Size,
+    Timeout,
+    User,
+)
 from netd.values.log import Format, Level
-from netd.values.service import Owner, Reference
-
-_REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
-
-LONGEST_NAME: Final = 100
-"""Characters of a name: it is part of a process's arguments, and of what memfd_create(2) takes."""
-
-_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}")
-
-LARGEST_ID: Final = 2**32 - 2
-"""Of a user or a group; the number after it is -1, which chown(2) reads as "leave it"."""
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""
@@ -55,141 +47,8 @@ MOST_THREADS: Final = 10_000
 MOST_PROCESSES: Final = 1_000
 """Worker processes of a service: each costs megabytes, and a channel of the daemon's."""
 
-LARGEST_DATAGRAM: Final = 1 << 20
-"""Bytes; UDP ends at 65 507, a Unix socket at its send buffer."""
-
-
-def _text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
-    """A validator for a string that *read* understands or raises ValueError for."""
-
-    def validate(value: Any) -> Any:
-        if not isinstance(value, str):
-            raise ValueError("must be a string")
-        return read(value)
-
-    return validate
-
-
-def check_name(text: str) -> str:
-    """Return *text* if it can be the name of a service or a worker. Raises ValueError."""
-    if _NAME.fullmatch(text) is None:
-        raise ValueError(
-            f"{shown(text)} is no name: write letters and digits, and . _ - but not first, "
-            f"{LONGEST_NAME} characters at most"
-        )
-    return text
-
-
-def _reference(form: str) -> Callable[[str], Reference]:
-    def read(text: str) -> Reference:
-        match = _REFERENCE.fullmatch(text)
-        if match is None:
-            raise ValueError(f'must be "{form}"')
-        return Reference(match["module"], match["name"])
-
-    return read
-
-
-_class = _reference("module:Class")
-
-
-def _handler(text: str) -> Reference:
-    """A handler class, or the word that a plugin has registered for one."""
-    if ":" in text:
-        return _class(text)
-    try:
-        return find(text)
-    except UnknownName as error:
-        if not error.near:
-            raise ValueError('must be "module:Class" or the name of a registered handler') from None
-        near = " or ".join(map(quoted, error.near))
-        raise ValueError(
-            f"no handler is registered as {shown(text)}; did you mean {near}?"
-        ) from None
-
-
-def _argument(text: str) -> str:
-    if "\0" in text:
-        raise ValueError(f"{shown(text)} has a NUL character, and no argument can")
-    return text
-
-
-def _path(text: str) -> str:
-    if not text:
-        raise ValueError("must not be empty")
-    if "\0" in text:
-        raise ValueError(f"{shown(text)} has a NUL character, and no path can")
-    return text
-
-
-def _user(value: Any) -> Owner:
-    """A user by name or number, with its primary group where the system knows the user."""
-    try:
-        if isinstance(value, str):
-            entry = pwd.getpwnam(_account(value, "user"))
-        else:
-            entry = pwd.getpwuid(_number(value, "user"))
-    except KeyError:
-        if isinstance(value, str):
-            raise _unknown(value, "user") from None
-        return Owner(uid=value)
-    return Owner(entry.pw_uid, entry.pw_gid)
-
-
-def _group(value: Any) -> int:
-    """A group by name or number."""
-    if not isinstance(value, str):
-        return _number(value, "group")
-    try:
-        return grp.getgrnam(_account(value, "group")).gr_gid
-    except KeyError:
-        raise _unknown(value, "group") from None
-
-
-def _account(text: str, kind: str) -> str:
-    if "\0" in text:  # which the look-up would refuse in words of its own
-        raise _unknown(text, kind)
-    return text
-
-
-def _unknown(text: str, kind: str) -> ValueError:
-    return ValueError(
-        f"there is no {kind} {shown(text)}: write a name that this system knows, or a number "
-        "without quotes"
-    )
-
-
-def _number(value: Any, kind: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
-        raise ValueError(f"must be a {kind}'s name, or a number from 0 to {LARGEST_ID}")
-    return value
-
-
-def _positive(seconds: float) -> float:
-    if seconds <= 0:
-        raise ValueError("must be longer than 0 s")
-    return seconds
-
-
-def _datagram(size: int) -> int:
-    if not 1 <= size <= LARGEST_DATAGRAM:
-        raise ValueError(f"must be from 1 to {LARGEST_DATAGRAM} bytes")
-    return size
-
-
-Listen = Annotated[Address, PlainValidator(_text(parse))]
-Class = Annotated[Reference, PlainValidator(_text(_class))]
-Handler = Annotated[Reference, PlainValidator(_text(_handler))]
-Function = Annotated[Reference, PlainValidator(_text(_reference("module:function")))]
-Entry = Annotated[Any, PlainValidator(_text(canonical))]
-Argument = Annotated[str, PlainValidator(_text(_argument))]
-Name = Annotated[str, PlainValidator(_text(check_name))]
-PathText = Annotated[str, PlainValidator(_text(_path))]
-User = Annotated[Owner, PlainValidator(_user)]
-Group = Annotated[int, PlainValidator(_group)]
-Duration = Annotated[float, PlainValidator(units.duration)]
-Timeout = Annotated[Duration, AfterValidator(_positive)]
-Size = Annotated[int, PlainValidator(units.size)]
+ONLY_BESIDE: Final = {"wait": "program", "arguments": "plugin"}
+"""Keys of a service that mean something beside another one only."""
 
 
 class Table(BaseModel):
@@ -199,13 +58,26 @@ class Table(BaseModel):
 
 
 class AccessTable(Table):
-    """``[services.NAME.access]``: who may come in."""
+    """Who may come in.
+
+    A client is admitted that no `deny` entry matches and, where `allow` stands, one of its entries
+    does. An address that cannot be read is refused.
+    """
 
     allow: list[Entry] | None = None
+    """Who may come in; where it is not there, everybody whom `deny` does not keep out. An empty
+    list lets nobody in."""
     deny: list[Entry] = []
+    """Who may not come in, `allow` or not."""
     verify_request: Function | None = None
+    """A function that is asked after the lists, in the worker, with what `socketserver` passes:
+    `(request, client_address)`. True admits; an exception refuses. It may be `async` and await
+    Deferreds."""
     verify_timeout: Timeout = 5.0
+    """After so long `verify_request` refuses. A plain function that never returns keeps its thread,
+    and the log says where it hangs; an `async` one is cancelled."""
     dry_run: bool = False
+    """Log and count a refusal, and let the client in all the same."""
 
 
 def _names(field: str) -> tuple[str, str]:
@@ -257,27 +129,70 @@ class LimitsTable(Table):
 
 
 class ServiceTable(Table):
-    """``[services.NAME]``: what runs, where it listens, and how."""
+    """A service: what runs, where it listens, who may come in, and how it is executed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "dependentRequired": {key: [needed] for key, needed in ONLY_BESIDE.items()}
+        }
+    )
 
     listen: Annotated[list[Listen], Field(min_length=1)] | None = None
+    """Where it listens, like `["tcp:10037"]`. What runs is the same on all of its addresses."""
     handler: Handler | None = None
+    """What it runs: a subclass of `socketserver.BaseRequestHandler`, unmodified, an asynchronous
+    handler of netd's, or a handler that is registered under a word, such as `"echo"`."""
     server: Class | None = None
+    """What it runs: a subclass of `socketserver.BaseServer`, or a function that returns a server.
+    The class of its handlers stands in `handler`, where the server needs one."""
     protocol: Class | None = None
-    program: Annotated[list[Argument], Field(min_length=1)] | None = None
+    """What it runs: a Twisted `Protocol`, `DatagramProtocol` or `IProtocolFactory`."""
+    program: Command | None = None
+    """What it runs: a program and its arguments, one process a connection, with the connection as
+    its standard input and output. It is found by its path, or by its name in `PATH`."""
     wait: bool = False
+    """Whether the `program` gets the listening socket in place of a connection, as inetd's `wait`
+    has it."""
     plugin: Name | None = None
+    """What it runs: an installed plugin of twistd, in a worker of its own, which listens where its
+    `arguments` say, and has no `listen`."""
     arguments: list[Argument] = []
+    """The command line of the `plugin`."""
     concurrency: Literal["reactor", "thread", "process"] | None = None
+    """How clients are served at once: by the reactor, for protocols and asynchronous handlers; by
+    threads, or by processes with a client each, for all others. Where nothing is said a server's
+    mix-in decides, and else it is `"thread"`."""
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+    """Handlers that run at once in a worker process, at most; more clients wait in the backlog. The
+    pool grows when that serves more clients, and shrinks when it is idle. Where nothing is said it
+    is 100; with `concurrency = "process"`, and for a server without a mix-in, 1."""
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None
+    """Worker processes. With `concurrency = "process"` the most of them, where nothing is said the
+    server's `max_children`, or 40: one is kept ready, and others start as they are needed.
+    Otherwise just so many, where nothing is said 1."""
     worker: Name | None = None
+    """The worker process that the service runs in. Services that name the same one share it,
+    because their handlers share state; each other one has its own."""
     max_requests: Annotated[int, Field(ge=0)] = 0
+    """Requests after which a worker process is replaced by one that is ready by then; 0 is never.
+    With `concurrency = "process"` and 1, each client has a process of its own."""
     max_memory: Size | None = None
+    """Resident memory of a worker process above which it is replaced, between clients."""
     handler_timeout: Timeout | None = None
+    """How long a handler may run. One that runs longer is ended, its connection closed, and the log
+    says where it was. A worker with one thread is replaced for it; in others the thread is written
+    off, and when a quarter of them is, the worker is replaced."""
     backlog: Annotated[int, Field(ge=1, le=65535)] | None = None
-    datagram_size: Annotated[Size, AfterValidator(_datagram)] | None = None
+    """Connections that may wait to be taken, as listen(2) counts them. Where nothing is said 1024,
+    or what a server class of yours sets as `request_queue_size`."""
+    datagram_size: Datagram | None = None
+    """The longest datagram; one that is longer is dropped, counted and logged, never cut. Where
+    nothing is said 8KiB, or what a server class of yours sets as `max_packet_size`."""
     user: User | None = None
+    """Whom the worker runs as, for good and without supplementary groups; as the daemon, where
+    nothing is said. It needs a daemon that runs as root."""
     group: Group | None = None
+    """The group that the worker runs as; the primary one of `user`, where nothing is said."""
     umask: Umask | None = None
     """Permissions that files which the service makes do not get; as the daemon, where nothing is
     said."""
@@ -293,44 +208,77 @@ class ServiceTable(Table):
     rlimits: LimitsTable = LimitsTable()
     """What its processes may use, each; the daemon's limits, where nothing is said."""
     enabled: bool = True
+    """Whether the service is there; one that is not is checked all the same."""
     options: dict[str, Any] = {}
+    """Keyword arguments for what the service runs, after those that `socketserver` gives:
+    `options = {directory = "/srv/www"}` for `http.server:SimpleHTTPRequestHandler`."""
     access: AccessTable = AccessTable()
 
 
 class DaemonTable(Table):
-    """``[daemon]``: the daemon as a whole."""
+    """The daemon as a whole."""
 
     graceful_timeout: Duration = 30.0
+    """How long a stop waits for running handlers."""
     drain_delay: Duration = 0.0
+    """How long a daemon that was told to stop goes on taking clients, while it says that it is not
+    ready any more: for load balancers to notice."""
 
 
 class AdminTable(Table):
-    """``[admin]``: the administrator's way in."""
+    """The administrator's way in."""
 
     socket: PathText | None = None
+    """The Unix socket that `netdctl` comes in by, of mode 600. Where nothing is said, it is
+    `/run/netd/admin.sock` for root, else `run/admin.sock` beside the file."""
 
 
 class LogTable(Table):
-    """``[log]``: what is logged, in which form and where."""
+    """What is logged, in which form and where.
+
+    Every line of JSON has `time` (RFC 3339), `level`, `service` (`null` for netd itself) and
+    `message`; one about a connection also `client`, `transport`, `verdict`, `reason`, `seconds`,
+    `bytes_in` and `bytes_out`, `null` where nobody knows. The journal has the same as
+    `NETD_SERVICE`, `NETD_CLIENT` and so on: `journalctl -t netd NETD_VERDICT=refused`.
+
+    What twistd is told on its command line wins over `file` and the place that `format` names:
+    `--logfile` is written to in `format`, or as text; with `--syslog` or `--logger` twistd writes,
+    and netd's own events are not filtered by `level` there.
+    """
 
     format: Format = "text"
+    """The form of a record: a line of text; with `"json"` an object a line; with `"journald"` an
+    entry of the systemd journal, with fields; with `"syslog"` a message to the local syslog
+    (`/dev/log`), facility `daemon`, or as many as a text has lines."""
     level: Level = "info"
+    """The least that is logged, also of what handlers log and print (stdout is `info`, stderr
+    `warn`). Connections are `info`, however they ended."""
     connections: bool = True
+    """Whether every connection and datagram has a line. Without, those that are refused or that
+    fail have none, either; tracebacks and dropped datagrams stay."""
     file: PathText | None = None
+    """A file, opened again by `USR1`; not with `"journald"` and `"syslog"`. Where nothing is said,
+    twistd's own log."""
 
 
 class IncludedFile(Table):
     """A file that another one includes: services only."""
 
-    services: dict[str, dict[str, Any]] = {}
+    services: Annotated[dict[str, dict[str, Any]], Described(dict[Name, ServiceTable])] = {}
+    """The services, each a table `[services.NAME]`. A name has letters, digits and `. _ -`."""
 
 
 class MainFile(IncludedFile):
     """The file that is named on the command line."""
 
     include: list[PathText] = []
+    """More files of services, with `*` as in a shell: `["services.d/*.toml"]`."""
     python_path: list[PathText] = []
-    defaults: dict[str, Any] = {}
+    """Directories that worker processes import from, before all others but the standard
+    library. The daemon imports nothing from them."""
+    defaults: Annotated[dict[str, Any], Described(ServiceTable)] = {}
+    """Any keys of a service, for every service that does not set them. Tables merge, key by key;
+    everything else is replaced."""
     daemon: DaemonTable = DaemonTable()
     admin: AdminTable = AdminTable()
     log: LogTable = LogTable()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from netd.inetd import toml
+from netd.config import toml
 from netd.inetd.conversion import converted
 from netd.inetd.draft import Service
 from netd.inetd.inetd import services

@@ -15,20 +15,25 @@ class ExitStatus(IntEnum):
     CONFIG = 78
 
 
+Place = tuple[str, int]
+"""Where a key is written: a file, and a line counted from 1; or an option of a command, and 0."""
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing that is wrong with a configuration, at the place to put it right."""
 
     file: str
+    """Or the option of a command, ``--listen``."""
     line: int
-    """Counted from 1; for something that is missing, the line of its table."""
+    """Counted from 1; for something that is missing, the line of its table; 0 in an option."""
     key: str
     """The dotted path of the key, ``services.time.listen``; empty for the file as a whole."""
     message: str
     """What is wrong, and what would be right."""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:"
+        where = f"{self.file}:{self.line}:" if self.line else f"{self.file}:"
         text = f"{where} {self.key}: {self.message}" if self.key else f"{where} {self.message}"
         # A file may have any name, and a module may raise anything: a problem is one line all the
         # same.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 from netd.values.address import Address
 from netd.values.environment import INHERITED, ExecutionEnvironment
 from netd.values.log import Log
-from netd.values.problem import Problem
+from netd.values.problem import Place, Problem
 
 
 @dataclass(frozen=True)
@@ -224,5 +224,5 @@ class Configuration:
     """The services that are in the files, and not enabled."""
     notes: tuple[Problem, ...] = ()
     """What is worth knowing, and wrong only if it was meant otherwise."""
-    places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    """Where a key stands, ``services.time.handler`` → (file, line), for problems found later."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where a key stands, as in ``services.time.handler``, for problems found later."""

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Final
 
 _QUANTITY: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
-_BYTES: Final = {"B": 1, "": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+"""In each unit of a duration; a bare number is in that of the empty text."""
+
+BYTES: Final = {"B": 1, "": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+"""In each unit of a size."""
 
 LONGEST: Final = 100 * 365 * 86400
 """Seconds: for whoever writes "99999h" for "ever", and less than a thread can wait."""
@@ -22,7 +25,7 @@ def duration(value: object) -> float:
 
     Returns seconds. Raises ValueError for anything else; the text leaves *value* itself out.
     """
-    seconds = _amount(value, _SECONDS)
+    seconds = _amount(value, SECONDS)
     if seconds is None:
         raise ValueError(
             'must be a number of seconds from 0, or a text like "250ms", "30s", "5m" or "2h"'
@@ -37,7 +40,7 @@ def size(value: object) -> int:
 
     Returns bytes. Raises ValueError for anything else; the text leaves *value* itself out.
     """
-    count = _amount(value, _BYTES)
+    count = _amount(value, BYTES)
     if count is None:
         raise ValueError('must be a number of bytes from 0, or a text like "64KiB" or "10MiB"')
     if count > LARGEST:
@@ -45,6 +48,28 @@ def size(value: object) -> int:
     if count != int(count):
         raise ValueError("must be a whole number of bytes")
     return int(count)
+
+
+def pattern(units: Mapping[str, float]) -> str:
+    """The texts that ``duration`` or ``size`` reads, as JSON Schema has patterns (ECMA 262)."""
+    return rf"^[0-9]+(\.[0-9]+)? *({'|'.join(filter(None, units))})?$"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration in the largest unit that leaves a whole number, to a nanosecond."""
+    for unit in ("h", "m", "s"):
+        if seconds and seconds % SECONDS[unit] == 0:
+            return f"{seconds / SECONDS[unit]:.0f}{unit}"
+    milliseconds = f"{seconds / SECONDS['ms']:.6f}".rstrip("0").rstrip(".")
+    return f"{milliseconds}ms" if seconds else "0s"
+
+
+def size_text(count: int) -> str:
+    """Write a size in the largest unit that leaves a whole number."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if count and count % BYTES[unit] == 0:
+            return f"{count // BYTES[unit]}{unit}"
+    return f"{count}B"
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:

@@ -47,6 +47,7 @@ class TestRead:
         found = document(tmp_path, "a = 1\n[b]\nc = 2\n")
         assert found.line(("b", "x")) == 2
         assert found.line(("x", "y")) == 1
+        assert found.place(("b", "x")) == (found.file, 2)
 
     def test_keeps_the_name_that_it_was_given(self, tmp_path: Path) -> None:
         """Messages name a file as its user does; paths in it start from where it really is."""

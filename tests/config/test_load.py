@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from netd.config.load import load
+from netd.config.load import load, loaded
 from netd.values.address import InetAddress, Transport, UnixAddress
 from netd.values.log import Log
 from netd.values.problem import ConfigurationError
@@ -659,6 +659,7 @@ class TestConfiguration:
         )
         lines = {key: line for key, (file, line) in found.places.items() if file == found.file}
         assert lines == {
+            "": 1,
             "services.a": 6,
             "services.a.listen": 7,
             "services.a.threads": 10,
@@ -670,6 +671,12 @@ class TestConfiguration:
         }
         assert found.places["services.b.access"] == (str(included), 4)
         assert found.places["services.b.handler"] == (str(included), 3)
+
+    def test_knows_the_place_of_a_key_of_its_own(self, files: Files) -> None:
+        """Of the main file's tables, too."""
+        found = files.load('[daemon]\ngraceful_timeout = "2m"\n', TIME)
+        assert found.places["daemon"] == (found.file, 1)
+        assert found.places["daemon.graceful_timeout"] == (found.file, 2)
 
     def test_is_equal_when_read_again(self, files: Files) -> None:
         """A reload compares values."""
@@ -709,3 +716,37 @@ class TestConfiguration:
             assert type(value) is tuple
         with pytest.raises(TypeError):
             found.places["a"] = ("b", 1)  # type: ignore[index]
+
+
+class TestLoaded:
+    def test_keeps_what_is_written(self, files: Files) -> None:
+        """As one file would have it, with the defaults, and with what is not enabled."""
+        part = files.write("a.toml", service("b", 2, "enabled = false", "threads = 6"))
+        main = files.write(
+            "netd.toml",
+            'include = ["a.toml"]\n',
+            '[defaults]\nthreads = 5\naccess.deny = ["::1"]\n',
+            '[daemon]\ngraceful_timeout = "2m"\n',
+            service("a", 1, 'access.allow = ["unix"]'),
+        )
+        found = loaded(str(main))
+        assert found.configuration == load(str(main))
+        assert found.files == (str(main), str(part))
+        assert found.tables == {
+            "daemon": {"graceful_timeout": "2m"},
+            "services": {
+                "a": {
+                    "listen": ["tcp:1"],
+                    "handler": "m:C",
+                    "threads": 5,
+                    "access": {"deny": ["::1"], "allow": ["unix"]},
+                },
+                "b": {
+                    "listen": ["tcp:2"],
+                    "handler": "m:C",
+                    "enabled": False,
+                    "threads": 6,
+                    "access": {"deny": ["::1"]},
+                },
+            },
+        }

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from netd.admission.networks import NetworkSet
 from netd.config.load import load
 from netd.config.schema import AccessTable, ServiceTable
+from netd.config.toml import table
 from netd.inetd.attributes import ATTRIBUTES
 from netd.inetd.draft import ORDER
-from netd.inetd.toml import table
 from tests.inetd.machines import FakeMachine, import_text
 
 WORDS = st.text(st.characters(exclude_characters=" \t\r\n\f\v"), min_size=1, max_size=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netd.config.schema import check_name
+from netd.config.types import check_name
 from netd.inetd.importing import imported
 from netd.values.problem import ConfigurationError
 from tests.inetd.machines import FakeMachine, Result, import_files, import_text

@@ -21,6 +21,10 @@ class TestProblem:
         """A file that cannot be read leaves no empty key behind."""
         assert str(Problem("a.toml", 1, "", "cannot read")) == "a.toml:1: cannot read"
 
+    def test_of_an_option_has_no_line(self) -> None:
+        """What stands on a command line has the option's name where a file has its own."""
+        assert str(Problem("--listen", 0, "k", "wrong")) == "--listen: k: wrong"
+
     def test_is_one_line(self) -> None:
         """Who counts lines counts problems, whatever a message quotes."""
         assert str(Problem("a.toml", 1, "k", "one\ntwo")) == "a.toml:1: k: one two"

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.values.units import LARGEST, LONGEST, duration, size
+from netd.values.units import (
+    BYTES,
+    LARGEST,
+    LONGEST,
+    duration,
+    duration_text,
+    pattern,
+    size,
+    size_text,
+)
+from netd.values.units import SECONDS as UNITS
 
 NO_AMOUNTS = [
     True, False, None, -1, -0.5, -1e300, math.nan, -math.inf, [], [1], {}, {"s": 1},
@@ -96,3 +107,53 @@ class TestSize:
         """What overflows is a problem and never an exception."""
         with pytest.raises(ValueError, match=r"^must be less than 8 EiB$"):
             size(written)
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0.0, "0s"), (0.25, "250ms"), (5.0, "5s"), (90.0, "90s"), (600.0, "10m"),
+            (7200.0, "2h"), (1.5, "1500ms"), (1e-6, "0.001ms"), (float(LONGEST), "876000h"),
+        ],
+    )  # fmt: skip
+    def test_of_a_duration(self, seconds: float, text: str) -> None:
+        """The unit that a person would take."""
+        assert duration_text(seconds) == text
+
+    @pytest.mark.parametrize(
+        ("count", "text"),
+        [(0, "0B"), (1000, "1000B"), (8192, "8KiB"), (10 << 20, "10MiB"), (1 << 40, "1024GiB")],
+    )
+    def test_of_a_size(self, count: int, text: str) -> None:
+        """The unit that a person would take."""
+        assert size_text(count) == text
+
+    @given(st.integers(0, LONGEST * 1000))
+    def test_of_a_duration_is_read_again(self, milliseconds: int) -> None:
+        """What is printed can be put into a file."""
+        assert duration(duration_text(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
+
+    @given(st.integers(0, 2**53))
+    def test_of_a_size_is_read_again(self, count: int) -> None:
+        """What is printed can be put into a file."""
+        assert size(size_text(count)) == count
+
+
+class TestPattern:
+    @given(
+        st.integers(0, 1000) | st.decimals(0, 1000, places=3),
+        st.sampled_from(["", " "]),
+        st.sampled_from(sorted(UNITS)),
+    )
+    def test_has_what_is_read(self, number: object, blank: str, unit: str) -> None:
+        """An editor has nothing against what netd takes."""
+        text = f"{number}{blank}{unit}"
+        assert duration(text) >= 0
+        assert re.search(pattern(UNITS), text)
+
+    @pytest.mark.parametrize("text", [text for text in NO_AMOUNTS if isinstance(text, str)])
+    def test_has_nothing_else(self, text: str) -> None:
+        """What netd refuses is underlined while it is typed."""
+        for units in (UNITS, BYTES):
+            assert not re.search(pattern(units).replace("$", r"\Z"), text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -16,14 +17,45 @@ _ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 
 def table(path: tuple[str, ...], keys: Mapping[str, Any]) -> Iterator[str]:
     """The lines of a table with a header, and of the tables in it after its own keys."""
-    yield f"[{'.'.join(map(_key, path))}]"
+    yield header(path)
     inner = {key: value for key, value in keys.items() if isinstance(value, Mapping)}
     for key, value in keys.items():
         if key not in inner:
-            yield from _pair(_key(key), value)
+            yield from pair(key, value)
     for key, value in inner.items():
         yield ""
         yield from table((*path, key), value)
+
+
+def header(path: tuple[str, ...]) -> str:
+    """The line that opens a table."""
+    return f"[{'.'.join(map(_key, path))}]"
+
+
+def pair(key: str, value: Any) -> Iterator[str]:
+    """The lines of a key and its value: one, or more if it is a list and that would be long."""
+    line = f"{_key(key)} = {literal(value)}"
+    if not isinstance(value, list) or len(line) <= WIDTH:
+        yield line
+    else:
+        yield f"{_key(key)} = ["
+        yield from (f"    {literal(element)}," for element in value)
+        yield "]"
+
+
+def literal(value: Any) -> str:
+    """Any value that tomllib reads, on one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)} = {literal(value[key])}' for key in value)}}}"
+    if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
+        return value.isoformat()
+    return str(value)
 
 
 def comment(text: str, hanging: str = "") -> Iterator[str]:
@@ -40,27 +72,6 @@ def comment(text: str, hanging: str = "") -> Iterator[str]:
 
 def _key(text: str) -> str:
     return text if _BARE.fullmatch(text) else _string(text)
-
-
-def _pair(key: str, value: Any) -> Iterator[str]:
-    """The lines of a key whose value is a string, a boolean, an integer or a list of them."""
-    if not isinstance(value, list):
-        yield f"{key} = {_scalar(value)}"
-        return
-    elements = [_scalar(element) for element in value]
-    line = f"{key} = [{', '.join(elements)}]"
-    if len(line) <= WIDTH:
-        yield line
-    else:
-        yield f"{key} = ["
-        yield from (f"    {element}," for element in elements)
-        yield "]"
-
-
-def _scalar(value: str | bool | int) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return _string(value) if isinstance(value, str) else str(value)
 
 
 def _string(text: str) -> str:

@@ -1,7 +1,8 @@
-"""``netd.inetd.toml``: whatever is written is read again as it was."""
+"""``netd.config.toml``: whatever is written is read again as it was."""
 
 from __future__ import annotations
 
+import datetime
 import tomllib
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.inetd.toml import WIDTH, comment, table
+from netd.config.toml import WIDTH, comment, table
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = TEXT | st.booleans() | st.integers(-(2**63), 2**63 - 1)
@@ -41,6 +42,11 @@ class TestTable:
             (True, "true"),
             (7, "7"),
             (["a", 1], '["a", 1]'),
+            (1.5, "1.5"),
+            (float("-inf"), "-inf"),
+            (datetime.date(2026, 1, 2), "2026-01-02"),
+            (datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), "2026-01-02T00:00:00+00:00"),
+            ([{"a b": [1, {}]}], '[{"a b" = [1, {}]}]'),
         ],
     )
     def test_values_are_written_as_people_write_them(self, value: Any, written: str) -> None:

@@ -1,0 +1,91 @@
+"""The JSON Schema of a configuration file: for editors, and for all that lists or prints keys.
+
+It accepts every file that ``load`` accepts, and some more: what only makes sense together with
+other files (a key that may come from another file's ``[defaults]``, for one) is ``load``'s to say.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, get_origin
+
+from pydantic import BaseModel, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
+from pydantic_core import SchemaSerializer
+from pydantic_core.core_schema import (
+    ModelField,
+    ModelSchema,
+    NullableSchema,
+    WithDefaultSchema,
+)
+
+from netd.config import environment, types
+from netd.config.docstrings import docstrings, keys, unwrapped
+from netd.config.load import SERVICES
+from netd.config.schema import MainFile
+
+TITLE: Final = "netd configuration"
+
+ALIAS_OF: Final = "x-alias-of"
+"""What the JSON Schema says of a key that is another name of the one beside it."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the main file, which fits the files that it includes, too."""
+    schema = MainFile.model_json_schema(schema_generator=_Generator)
+    # As people write a file: the services last, though it inherits them from an included one.
+    schema["properties"][SERVICES] = schema["properties"].pop(SERVICES)
+    return {"$schema": _Generator.schema_dialect, "title": TITLE, **schema}
+
+
+def kinds() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each kind of value, by its title."""
+    described = (
+        told.json_schema
+        for kind in (*vars(types).values(), *vars(environment).values())
+        if get_origin(kind) is Annotated
+        for told in kind.__metadata__
+        if isinstance(told, WithJsonSchema) and told.json_schema is not None
+    )
+    return {each["title"]: each for each in described}
+
+
+def as_text() -> str:
+    """The JSON Schema as the text of a file."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+class _Generator(GenerateJsonSchema):
+    """Describes what can be written in TOML: there is no null, and a default as people write it."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        found = self.generate_inner(schema["schema"])
+        default = self.get_default_value(schema)
+        # A table's keys have defaults of their own; and None is what no key at all means.
+        if default is not NoDefault and default is not None and not isinstance(default, BaseModel):
+            found["default"] = SchemaSerializer(schema["schema"]).to_python(default)
+        return found
+
+    def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def field_is_required(self, field: ModelField, total: bool) -> bool:  # type: ignore[override]
+        return False
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        del found["title"]
+        found["description"] = unwrapped(schema["cls"].__doc__ or "")
+        for key, text in docstrings(schema["cls"]).items():
+            shape = found["properties"][key]
+            # What the key means, then how the value is written.
+            written = shape.get("description")
+            shape["description"] = f"{text}\n\n{written}" if written is not None else text
+        for name, field in schema["cls"].model_fields.items():
+            key, *others = keys(name, field)
+            for other in others:
+                found["properties"][other] = {**found["properties"][key], ALIAS_OF: key}
+        return found
