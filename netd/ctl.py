@@ -1,29 +1,30 @@
-"""``netdctl``: what an operator asks of netd beside the daemon itself."""
+"""``netdctl``: what an operator asks of netd beside the daemon itself.
+
+What only one command needs is imported by that command: most are typed by somebody who waits.
+"""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import NoReturn
 
 import click
 
 from netd import __version__
 from netd.admin import cli
 from netd.config.admin import find_socket, usual_socket
-from netd.config.files import default_file
-from netd.daemon.checking import check as checked
-from netd.inetd.importing import imported
-from netd.inetd.machine import ThisMachine
+from netd.config.files import NONE_THERE, default_file
 from netd.values.problem import ConfigurationError, ExitStatus
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="netdctl")
+@click.version_option(__version__, "-v", "--version", prog_name="netdctl")
 @click.option("--socket", metavar="PATH", help="The daemon's admin socket.")
 @click.option("--config", metavar="FILE", help="The daemon's configuration, for its [admin].")
 @click.pass_context
 def main(context: click.Context, socket: str | None, config: str | None) -> None:
-    """Check and control netd."""
+    """Check, explain and control netd."""
     context.obj = partial(admin_socket, socket, config)
 
 
@@ -40,8 +41,7 @@ def admin_socket(socket: str | None, config: str | None) -> str:
     try:
         return find_socket(file)
     except (OSError, ValueError) as error:
-        click.echo(f"{file}:1: cannot tell where the admin socket is: {error}", err=True)
-        sys.exit(ExitStatus.CONFIG)
+        _leave(ExitStatus.CONFIG, f"{file}:1: cannot tell where the admin socket is: {error}")
 
 
 cli.add_to(main)
@@ -50,11 +50,14 @@ cli.add_to(main)
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check(files: tuple[str, ...]) -> None:
-    """Read, validate and import everything that FILE names; bind nothing.
+    """Say all that is wrong with FILE, or that nothing is.
 
-    Exits with 0, or with 78 and every problem on stderr, one a line. Notes, on stderr too, are
-    no problems.
+    FILE is read and validated, and all that it names is imported, in processes of their own.
+    Nothing is bound. The exit status is 0, or 78 with every problem on stderr, one a line. Notes,
+    on stderr too, are no problems.
     """
+    from netd.daemon.checking import check as checked
+
     status = ExitStatus.OK
     for file in files:
         try:
@@ -69,6 +72,65 @@ def check(files: tuple[str, ...]) -> None:
     sys.exit(status)
 
 
+@main.command()
+@click.argument("file", required=False)
+@click.option(
+    "--json", "as_json", is_flag=True, help="As a list of objects: key, value, file, line, hidden."
+)
+def print_config(file: str | None, as_json: bool) -> None:
+    """Print the effective configuration, and where it is from.
+
+    That is every key, with FILE:LINE or "default" beside its value, as TOML that netd can read:
+    one file, with [defaults] put in place, paths made absolute and secrets hidden. Without FILE it
+    is about the one that "twistd netd" would take. As "check" does, it imports what is run, which
+    decides on some defaults.
+    """
+    from netd.config import printing
+    from netd.config.effective import decided, settings
+    from netd.config.json_schema import json_schema
+    from netd.config.load import loaded
+    from netd.daemon.checking import check_loaded
+
+    file = file or default_file()
+    if file is None:
+        _leave(ExitStatus.CONFIG, f"netdctl: {NONE_THERE}; name a FILE")
+    try:
+        written = loaded(file)
+        found = decided(written, check_loaded(written.configuration).services)
+    except ConfigurationError as error:
+        _leave(ExitStatus.CONFIG, str(error))
+    effective = settings(json_schema(), found.tables, found.configuration.places)
+    text = printing.as_json(effective) if as_json else printing.as_toml(effective, found.files)
+    click.echo(text, nl=False)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors.
+
+    Those that know taplo's directive take it from a first line "#:schema FILE" in the TOML file.
+    """
+    from netd.config.json_schema import as_text
+
+    click.echo(as_text(), nl=False)
+
+
+@main.command()
+@click.argument("directory", metavar="DIR")
+def init(directory: str) -> None:
+    """Make a start: a configuration, a handler, a systemd unit.
+
+    They are made in DIR, overwrite nothing, and run as they are: on the loopback and without
+    privilege.
+    """
+    from netd.starting import CannotStart, start
+
+    try:
+        click.echo(start(directory))
+    except CannotStart as error:
+        _leave(ExitStatus.FAILURE, f"netdctl: {error}")
+
+
 @main.command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def import_(files: tuple[str, ...]) -> None:
@@ -80,12 +142,19 @@ def import_(files: tuple[str, ...]) -> None:
 
     Exits with 0, or with 78 and every line that could not be read on stderr.
     """
+    from netd.inetd.importing import imported
+    from netd.inetd.machine import ThisMachine
+
     try:
         found = imported(files, ThisMachine())
     except ConfigurationError as error:
-        click.echo(str(error), err=True)
-        sys.exit(ExitStatus.CONFIG)
+        _leave(ExitStatus.CONFIG, str(error))
     click.echo(found.text, nl=False)
     for problem in found.problems:
         click.echo(str(problem), err=True)
     sys.exit(ExitStatus.CONFIG if found.problems else ExitStatus.OK)
+
+
+def _leave(status: ExitStatus, message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(status)

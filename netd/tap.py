@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.logger import Logger
@@ -19,7 +19,10 @@ from twisted.python import usage
 
 from netd import __version__
 from netd.admin.service import AdminService, bind_admin
-from netd.daemon.checking import check, check_rights
+from netd.config import options as command_line
+from netd.config.files import DEFAULT_FILES, NONE_THERE, default_file
+from netd.config.load import load
+from netd.daemon.checking import check_loaded, check_rights
 from netd.daemon.destinations import cannot_log
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Log, RelayedLog
@@ -34,30 +37,57 @@ from netd.values.service import Configuration, Owner
 
 log = Logger()
 
-DEFAULT_FILES: Final = ("netd.toml", "conf/netd.toml", "/etc/netd/netd.toml")
-"""Where a configuration is looked for when none is named; the first that exists is taken."""
-
 
 class Options(usage.Options):
     """Command line of ``twistd netd``."""
 
-    synopsis = "[options]"
-    longdesc = "Serves socketserver handlers from a configuration file."
+    synopsis = "[--config FILE | --handler MODULE:CLASS --listen ADDRESS...]"
+    longdesc = (
+        "Serves socketserver handlers: those of a configuration file or, for a first try, one from"
+        " a module in the current directory. --listen tcp:PORT is on all addresses of the machine,"
+        " tcp:PORT:interface=127.0.0.1 on one of them, unix:PATH a Unix socket."
+    )
     optParameters = [
         [
             "config",
             "c",
             None,
-            f"The configuration file; otherwise the first of {', '.join(DEFAULT_FILES)}",
-        ]
+            f"The configuration file. [default: the first of {', '.join(DEFAULT_FILES)}]",
+        ],
+        [
+            "handler",
+            None,
+            None,
+            "Serve this class, MODULE:CLASS, without a configuration file.",
+        ],
     ]
-    optFlags = [["check", None, "Read, validate and import everything, bind nothing, and leave"]]
+    optFlags = [["check", None, "Say all that is wrong, or that nothing is; bind nothing."]]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, address: str) -> None:
+        """Where it listens, as a file has it; may be given again."""
+        self["listen"].append(address)
 
     def opt_version(self) -> None:
         """Print the version and leave."""
         print(f"netd {__version__}")
         sys.exit(ExitStatus.OK)
+
+    opt_v = opt_version
+
+    @property
+    def without_file(self) -> bool:
+        """Whether the configuration is on the command line."""
+        return self["handler"] is not None or bool(self["listen"])
+
+    def postOptions(self) -> None:
+        """Refuse two configurations at once."""
+        if self.without_file and self["config"] is not None:
+            raise usage.UsageError("give --config, or --handler with --listen, but not both")
 
 
 def makeService(options: Options) -> IService:
@@ -86,8 +116,7 @@ def makeService(options: Options) -> IService:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
     from twisted.internet import reactor
 
-    # Absolute, because a daemon changes its directory.
-    again = partial(_checked_again, os.path.abspath(configuration.file), as_whom_of(options))
+    again = partial(_checked_again, _reading_again(options, configuration), as_whom_of(options))
     command = CommandLine.of_this_process(options.parent or {})
     daemon = Daemon(
         configuration,
@@ -110,12 +139,14 @@ def makeService(options: Options) -> IService:
     return daemon
 
 
-def _checked_again(own: str, as_whom: Owner, other: str | None) -> Configuration:
+def _checked_again(
+    read: Callable[[], Configuration], as_whom: Owner, other: str | None
+) -> Configuration:
     """Read and check the configuration of a running daemon, or another one for it.
 
     Raises ConfigurationError.
     """
-    configuration = check(other or own, as_whom)
+    configuration = check_loaded(read() if other is None else load(other), as_whom)
     check_rights(configuration, as_whom)
     return configuration
 
@@ -141,26 +172,33 @@ def _open_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-def default_file() -> str | None:
-    """The configuration file that is taken when none is named."""
-    return next((file for file in DEFAULT_FILES if os.path.exists(file)), None)
-
-
 def _checked(options: Options) -> Configuration:
-    file = options["config"] or default_file()
-    if file is None:
-        _leave(
-            ExitStatus.CONFIG,
-            f"netd: no configuration: there is no {', '.join(DEFAULT_FILES)}; use --config FILE",
-        )
     as_whom = as_whom_of(options)
     try:
-        configuration = check(file, as_whom)
+        configuration = check_loaded(_configuration(options), as_whom)
         if not options["check"]:
             check_rights(configuration, as_whom)
     except ConfigurationError as error:
         _leave(ExitStatus.CONFIG, str(error))
     return configuration
+
+
+def _configuration(options: Options) -> Configuration:
+    if options.without_file:
+        return command_line.configuration(options["handler"], options["listen"], os.getcwd())
+    file = options["config"] or default_file()
+    if file is None:
+        _leave(ExitStatus.CONFIG, f"netd: {NONE_THERE}; use --config FILE")
+    return load(file)
+
+
+def _reading_again(options: Options, configuration: Configuration) -> Callable[[], Configuration]:
+    """What reads the *configuration* once more, from wherever the daemon is then."""
+    if options.without_file:
+        return partial(
+            command_line.configuration, options["handler"], options["listen"], os.getcwd()
+        )
+    return partial(load, os.path.abspath(configuration.file))
 
 
 def _log_place(twistd: Mapping[str, Any]) -> LogPlace:

@@ -65,7 +65,9 @@ class TestWheel:
         (wheel,) = tmp_path.glob("netd-*.whl")
         names = {name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name}
         modules = {str(file.relative_to(ROOT)) for file in (ROOT / "netd").rglob("*.py")}
-        assert names == modules | {"twisted/plugins/netd_plugin.py", "netd/py.typed"}
+        templates = {str(file.relative_to(ROOT)) for file in (ROOT / "netd/templates").glob("*.*")}
+        others = {"twisted/plugins/netd_plugin.py", "netd/py.typed"}
+        assert names == modules | templates | others
 
     def test_gives_both_commands(self, source: Path, python: Path, tmp_path: Path) -> None:
         """Installed from the wheel, away from any checkout."""

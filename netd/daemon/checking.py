@@ -18,12 +18,17 @@ def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
     Handlers of services that name no user are imported as *as_whom*. Binds nothing. Raises
     ConfigurationError with every problem.
     """
-    configuration = load(file)
+    return check_loaded(load(file), as_whom)
+
+
+def check_loaded(configuration: Configuration, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
+    """Do as ``check`` does with a *configuration* that was read."""
     try:
         answers = ask(configuration, as_whom)
     except OSError as error:
         why = f"what the services run cannot be imported: {error}"
-        raise ConfigurationError([Problem(configuration.file, 1, "", why)]) from error
+        place = configuration.places.get("", (configuration.file, 1))
+        raise ConfigurationError([Problem(*place, "", why)]) from error
     checked, found = settle(configuration, answers)
     found += _strange_companions(checked)
     if found:

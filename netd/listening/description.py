@@ -57,6 +57,15 @@ def resolved(address: Address, directory: str) -> Address:
     return replace(address, path=path)
 
 
+def absolute(text: str, directory: str) -> str:
+    """A description that means in every directory what *text*, which is valid, does in this one."""
+    word, *parts = _split(text)
+    if not Transport(word).is_unix or parts[0].startswith("@"):
+        return text
+    parts[0] = os.path.abspath(os.path.join(directory, parts[0]))
+    return ":".join([word, *(re.sub(r"([\\:\[])", r"\\\1", part) for part in parts)])
+
+
 def _check_characters(text: str) -> None:
     # A NUL would end the path or the host name early, without a word.
     if "\0" in text:

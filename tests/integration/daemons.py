@@ -165,14 +165,18 @@ class Project:
 
         *under* is a command that becomes the one after it.
         """
+        return self.run([*under, *self.command(*arguments)], self.directory, **keywords)
+
+    def run(self, command: list[str], directory: Path, **keywords: Any) -> RunningDaemon:
+        """Start a daemon by another *command*, as ``launch`` does, in a *directory*."""
         process = subprocess.Popen(
-            [*under, *self.command(*arguments)],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
-            cwd=self.directory,
+            cwd=directory,
             **keywords,
         )
         running = RunningDaemon(process)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.listening.description import parse, resolved
+from netd.listening.description import absolute, parse, resolved
 from netd.values.address import InetAddress, Transport, UnixAddress
 
 PORTS = st.integers(0, 65535)
@@ -291,3 +291,36 @@ class TestResolved:
         resolved(UnixAddress(Transport.UNIX, "n" * 102), "/srv")
         with pytest.raises(ValueError, match=r"is 108 bytes long, .* at most 107 \(unix\(7\)\)"):
             resolved(UnixAddress(Transport.UNIX, "n" * 103), "/srv")
+
+
+class TestAbsolute:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("unix:run/time", "unix:/srv/run/time"),
+            ("unixgram:../t:mode=600:user=0", "unixgram:/t:mode=600:user=0"),
+            (r"unix:a\:b", r"unix:/srv/a\:b"),
+            (r"unix:a\\b", r"unix:/srv/a\\b"),
+            ("unix:[a:b]", r"unix:/srv/\[a\:b]"),
+            ("unix:/run/time", "unix:/run/time"),
+            ("unix:@a/b", "unix:@a/b"),
+            ("tcp6:80:interface=[::1]", "tcp6:80:interface=[::1]"),
+        ],
+    )
+    def test_is_a_text_again(self, text: str, expected: str) -> None:
+        """What a person would write in a file somewhere else."""
+        assert absolute(text, "/srv") == expected
+
+    @given(
+        st.sampled_from(["unix", "unixgram"]),
+        st.text(st.sampled_from("a/.[]@é\\:"), min_size=1, max_size=8),
+        st.sampled_from(["", ":mode=600", ":user=0:group=0:mode=007"]),
+    )
+    def test_means_what_is_resolved(self, word: str, path: str, options: str) -> None:
+        """Whatever is in the path, the text reads as the address that is bound."""
+        text = f"{word}:{path}{options}"
+        try:
+            address = parse(text)
+        except ValueError:
+            return
+        assert parse(absolute(text, "/srv")) == resolved(address, "/srv")
