@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from netd.config.load import load
+from netd.config.schema import ServiceTable
 from netd.values.problem import ConfigurationError
 
 GOOD: Final = {"listen": '["tcp:10037"]', "handler": '"timeserver:TimeServer"'}
@@ -24,12 +25,14 @@ ENTRY: Final = (
 NAME: Final = (
     "is no name: write letters and digits, and . _ - but not first, 100 characters at most"
 )
-SERVICE: Final = (
-    "access, backlog, concurrency, datagram_size, enabled, group, handler, listen, options,"
-    " processes, protocol, server, threads, user, worker"
-)
+SERVICE: Final = ", ".join(sorted(ServiceTable.model_fields))
 HANDLER_NAME: Final = 'must be "module:Class" or the name of a registered handler'
 CONCURRENCY: Final = 'must be "reactor", "thread" or "process"'
+BESIDE: Final = {
+    "protocol": ["listen"], "program": ["listen"], "wait": ["listen"], "plugin": [],
+    "arguments": [],
+}  # fmt: skip
+"""What of GOOD can stand beside a key, where that is not all the rest."""
 TRANSPORTS: Final = "known are tcp, tcp6, udp, udp6, unix, unixgram"
 
 # A key of [services.time], its value, and what is said about it. The key stands on line 2.
@@ -150,8 +153,20 @@ KEYS: Final = [
     ("Threads", "5", 'unknown key; did you mean "threads"?'),
     ("data-gram-size", "5", 'unknown key; did you mean "datagram_size"?'),
     ("tls", "{}", f"unknown key; known here are {SERVICE}"),
+    ("program", "5", "must be a list, not 5"),
+    ("program", '"head"', 'must be a list: ["head"], not "head"'),
+    ("program", "[]", "must not be empty"),
+    ("program", '["head", 1]', "must be a string, not 1"),
+    ("program", '["a\\u0000"]', '"a\\u0000" has a NUL character, and no argument can'),
+    ("wait", "1", "must be true or false, not 1"),
+    ("plugin", "5", "must be a string, not 5"),
+    ("plugin", '"a b"', f'"a b" {NAME}'),
+    ("arguments", '"-v"', 'must be a list: ["-v"], not "-v"'),
+    ("max_requests", "-1", "must be 0 or more, not -1"),
+    ("max_requests", '"1"', 'must be a whole number, not "1"'),
+    ("max_memory", '"1 GB"', f'{SIZE}, not "1 GB"'),
+    ("handler_timeout", "0", "must be longer than 0 s, not 0"),
     ("process", "4", 'unknown key; did you mean "processes"?'),
-    ("program", '["head"]', f"unknown key; known here are {SERVICE}"),
     ('"a b"', "1", f"unknown key; known here are {SERVICE}"),
     ('""', "1", f"unknown key; known here are {SERVICE}"),
 ]  # fmt: skip
@@ -161,8 +176,9 @@ TIME: Final = "[services.time]\nlisten = ['tcp:10037']\nhandler = 'timeserver:Ti
 NO_SERVICE: Final = "netd.toml:1: services: there is no service: add a table [services.NAME]"
 
 LISTEN: Final = 'is required: where it listens, like ["tcp:10037"]'
-HANDLER: Final = 'is required: what it runs, "handler" or "server" or "protocol"'
-TOP: Final = "daemon, defaults, include, log, python_path, services"
+HANDLER: Final = 'is required: what it runs, "handler" or "server" or "protocol" or "program" or\
+ "plugin"'
+TOP: Final = "admin, daemon, defaults, include, log, python_path, services"
 
 # Files, the first of which is loaded, and all lines that it is refused with.
 FILES: Final = {
@@ -341,15 +357,22 @@ FILES: Final = {
         [f"daemon = []\n{TIME}"], ["netd.toml:1: daemon: must be a table, not a list"],
     ),
     "an unknown key of the daemon": (
-        [f"[daemon]\ngracefull_timeout = 5\ndrain_delay = 0\n{TIME}"],
+        [f"[daemon]\ngracefull_timeout = 5\nuser = 0\n{TIME}"],
         [
             'netd.toml:2: daemon.gracefull_timeout: unknown key; did you mean "graceful_timeout"?',
-            "netd.toml:3: daemon.drain_delay: unknown key; known here are graceful_timeout",
+            "netd.toml:3: daemon.user: unknown key; known here are drain_delay, graceful_timeout",
         ],
     ),
     "a table that this version does not know": (
-        [f"{TIME}[admin]\nlisten = []\n"],
-        [f"netd.toml:4: admin: unknown key; known here are {TOP}"],
+        [f"{TIME}[people]\nlisten = []\n"],
+        [f"netd.toml:4: people: unknown key; known here are {TOP}"],
+    ),
+    "the admin socket is no path": (
+        [f"{TIME}[admin]\nsocket = ''\nport = 1\n"],
+        [
+            "netd.toml:5: admin.socket: must not be empty",
+            "netd.toml:6: admin.port: unknown key; known here are socket",
+        ],
     ),
     "a log of another format": (
         [f"[log]\nformat = 'xml'\n{TIME}"],
@@ -463,14 +486,18 @@ def problems(directory: Path, *texts: str) -> list[str]:
     return str(caught.value).replace(f"{directory}/", "").splitlines()
 
 
+NEEDED: Final = {"wait": 'program = ["/bin/sh"]\n', "arguments": 'plugin = "web"\n'}
+"""What a key means nothing without."""
+
+
 class TestCorpus:
     @pytest.mark.parametrize(
         ("key", "value", "message"), KEYS, ids=[f"{key} = {value:.30}" for key, value, _ in KEYS]
     )
     def test_one_key(self, tmp_path: Path, key: str, value: str, message: str) -> None:
         """One broken key is one line, which names it."""
-        good = {"listen": GOOD["listen"]} if key == "protocol" else GOOD
-        rest = "".join(f"{name} = {good[name]}\n" for name in good if name != key)
+        beside = [name for name in BESIDE.get(key, GOOD) if name != key]
+        rest = "".join(f"{name} = {GOOD[name]}\n" for name in beside) + NEEDED.get(key, "")
         text = f"[services.time]\n{key} = {value}\n{rest}"
         assert problems(tmp_path, text) == [f"netd.toml:2: services.time.{key}: {message}"]
 

@@ -407,7 +407,7 @@ class TestJunk:
         self, key: str, value: Any, in_defaults: bool
     ) -> None:
         """Nothing else is blamed for it."""
-        good = {"listen": ["tcp:1"], "handler": "m:C"}
+        good = {} if key == "plugin" else {"listen": ["tcp:1"], "handler": "m:C"}
         where = "defaults" if in_defaults else "services.a"
         own = f"[{where}]\n{key} = {inline(value)}\n"
         rest = document({name: good[name] for name in good if name != key}, 0)

@@ -21,7 +21,9 @@ from netd.values.service import Access, Configuration, Owner, Reference, Runs, S
 
 TIME = '[services.time]\nlisten = ["tcp:10037"]\nhandler = "timeserver:TimeServer"\n'
 
-NOTHING_RUNS = 'is required: what it runs, "handler" or "server" or "protocol"'
+NOTHING_RUNS = (
+    'is required: what it runs, "handler" or "server" or "protocol" or "program" or "plugin"'
+)
 
 NOBODY = next(uid for uid in range(4_000_000_000, 4_000_001_000) if uid not in {
     entry.pw_uid for entry in pwd.getpwall()
@@ -85,10 +87,12 @@ class TestService:
             backlog=1024,
             datagram_size=8192,
             reuse_port=False,
+            written=frozenset({"listen", "handler"}),
             owner=Owner(None, None),
             access=Access(None, (), None, 5.0, False),
             options={},
         )
+        assert (found.own, found.defaults) == (Wanted(), Wanted())
 
     def test_has_what_is_written(self, files: Files) -> None:
         """Every key arrives where the worker reads it."""

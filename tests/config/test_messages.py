@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from netd.config.messages import message, unknown_key
 from netd.config.schema import AccessTable, MainFile, ServiceTable, Table
 from netd.config.text import LONGEST, printable, quoted, shown
 
 GOOD: dict[str, Any] = {"listen": ["tcp:1"], "handler": "m:C"}
+
+
+class Needing(Table):
+    """A table with keys that it must have."""
+
+    name: Annotated[str, Field(description="a word")]
+    number: int
 
 
 def messages(model: type[Table], table: dict[str, Any]) -> list[str]:
@@ -62,13 +69,13 @@ class TestMessage:
 
     def test_of_a_missing_key_says_what_it_is_for(self) -> None:
         """Somebody who left a key out wants to know what to write."""
-        assert messages(ServiceTable, {}) == ['is required: where it listens, like ["tcp:10037"]']
+        assert messages(Needing, {}) == ["is required: a word", "is required: it has no default"]
 
     def test_of_an_unknown_key_knows_the_table_it_is_in(self) -> None:
         """A key is compared with those of its own table, not of the one around it."""
         assert of_service(access={"alow": []}) == 'unknown key; did you mean "allow"?'
         assert messages(MainFile, {"daemon": {"xyz": 1}}) == [
-            "unknown key; known here are graceful_timeout"
+            "unknown key; known here are drain_delay, graceful_timeout"
         ]
 
     def test_of_every_problem_of_a_table(self) -> None:

@@ -129,7 +129,7 @@ class TestSettle:
         """What is no fault is kept, with its place."""
         answers = {
             "a": Facts("a", "any", "blocking", ()),
-            "b": Facts("b", "any", "blocking", (), ServerFacts(), ("is so", "is so, too")),
+            "b": Facts("b", "any", "blocking", (), notes=("is so", "is so, too")),
         }
         after, _ = settle(configuration(service("a"), service("b")), answers)
         assert [str(note) for note in after.notes] == [

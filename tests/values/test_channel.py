@@ -19,11 +19,13 @@ from netd.values.channel import (
     AllSuspended,
     Drain,
     Failed,
+    Hung,
     Lines,
     LogAs,
     NotUnderstood,
     Order,
     Ready,
+    Recheck,
     Report,
     Resume,
     ServiceStart,
@@ -32,6 +34,7 @@ from netd.values.channel import (
     Stop,
     Suspend,
     Suspended,
+    Worn,
     decode_order,
     decode_report,
     encode_order,
@@ -100,6 +103,8 @@ class TestOrders:
         [
             START,
             Drain(),
+            Drain((("time", 1),)),
+            Recheck("time", SERVICE.access),
             Stop(),
             LogAs(WorkerLog(level="debug")),
             Suspend("time"),
@@ -137,6 +142,8 @@ class TestReports:
         | st.builds(Lines, text=st.text(st.characters()))
         | st.builds(Shutdown, service=st.text())
         | st.builds(Suspended, service=st.text())
+        | st.builds(Worn, service=st.text(), why=st.text())
+        | st.builds(Hung, service=st.text())
     )
     def test_round_trip(self, report: Report) -> None:
         """The daemon reads what a worker said, whatever letters are in it."""
@@ -180,6 +187,9 @@ class TestJunk:
             ["Shutdown", {"service": 5}],
             ["Suspended", {"service": "s", "message": "m"}],
             ["Suspend", {"service": "s"}],
+            ["Worn", {"service": "s"}],
+            ["Hung", {"service": None}],
+            ["Recheck", {"service": "s", "access": {}}],
             ["AllSuspended", {"service": "s"}],
             [["Ready"], {}],
             [{}, {}],

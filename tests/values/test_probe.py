@@ -21,7 +21,7 @@ from netd.values.probe import (
     encode_answer,
     encode_questions,
 )
-from netd.values.service import Owner, Reference, Runs
+from netd.values.service import Owner, Plugin, Program, Reference, Runs
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -58,10 +58,17 @@ ALMOST = st.tuples(
 
 REFERENCES = st.builds(Reference, st.text(), st.text())
 IDS = st.none() | st.integers(0, 2**32 - 2)
-RUNS = st.builds(
-    Runs, st.sampled_from(["handler", "server", "protocol"]), REFERENCES, st.none() | REFERENCES
-)
 TEXTS = st.lists(st.text()).map(tuple)
+RUNS = (
+    st.builds(
+        Runs,
+        st.sampled_from(["handler", "server", "protocol"]),
+        REFERENCES,
+        st.none() | REFERENCES,
+    )
+    | st.builds(Program, st.text(), TEXTS, st.booleans())
+    | st.builds(Plugin, st.text(), TEXTS)
+)
 NUMBERS = st.none() | st.integers(1)
 SERVERS = st.builds(
     ServerFacts,
@@ -110,9 +117,10 @@ class TestAnswers:
             Facts,
             st.text(),
             st.sampled_from(["stream", "datagram", "any"]),
-            st.sampled_from(["blocking", "reactor"]),
+            st.sampled_from(["blocking", "reactor", "program", "plugin"]),
             TEXTS,
             st.none() | SERVERS,
+            st.booleans(),
             TEXTS,
         )
     )
@@ -132,7 +140,7 @@ def facts(**wrong: Any) -> str:
         wrong["server"] = {**server, **wrong["server"]} if wrong["server"] != 5 else 5
     right = {
         "service": "s", "requests": "stream", "execution": "blocking", "sources": [],
-        "server": server, "notes": [],
+        "server": server, "threads": False, "notes": [],
     }  # fmt: skip
     return json.dumps(["Facts", {**right, **wrong}])
 
@@ -184,7 +192,7 @@ class TestJunk:
     def test_almost_junk(self) -> None:
         """What the junk above is made of is an answer when nothing of it is wrong."""
         assert decode_answer(facts()) == Facts(
-            "s", "stream", "blocking", (), ServerFacts(backlog=1), ()
+            "s", "stream", "blocking", (), ServerFacts(backlog=1)
         )
 
     @given(st.text(st.characters()))
@@ -206,7 +214,7 @@ class TestJunk:
         if isinstance(answer, Fault):
             return all(isinstance(x, str) for x in (answer.service, answer.key, answer.message))
         assert answer.requests in ("stream", "datagram", "any")
-        assert answer.execution in ("blocking", "reactor")
+        assert answer.execution in ("blocking", "reactor", "program", "plugin")
         if answer.server is not None:
             assert answer.server.mixin in ("thread", "process", None)
             for number in (answer.server.backlog, answer.server.children):
