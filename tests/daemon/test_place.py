@@ -110,6 +110,10 @@ class Scene:
         assert place is self.place
         self.said.append(("suspended", service))
 
+    def worn(self, place: WorkerPlace) -> None:
+        assert place is self.place
+        self.said.append(("worn", ""))
+
     # What happens.
 
     @property
