@@ -24,6 +24,10 @@ class Gate:
         self._filter = request_filter
         self._of_unix = of_unix
 
+    def by(self, lists: AccessLists) -> Gate:
+        """This gate with other lists."""
+        return Gate(lists, self._filter, of_unix=self._of_unix)
+
     @property
     def is_open(self) -> bool:
         """Whether everybody is admitted without a question."""

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
 from netd.execution.resting import Resting
 from netd.execution.sources import NEXT, Source, Taken, TooLong
@@ -118,14 +119,15 @@ class ForkPerRequest:
         """The pids of those that serve."""
         return frozenset(child.pid for child in self._children.values())
 
-    def start(self) -> None:
-        """Begin to take."""
+    def start(self, taking: bool = True) -> None:
+        """Begin to take; without *taking*, after ``resume``."""
         # What is there now is never collected, so it is not written to, and stays shared.
         gc.collect()
         gc.freeze()
         faulthandler.register(TELL, file=sys.__stderr__ or sys.stderr, all_threads=True)
         self._words.start()
-        self.resume()
+        if taking:
+            self.resume()
 
     def suspend(self) -> None:
         """Take nothing more until ``resume``."""
@@ -151,10 +153,11 @@ class ForkPerRequest:
         for pidfd in self._children:
             _kill(pidfd)
 
-    def recheck(self, gates: Mapping[Source, Gate]) -> None:
-        """End the children of those whom other lists would not admit."""
+    def recheck(self, lists: AccessLists) -> None:
+        """End the children of those whom *lists* do not admit."""
         for pidfd, child in self._children.items():
-            reason = gates[child.source].refuses(*child.taken)
+            gate = Gate(lists, None, of_unix=child.source.transport.is_unix)
+            reason = gate.refuses(*child.taken)
             if reason is not None:
                 self._say("info", f"{child.taken.client}: ended by the new lists: {reason}")
                 _kill(pidfd)

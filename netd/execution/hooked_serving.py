@@ -104,7 +104,9 @@ class HookedServing(Serving):
         started = time.monotonic()
         slot = self._slots[thread]
         slot.enter(taken.client, started)
+        self._inside[thread] = taken
         self._handle(taken, slot, started)
+        del self._inside[thread]
         slot.leave()
 
     def _is_verified(self, taken: Taken, slot: Slot, started: float) -> bool:

@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from netd.admission.gate import Gate
 from netd.execution.serving import Serving
 from netd.execution.sources import Taken, clear_of_standard
 from netd.execution.traffic import UNKNOWN
@@ -173,15 +172,15 @@ class ProgramServing(Serving):
             for running, _ in self._running.values():
                 running.end(signal.SIGKILL)
 
-    def recheck(self, gate: Gate) -> None:
-        """End the programs of those whom other lists would not admit. Any thread."""
+    def _expel(self, taken: Taken, reason: str) -> None:
+        """End the program, which has the connection."""
         with self._lock:
-            for running, taken in self._running.values():
-                reason = gate.refuses(*taken)
-                if reason is not None:
-                    text = f"{taken.client}: ended by the new lists: {reason}"
-                    self._journal.say(self._service, "info", text)
+            for running, of in self._running.values():
+                if of is taken:
                     running.end(signal.SIGKILL)
+                    self._say_expelled(taken, reason)
+                    return
+        super()._expel(taken, reason)  # it is not started yet
 
     def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
         slot.served += 1

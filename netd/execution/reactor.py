@@ -83,11 +83,14 @@ class ReactorService:
             else:
                 self._acceptors.append(self._acceptor(listener))
 
-    def start(self) -> None:
+    def start(self, taking: bool = True) -> None:
         """Start what the service runs, and begin to take.
 
-        Raises whatever ``startFactory``, ``startProtocol`` or ``listening`` raises.
+        Without *taking*, nothing is taken before ``resume``. Raises whatever ``startFactory``,
+        ``startProtocol`` or ``listening`` raises.
         """
+        if not taking:
+            self.suspend()
         if is_handler(self._what):
             for server in self._servers:
                 self._what.listening(server)
@@ -100,9 +103,11 @@ class ReactorService:
             datagrams.transport.startReading()
 
     def recheck(self, lists: AccessLists) -> None:
-        """End the connections of those whom *lists* do not admit."""
+        """Ask *lists* from now on, and end the connections that they do not admit."""
         for acceptor in self._acceptors:
             acceptor.recheck(lists)
+        for datagrams in self._datagrams:
+            datagrams.recheck(lists)
 
     def kill(self) -> None:
         """Nothing of it is outside this process."""

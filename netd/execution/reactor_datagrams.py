@@ -9,12 +9,15 @@ from typing import Any, Final
 
 from twisted.internet.protocol import DatagramProtocol
 
+from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.reactor_ports import DatagramTransport
 from netd.execution.resting import Resting
 from netd.execution.sources import NEXT, Source, Taken, TooLong
 from netd.execution.traffic import traffic
+from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 
 BATCH: Final = 64
@@ -63,6 +66,10 @@ class Datagrams:
         """Receive again."""
         self._stopped = False
         self.transport.startReading()
+
+    def recheck(self, lists: AccessLists) -> None:
+        """Ask *lists* from now on."""
+        self._gate = Gate(lists, None, of_unix=self.name == Transport.UNIXGRAM.value)
 
     def may_receive(self) -> bool:
         """Whether there is room for more."""

@@ -56,6 +56,8 @@ class Acceptor:
         self._kind = UnixTransport if source.transport.is_unix else StreamTransport
         self._number = 0
         self._stopped = False
+        self._is_rechecked = False
+        """Whether the lists are others than those that clients in the filter were asked by."""
 
     def startReading(self) -> None:
         """Take connections, unless ``stop`` has been called."""
@@ -79,10 +81,11 @@ class Acceptor:
         self.startReading()
 
     def recheck(self, lists: AccessLists) -> None:
-        """End the connections of those whom *lists* do not admit."""
-        gate = Gate(lists, None, of_unix=self._kind is UnixTransport)
+        """Ask *lists* from now on, and end the connections that they do not admit."""
+        self._gate = Gate(lists, None, of_unix=self._kind is UnixTransport)
+        self._is_rechecked = True
         for transport in list(self._place.open):
-            reason = gate.refuses(*transport.taken)
+            reason = self._gate.refuses(*transport.taken)
             if reason is not None:
                 text = f"{transport.taken.client}: ended by the new lists: {reason}"
                 self._accounts.say("info", text)
@@ -139,6 +142,8 @@ class Acceptor:
         self, taken: Taken, slot: Slot, since: float, transport: StreamTransport, reason: str | None
     ) -> None:
         """The filter has decided; in the meantime it may have written, or hung up."""
+        if self._is_rechecked and self._gate is not None:
+            reason = reason or self._gate.refuses(*taken)
         if transport.disconnected:
             return
         if transport.is_leaving():
@@ -150,7 +155,8 @@ class Acceptor:
 
     def _is_dry(self, taken: Taken, slot: Slot, since: float, reason: str) -> bool:
         """Whether a refusal is only counted and logged, which it then has been."""
-        if self._admission.dry_run:
+        is_dry = self._admission.dry_run and not self._is_rechecked
+        if is_dry:
             slot.refused += 1
             self._accounts.log(self._place.name, taken.client, f"would be refused: {reason}", since)
-        return self._admission.dry_run
+        return is_dry

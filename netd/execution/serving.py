@@ -13,6 +13,7 @@ from socketserver import BaseServer
 from typing import Any, Final, NoReturn
 
 from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal, Served
 from netd.execution.sources import Taken, TooLong
 from netd.execution.traffic import NOTHING, Traffic, traffic
@@ -48,6 +49,7 @@ class Serving:
         self._dry_run = dry_run
         self._slots = slots
         self._journal = journal
+        self._is_unix = transport.startswith("unix")
         self._pid = os.getpid()
         self._inside: dict[int, Taken] = {}
         """Whom each thread serves."""
@@ -65,11 +67,12 @@ class Serving:
         started = time.monotonic()
         slot = self._slots[thread]
         slot.enter(taken.client, started)
+        # Before the lists are asked: whoever is asked by the old ones is found by ``recheck``.
+        self._inside[thread] = taken
         reason = self._gate.refuses(*taken) if self._gate is not None else None
         if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
-            self._inside[thread] = taken
             self._serve(taken, slot, started)
-            del self._inside[thread]
+        del self._inside[thread]
         slot.leave()
 
     def _comes_in_all_the_same(self, taken: Taken, slot: Slot, started: float, reason: str) -> bool:
@@ -129,15 +132,26 @@ class Serving:
         slot.leave()
         self._journal.say(self._service, "warn", f"dropped: {why}")
 
-    def recheck(self, gate: Gate) -> None:
-        """End the connections of those whom other lists would not admit. Any thread."""
+    def recheck(self, lists: AccessLists) -> None:
+        """Ask *lists* from now on, and end the connections that they do not admit. Any thread."""
+        by_lists = Gate(lists, None, of_unix=self._is_unix)
+        self._gate = by_lists if self._gate is None else self._gate.by(lists)
+        self._dry_run = False
         for taken in list(self._inside.values()):
-            reason = gate.refuses(*taken)
-            if reason is not None and isinstance(taken.request, socket.socket):
-                with suppress(OSError):
-                    taken.request.shutdown(socket.SHUT_RDWR)
-                text = f"{taken.client} {self._transport}: ended by the new lists: {reason}"
-                self._journal.say(self._service, "info", text)
+            reason = by_lists.refuses(*taken)
+            if reason is not None:
+                self._expel(taken, reason)
+
+    def _expel(self, taken: Taken, reason: str) -> None:
+        """End the connection of a client that the lists do not admit any more."""
+        if isinstance(taken.request, socket.socket):
+            with suppress(OSError):
+                taken.request.shutdown(socket.SHUT_RDWR)
+            self._say_expelled(taken, reason)
+
+    def _say_expelled(self, taken: Taken, reason: str) -> None:
+        text = f"{taken.client} {self._transport}: ended by the new lists: {reason}"
+        self._journal.say(self._service, "info", text)
 
     def begin_anew(self) -> None:
         """In a fork of the worker: it is this process that serves now."""

@@ -158,10 +158,11 @@ class TakingThreads:
 
     # The reactor's thread.
 
-    def start(self) -> None:
-        """Begin to take requests, with one thread."""
+    def start(self, taking: bool = True) -> None:
+        """Begin to take requests, with one thread; without *taking*, after ``resume``."""
         self._pool.start()
-        self._watch.start()
+        if taking:
+            self._watch.start()
         self._add(1)
 
     def suspend(self) -> None:

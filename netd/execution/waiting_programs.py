@@ -37,9 +37,10 @@ class WaitingPrograms:
         self._listeners = listeners
         self._stopped: Callable[[], None] | None = None
 
-    def start(self) -> None:
-        """Watch the listeners."""
-        self.resume()
+    def start(self, taking: bool = True) -> None:
+        """Watch the listeners; without *taking*, after ``resume``."""
+        if taking:
+            self.resume()
 
     def suspend(self) -> None:
         """Start no more programs, until ``resume``."""

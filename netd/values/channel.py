@@ -58,13 +58,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Drain:
-    """Take nothing more, let the handlers finish, and leave.
-
-    But first those who are in the queues of listeners that nobody else will take from.
-    """
-
-    last: tuple[tuple[str, int], ...] = ()
-    """These listeners: a service, and the place in its ``listen``."""
+    """Take nothing more, let the handlers finish, and leave."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from socketserver import BaseServer, ThreadingMixIn
-from types import MappingProxyType
 from typing import Any
 
 from netd.admission.filter import RequestFilter
-from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.forks import ForkPerRequest
 from netd.execution.hooked_serving import HookedServing
@@ -34,32 +32,28 @@ class BlockingService:
         ticks: list[Ticks],
         close: list[Callable[[], object]],
         kill: Iterable[Callable[[], None]] = (),
-        servings: Mapping[Source, Serving] = MappingProxyType({}),
+        servings: Iterable[Serving] = (),
     ) -> None:
         self._taking = taking
         self._ticks = ticks
         self._close = close
         self._kill = tuple(kill)
-        self._servings = servings
+        self._servings = tuple(servings)
         self.resume = taking.resume
         self.suspend = taking.suspend
 
-    def start(self) -> None:
-        """Begin to take."""
-        self._taking.start()
+    def start(self, taking: bool = True) -> None:
+        """Begin to take; without *taking*, after ``resume``."""
+        self._taking.start(taking)
         for ticks in self._ticks:
             ticks.start()
 
     def recheck(self, lists: AccessLists) -> None:
-        """End the connections of those whom *lists* do not admit."""
-        gates = {
-            source: Gate(lists, None, of_unix=source.transport.is_unix) for source in self._servings
-        }
+        """Ask *lists* from now on, and end the connections that they do not admit."""
+        for serving in self._servings:
+            serving.recheck(lists)
         if isinstance(self._taking, ForkPerRequest):
-            self._taking.recheck(gates)
-            return
-        for source, serving in self._servings.items():
-            serving.recheck(gates[source])
+            self._taking.recheck(lists)
 
     def kill(self) -> None:
         """End programs at once; forks end with their worker."""
@@ -97,7 +91,7 @@ def by_threads(joint: Joint) -> BlockingService:
         inner=build.inner,
         bounds=_bounds(joint, most),
     )
-    return BlockingService(threads, build.ticks, build.close, servings=build.sources)
+    return BlockingService(threads, build.ticks, build.close, servings=build.sources.values())
 
 
 def by_forks(joint: Joint) -> BlockingService:
@@ -117,7 +111,7 @@ def by_forks(joint: Joint) -> BlockingService:
         joint.office.become_child,
         joint.suspend,
     )
-    return BlockingService(forks, build.ticks, build.close, servings=build.sources)
+    return BlockingService(forks, build.ticks, build.close, servings=build.sources.values())
 
 
 def _built(joint: Joint) -> _Build:

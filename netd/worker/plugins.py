@@ -78,8 +78,9 @@ class HostedPlugin:
         self._say = say
         self._service = IService(maker.makeService(options))
 
-    def start(self) -> None:
-        """Start it. Raises what it raises, such as CannotListenError."""
+    def start(self, taking: bool = True) -> None:
+        """Start it; *taking* is its own affair. Raises what it raises, such as CannotListenError.
+        """
         self._service.privilegedStartService()
         self._service.startService()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import select
 import signal
 import socket
 import sys
@@ -48,9 +47,6 @@ from netd.worker.suspensions import Suspensions
 
 CHANNEL: Final = 3
 """The descriptor of the channel in a worker process."""
-
-EMPTYING_INTERVAL: Final = 0.005
-"""Seconds between two looks whether a queue is empty that is about to be closed."""
 
 LAST_WORDS: Final = 1.0
 """Seconds that the daemon has to read what a leaving worker has sent."""
@@ -140,13 +136,10 @@ class Worker:
         self._start = start
         self._stream = LogStream(reactor, start.log)
         self._serving: dict[str, Execution] = {}
-        self._joints: dict[str, Joint] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)
         self._suspensions = Suspensions(self._ask_for_suspension)
         self._ask_suspension = self._suspensions.ask
         self._pid = os.getpid()
-        self._suspended: set[str] = set()
-        """The services that nothing is taken for."""
         self._draining = False
         self._alone = False
         """Whether the daemon has gone."""
@@ -163,7 +156,6 @@ class Worker:
                 self._stream.journal,
                 self,
             )
-            self._joints[start.service.name] = joint
             try:
                 self._serving[start.service.name] = _joined(joint)
             except importing.CannotImport as error:
@@ -189,27 +181,24 @@ class Worker:
         """Begin to serve, unless the service is suspended. Returns what is wrong with it."""
         name = start.service.name
         try:
-            self._serving[name].start()
+            self._serving[name].start(taking=not start.suspended)
         except Exception as error:  # a factory's startFactory, a protocol's startProtocol
             return Failed(name, f"cannot be started\n{user_traceback(error)}")
-        if start.suspended:
-            self._suspend(name)
         return None
 
     def _obey(self, order: Order) -> None:
         match order:
-            case Drain(last):
-                self._empty(last)
+            case Drain():
+                self._drain()
             case Recheck(service, access):
                 self._serving[service].recheck(AccessLists.of(access))
             case LogAs(log):
                 self._stream.journal.change(log)
                 set_level(log.level)
             case Suspend(service):
-                self._suspend(service)
+                self._serving[service].suspend()
                 self._channel.report(Suspended(service))
             case Resume(service):
-                self._suspended.discard(service)
                 self._serving[service].resume()
             case AllSuspended(service):
                 self._suspensions.done(service)
@@ -218,10 +207,6 @@ class Worker:
                 for serving in self._serving.values():
                     serving.kill()
                 self._leave(at_once=True)
-
-    def _suspend(self, service: str) -> None:
-        self._suspended.add(service)
-        self._serving[service].suspend()
 
     # What services say to the daemon (services.Office). Any thread.
 
@@ -261,27 +246,6 @@ class Worker:
         self._reactor.callFromThread(self._channel.report, Shutdown(service))
 
     # What the daemon wants.
-
-    def _empty(self, last: tuple[tuple[str, int], ...]) -> None:
-        """Go on taking until nobody is in the queues of *last* any more, then drain."""
-        sockets = [
-            self._joints[service].listeners[index].socket
-            for service, index in last
-            if self._is_taking(service)
-        ]
-        queues = select.poll()
-        for one in sockets:
-            queues.register(one, select.POLLIN)
-        if sockets and queues.poll(0):
-            self._reactor.callLater(EMPTYING_INTERVAL, self._empty, last)
-        else:
-            self._drain()
-
-    def _is_taking(self, service: str) -> bool:
-        """Whether this process, and not a program that it starts, takes for a service."""
-        runs = self._joints[service].service.runs
-        by_itself = isinstance(runs, Program) and runs.wait
-        return service not in self._suspended and not by_itself
 
     def _drain(self) -> None:
         """Take nothing more, and leave when the last handler has returned."""

@@ -38,7 +38,7 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
         bounds=bounds,
     )
     kill = [serving.kill for serving in servings]
-    return BlockingService(threads, [], [], kill, sources)
+    return BlockingService(threads, [], [], kill, servings)
 
 
 def _serving(

@@ -25,8 +25,8 @@ from netd.worker.importing import load
 class Execution(Protocol):
     """A service at work. All methods are called in the reactor's thread."""
 
-    def start(self) -> None:
-        """Begin to take."""
+    def start(self, taking: bool = True) -> None:
+        """Begin to take; without *taking*, nobody is taken before ``resume``."""
 
     def suspend(self) -> None:
         """Take nothing more until ``resume``; those inside go on."""
@@ -38,7 +38,7 @@ class Execution(Protocol):
         """Take nothing more for good; call *stopped* when nobody is inside any more."""
 
     def recheck(self, lists: AccessLists) -> None:
-        """End the connections of those whom *lists* do not admit."""
+        """Ask *lists* from now on, and end the connections that they do not admit."""
 
     def kill(self) -> None:
         """End at once what is outside this process, and would outlive it."""
@@ -147,7 +147,8 @@ class Joint:
         """What takes requests from a listener as they come."""
         limit = self.service.datagram_size
         if bound.transport is Transport.UNIX:
-            return UnixStream(bound.socket, with_groups=self.lists.needs_credentials)
+            # Always: the lists of a reload may ask for them while a client is inside.
+            return UnixStream(bound.socket, with_groups=True)
         if bound.transport is Transport.UNIXGRAM:
             return UnixDatagram(bound.socket, bound.shown, limit)
         if bound.transport.is_datagram:
