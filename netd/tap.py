@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -22,6 +24,7 @@ from netd.admin.service import AdminService, bind_admin
 from netd.config import options as command_line
 from netd.config.files import DEFAULT_FILES, NONE_THERE, default_file
 from netd.config.load import load
+from netd.daemon.aside import aside
 from netd.daemon.checking import check_loaded, check_rights
 from netd.daemon.destinations import cannot_log
 from netd.daemon.forking import ForkSpawner
@@ -116,7 +119,13 @@ def makeService(options: Options) -> IService:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
     from twisted.internet import reactor
 
-    again = partial(_checked_again, _reading_again(options, configuration), as_whom_of(options))
+    read = _reading_again(options, configuration)
+    # Absolute, because a daemon changes its directory.
+    configuration = replace(configuration, file=os.path.abspath(configuration.file))
+
+    def again(other: str | None) -> Deferred[Configuration]:
+        return aside(reactor, partial(_checked_again, read, as_whom_of(options), other))
+
     command = CommandLine.of_this_process(options.parent or {})
     daemon = Daemon(
         configuration,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, CONFLICT, INTERNAL_SERVER_ERROR, NOT_FOUND, OK
 from twisted.web.resource import Resource
@@ -23,6 +24,9 @@ from netd.daemon.reloading import Outcome
 from netd.daemon.upgrade import Upgraded
 
 log = Logger()
+
+MOST_CONNECTIONS: Final = 64
+"""Connections at once: netdctl has one for a moment, and who waits for a drain one for as long."""
 
 
 class UnknownService(KeyError):
@@ -60,8 +64,8 @@ class Commands(Protocol):
         """Stop the daemon, gracefully."""
 
 
-def site(commands: Commands) -> Site:
-    """Make the API's site."""
+def site(commands: Commands, reactor: Any) -> _Bounded:
+    """Make the API's factory of connections."""
     root, api = Resource(), Resource()
     root.putChild(b"api", api)
     api.putChild(b"status", _Seen(lambda request: commands.status()))
@@ -75,17 +79,46 @@ def site(commands: Commands) -> Site:
         api.putChild(name.encode(), _Done(_of_a_service(getattr(commands, name))))
     api.putChild(b"upgrade", _Done(lambda request: commands.upgrade().addCallback(_upgraded)))
     api.putChild(b"stop", _Done(lambda request: commands.stop()))
-    made = _Site(root)
+    made = _Site(root, reactor=reactor)
     made.noisy = False
     made.displayTracebacks = False
-    return made
+    return _Bounded(made)
+
+
+class _Request(Request):
+    """A command's few words are in its query. A body is read and forgotten, however long it is;
+    Twisted would put it into a file.
+    """
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep nothing."""
 
 
 class _Site(Site):
     """Without a log of requests: netd's own log says what was done."""
 
+    requestFactory = _Request
+
+    def startFactory(self) -> None:
+        """Do nothing: Twisted would look at the clock every second, for the log."""
+
+    def stopFactory(self) -> None:
+        """Do nothing."""
+
     def log(self, request: Any) -> None:
         """Log nothing."""
+
+
+class _Bounded(WrappingFactory):
+    """Closes connections at once that are too many."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return super().buildProtocol(addr) if len(self.protocols) < MOST_CONNECTIONS else None
 
 
 Answer = Callable[[Request], Any]

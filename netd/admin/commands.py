@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.python.failure import Failure
 
 from netd.admin.api import UnknownService
@@ -36,7 +36,7 @@ class DaemonCommands:
         """Who is connected, also to pools that are on their way out. Raises UnknownService."""
         if service is not None:
             self._pool(service)
-        return connections([*self._daemon.estate, *self._daemon.retirement], service)
+        return connections(self._everybody, service)
 
     def plan(self, file: str | None) -> Deferred[Outcome]:
         """What a reload would do; of *file*, if it is not the daemon's own."""
@@ -49,7 +49,10 @@ class DaemonCommands:
 
     def suspend(self, service: str) -> Deferred[None]:
         """Take nothing more for *service*. Raises UnknownService."""
-        return self._pool(service).suspend(service)
+        self._pool(service)
+        # Those that are on their way out may still be emptying a queue.
+        pools = [pool for pool in self._everybody if pool.serves(service)]
+        return gatherResults([pool.suspend(service) for pool in pools]).addCallback(_nothing)
 
     def resume(self, service: str) -> Deferred[None]:
         """Take again. Raises UnknownService."""
@@ -58,16 +61,16 @@ class DaemonCommands:
 
     def drain(self, service: str) -> Deferred[None]:
         """Suspend, and fire when nobody is inside. Raises UnknownService."""
-        pool = self._pool(service)
         emptied: Deferred[None] = Deferred()
 
         def look(_: object = None) -> None:
-            if not connections([pool], service):
+            # Of all pools that there are now: a reload may have replaced those of a moment ago.
+            if not connections(self._everybody, service):
                 emptied.callback(None)
             else:
                 self._reactor.callLater(EMPTY_INTERVAL, look)
 
-        pool.suspend(service).addCallback(look)
+        self.suspend(service).addCallback(look)
         return emptied
 
     def upgrade(self) -> Deferred[Upgraded]:
@@ -78,11 +81,20 @@ class DaemonCommands:
         """Stop the daemon, gracefully."""
         self._reactor.callLater(0, self._daemon.stop)
 
+    @property
+    def _everybody(self) -> list[Pool]:
+        """The pools that serve, and those that are on their way out."""
+        return [*self._daemon.estate, *self._daemon.retirement]
+
     def _pool(self, service: str) -> Pool:
         for pool in self._daemon.estate:
-            if any(placed.service.name == service for placed in pool.placed):
+            if pool.serves(service):
                 return pool
         raise UnknownService(service)
+
+
+def _nothing(_: object) -> None:
+    """What a command that only does something answers."""
 
 
 def _planned(plan: Plan) -> Outcome:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from netd.values.reactor import DelayedCall
+
+log = Logger()
+
+PAUSE: Final = 0.1
+"""Seconds without taking when the system has no descriptors left: never spin."""
 
 
 @implementer(IReadDescriptor)
@@ -23,6 +30,9 @@ class Door:
         self._listener = listener
         self._factory = factory
         self._reactor = reactor
+        self._pause: DelayedCall | None = None
+        """Until when nobody is let in; it stays while no descriptors are left, which is said once.
+        """
 
     def open(self) -> None:
         """Let people in."""
@@ -32,19 +42,35 @@ class Door:
     def close(self) -> None:
         """Let nobody in any more."""
         self._reactor.removeReader(self)
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
         self._factory.doStop()
 
     def fileno(self) -> int:
         return self._listener.fileno()
 
     def doRead(self) -> None:
-        with suppress(OSError):  # nobody, or no descriptor left: he may come again
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.setblocking(False)
-                self._reactor.adoptStreamConnection(
-                    connection.fileno(), socket.AF_UNIX, self._factory
-                )
+        try:
+            self._let_in()
+        except (BlockingIOError, ConnectionError):
+            pass  # he has thought better of it
+        except OSError as error:
+            self._rest(error)
+        else:
+            self._pause = None
+
+    def _let_in(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.setblocking(False)
+            self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
+
+    def _rest(self, error: OSError) -> None:
+        """No descriptors are left, or no memory: try again later."""
+        if self._pause is None:
+            log.error("nobody gets in by the admin socket: {error}", error=error)
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(PAUSE, self._reactor.addReader, self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is ending."""

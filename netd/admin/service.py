@@ -54,7 +54,7 @@ class AdminService(Service):
         self.setName(NAME)
         self._listeners = listeners
         commands = DaemonCommands(daemon, reactor)
-        self._doors = [Door(one.socket, site(commands), reactor) for one in listeners]
+        self._doors = [Door(one.socket, site(commands, reactor), reactor) for one in listeners]
 
     def startService(self) -> None:
         super().startService()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -59,11 +61,15 @@ class Builder:
         listeners: Listeners,
         changed: Callable[[], None],
         suspended: Iterable[str] = (),
+        is_held: bool = False,
     ) -> Pool:
-        """Make the pool of one worker's services. *changed* is called whenever it is otherwise."""
+        """Make the pool of one worker's services. *changed* is called whenever it is otherwise.
+
+        With *is_held* its workers take nobody before it is released. Raises OSError.
+        """
         return Pool(
             name,
-            [_placed(service, listeners) for service in services],
+            _all_placed(services, listeners),
             configuration.python_path,
             configuration.graceful_timeout,
             self.worker_log(configuration.log),
@@ -72,6 +78,7 @@ class Builder:
             self._lines,
             changed,
             suspended,
+            is_held,
         )
 
 
@@ -86,21 +93,21 @@ def binds_itself(services: Iterable[Service]) -> bool:
     return any(isinstance(service.runs, Plugin) for service in services)
 
 
-def queues(pool: Pool, gone: Listeners) -> tuple[tuple[str, int], ...]:
-    """Which of a pool's listeners are among *gone*: a service, and the place in its ``listen``."""
-    sockets = {id(listener.socket) for listener in gone}
-    return tuple(
-        (placed.service.name, index)
-        for placed in pool.placed
-        for index, one in enumerate(placed.listeners)
-        if id(one) in sockets
-    )
+def _all_placed(services: Iterable[Service], listeners: Listeners) -> list[Placed]:
+    """Place all services, or none. Raises OSError."""
+    with ExitStack() as undo:
+        placed = [_placed(service, listeners, undo) for service in services]
+        undo.pop_all()
+    return placed
 
 
-def _placed(service: Service, listeners: Listeners) -> Placed:
+def _placed(service: Service, listeners: Listeners, undo: ExitStack) -> Placed:
     page = Scoreboard.make(service.name, service.slots)
+    undo.callback(os.close, page)
+    board = Scoreboard(page, service.slots)
+    undo.callback(board.close)
     sockets = tuple(listener.socket for listener in listeners.of(service.name))
-    return Placed(service, sockets, page, Scoreboard(page, service.slots))
+    return Placed(service, sockets, page, board)
 
 
 def _worker(service: Service) -> str:

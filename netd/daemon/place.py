@@ -164,16 +164,13 @@ class WorkerPlace:
             self._process = self._spawner.spawn(self.name, descriptors, self._wrote, self._ended)
         self._channel.order(order)
 
-    def drain(self, last: tuple[tuple[str, int], ...] = ()) -> None:
-        """Let the worker finish what it has and leave; then the place is closed.
-
-        It empties the queues of *last* first: listeners that nobody else takes from.
-        """
+    def drain(self) -> None:
+        """Let the worker finish what it has and leave; then the place is closed."""
         before = self.state
         self._advance(Event.DRAIN)
         if before in (State.STARTING, State.SERVING):
             self._clear_timer()
-            self.order(Drain(last))
+            self.order(Drain())
         elif before is State.WAITING:
             self._clear_timer()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -17,7 +18,7 @@ from netd.daemon.states import State
 from netd.values.channel import AllSuspended, Order, Recheck, Resume, Suspend
 from netd.values.log import WorkerLog
 from netd.values.scoreboard import Counts
-from netd.values.service import Service
+from netd.values.service import Program, Service
 
 log = Logger()
 
@@ -42,6 +43,7 @@ class Pool:
         lines: Callable[[str], None],
         changed: Callable[[], None],
         suspended: Iterable[str] = (),
+        is_held: bool = False,
     ) -> None:
         self.name = name
         self.placed = tuple(placed)
@@ -62,7 +64,11 @@ class Pool:
         self._suspended: dict[str, set[int]] = {service: set() for service in suspended}
         """The services that are suspended, and which places have not said so yet."""
         self._when_suspended: dict[str, list[Deferred[None]]] = {}
+        self._is_held = is_held
+        """Whether the workers are to be ready, but take nobody."""
         self._is_draining = False
+        self._predecessor: Pool | None = None
+        """Whose end is waited for."""
         self._closed: list[Callable[[], None]] = []
         """Called when the last worker has gone."""
         self._successors: dict[int, int] = {}
@@ -77,6 +83,10 @@ class Pool:
         """Call *changed*, and nobody else, after every change from now on."""
         self._changed = changed
 
+    def serves(self, service: str) -> bool:
+        """Whether a service is among those of this pool."""
+        return any(placed.service.name == service for placed in self.placed)
+
     def when_closed(self, call: Callable[[], None]) -> None:
         """Call when the pool is closed, or at once if it is."""
         if self.is_closed:
@@ -86,6 +96,8 @@ class Pool:
 
     def recheck(self, service: Service) -> None:
         """End the connections that the lists of *service* as it is now do not admit."""
+        if service.access.dry_run:
+            return
         for placed in self.placed:
             if placed.service.name == service.name and placed.service.access != service.access:
                 self.order(Recheck(service.name, service.access))
@@ -99,22 +111,46 @@ class Pool:
     # Its life.
 
     def start(self) -> None:
-        """Start as many workers as there are at least."""
+        """Start as many workers as there are at least; nothing, if it is drained already."""
+        if self._is_draining:
+            return
         self._add(self._least)
         if self._scaling is not None:
             sockets = [one for placed in self.placed for one in placed.listeners]
             self._scaling.start(sockets)
 
-    def drain(self, last: tuple[tuple[str, int], ...] = ()) -> None:
-        """Let all workers finish what they have, and leave.
+    def start_after(self, predecessor: Pool) -> None:
+        """Start when another pool is closed; this one is not closed before that, either."""
+        self._predecessor = predecessor
+        predecessor.when_closed(self._succeed)
 
-        They empty the queues of *last* first: a service, and the place in its ``listen``.
-        """
+    def _succeed(self) -> None:
+        self._predecessor = None
+        self.start()
+        self._see_closed()
+
+    def release(self) -> None:
+        """Let the workers take that were held back."""
+        self._is_held = False
+        for placed in self.placed:
+            if placed.service.name not in self._suspended:
+                self.order(Resume(placed.service.name))
+
+    def drain(self) -> None:
+        """Let all workers finish what they have, and leave."""
         self._is_draining = True
         if self._scaling is not None:
             self._scaling.stop()
         for place in list(self):
-            place.drain(last)
+            place.drain()
+        self._see_closed()
+
+    def discard(self) -> None:
+        """End what has never served anybody, and give everything back."""
+        self.tell(lambda: None)
+        self.drain()
+        self.end()
+        self.when_closed(self.close)
 
     def end(self) -> None:
         """Have those who are still draining leave at once."""
@@ -140,7 +176,19 @@ class Pool:
     @property
     def is_closed(self) -> bool:
         """Whether it was drained, and nobody is left."""
-        return self._is_draining and not self._places
+        return self._is_draining and not self._places and self._predecessor is None
+
+    @property
+    def awaited(self) -> list[socket.socket]:
+        """The listeners whose queues are taken from, or soon will be."""
+        if not any(place.failure is None for place in self):
+            return []
+        return [
+            listener
+            for placed in self.placed
+            if placed.service.name not in self._suspended and not _takes_for_itself(placed)
+            for listener in placed.listeners
+        ]
 
     @property
     def counts(self) -> Counts:
@@ -244,7 +292,8 @@ class Pool:
     def resume(self, service: str) -> None:
         """Have all workers take again."""
         self._suspended.pop(service, None)
-        self.order(Resume(service))
+        if not self._is_held:
+            self.order(Resume(service))
 
     def _see_suspended(self, service: str) -> None:
         """Tell those who wait for it when nobody takes for *service* any more."""
@@ -265,11 +314,15 @@ class Pool:
         if place.state is not State.SERVING:  # and its next process starts suspended
             for service in self._suspended:
                 self.suspended(place, service)
+        self._see_closed()
+        self._changed()
+
+    def _see_closed(self) -> None:
+        """Tell those who wait for the end, if this is it."""
         if self.is_closed:
             called, self._closed = self._closed, []
             for call in called:
                 call()
-        self._changed()
 
     def worn(self, place: WorkerPlace) -> None:
         """A worker has done enough: let another start, and this one leave when that is ready."""
@@ -312,7 +365,7 @@ class Pool:
 
     def is_suspended(self, service: str) -> bool:
         """Whether a new worker is to take nothing for *service*."""
-        return service in self._suspended
+        return self._is_held or service in self._suspended
 
     def shutdown(self, service: str) -> None:
         """A handler wants *service* suspended."""
@@ -328,3 +381,9 @@ class Pool:
         if waiting is not None and place.index in waiting:
             waiting.discard(place.index)
             self._see_suspended(service)
+
+
+def _takes_for_itself(placed: Placed) -> bool:
+    """Whether a program has the queue, which may leave it as it is for as long as it likes."""
+    runs = placed.service.runs
+    return isinstance(runs, Program) and runs.wait

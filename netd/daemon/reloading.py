@@ -2,7 +2,8 @@
 
 Everything that can fail is done before anything is given up: reading, importing, binding, and
 starting. Until the new generation has said that it is ready, the old one serves as if nothing were
-going on; if it never does, whatever was new is taken back.
+going on, and the new one takes nobody, so that nobody is lost if it is not to be: then whatever was
+new is taken back.
 """
 
 from __future__ import annotations
@@ -62,13 +63,15 @@ class Reload:
         try:
             services = self._configuration.services
             self._listeners = bind_all(services, held=self._old.listeners)
+            self._make_pools()
         except CannotBind as error:
-            self._end(Outcome(False, self._plan, (str(error),)))
-            return self._ended
-        self._make_pools()
-        for pool in self._fresh.values():
-            pool.start()
-        self._changed()
+            self._take_back(str(error))
+        except OSError as error:
+            self._take_back(f"cannot be prepared: {error}")
+        else:
+            for pool in list(self._fresh.values()):
+                pool.start()
+            self._changed()
         return self._ended
 
     def give_up(self, why: str) -> None:
@@ -76,7 +79,6 @@ class Reload:
         self._take_back(why)
 
     def _make_pools(self) -> None:
-        suspended = frozenset[str]().union(*(pool.suspended_services for pool in self._old))
         moving = self._plan.fates(Fate.ADD, Fate.CHANGE)
         for worker, services in by_worker(self._configuration.services).items():
             if moving.isdisjoint(service.name for service in services):
@@ -87,10 +89,15 @@ class Reload:
                 self._configuration,
                 self._listeners,
                 self._changed,
-                suspended & {service.name for service in services},
+                self._suspended & {service.name for service in services},
+                is_held=True,
             )
             is_late = binds_itself(services) and worker in self._old.pools
             (self._late if is_late else self._fresh)[worker] = pool
+
+    @property
+    def _suspended(self) -> frozenset[str]:
+        return frozenset[str]().union(*(pool.suspended_services for pool in self._old))
 
     def _changed(self) -> None:
         """See whether all that is new has come up, or something has not."""
@@ -106,11 +113,10 @@ class Reload:
         """Nothing has happened."""
         if self._ended.called:
             return
-        self._end(Outcome(False, self._plan, (why,)))
-        for pool in self._fresh.values():
-            pool.drain()
-            pool.end()
-        self._listeners.without(self._old.listeners).close()
+        for pool in (*self._fresh.values(), *self._late.values()):
+            pool.discard()
+        self._listeners.give_back(self._old.listeners)
+        self._ended.callback(Outcome(False, self._plan, (why,)))
 
     def _change(self) -> None:
         pools = {}
@@ -120,14 +126,20 @@ class Reload:
         old = self._old.pools.items()
         replaced = [pool for worker, pool in old if pools.get(worker) is not pool]
         new = Estate(self._configuration, self._listeners, pools)
-        self._switch(new, replaced, self._old.listeners.without(self._listeners))
-        self._start_late()
-        self._end(Outcome(True, self._plan))
-
-    def _start_late(self) -> None:
+        self._suspend_as_before()
         for worker, pool in self._late.items():
-            self._old.pools[worker].when_closed(pool.start)
+            pool.start_after(self._old.pools[worker])
+        for pool in (*self._fresh.values(), *self._late.values()):
+            pool.release()
+        self._switch(new, replaced, self._old.listeners.without(self._listeners))
+        self._ended.callback(Outcome(True, self._plan))
 
-    def _end(self, outcome: Outcome) -> None:
-        if not self._ended.called:
-            self._ended.callback(outcome)
+    def _suspend_as_before(self) -> None:
+        """What was suspended, or resumed, while the new generation started, is so in it too."""
+        suspended = self._suspended
+        for pool in (*self._fresh.values(), *self._late.values()):
+            for name in {placed.service.name for placed in pool.placed}:
+                if name in suspended and name not in pool.suspended_services:
+                    pool.suspend(name)
+                elif name not in suspended and name in pool.suspended_services:
+                    pool.resume(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -55,7 +55,8 @@ class Reloads:
             for one in asked:
                 one.callback(outcome)
 
-        self._check().addCallback(self._begin).addErrback(_refused).addCallback(ended)
+        checked = maybeDeferred(self._check)
+        checked.addCallback(self._begin).addErrback(_refused).addCallback(ended)
 
 
 def _refused(failure: Failure) -> Outcome:

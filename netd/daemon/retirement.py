@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.logger import Logger
 
-from netd.daemon.estate import queues
 from netd.daemon.pool import Pool
 from netd.listening.binding import Listeners
-from netd.listening.closing import admit_nobody
+from netd.listening.closing import admit_nobody, somebody_waits
+from netd.values.address import InetAddress
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Counts
 
@@ -21,20 +20,72 @@ MOST_GENERATIONS: Final = 2
 """Generations on their way out, at most, beside the one that serves: who reloads more often than
 handlers end does not get more and more processes."""
 
+EMPTYING_INTERVAL: Final = 0.005
+"""Seconds between two looks whether a queue is empty that is about to be closed."""
 
-@dataclass
+SETTLING: Final = 0.05
+"""Seconds that an Internet listener stays open at least, though its queue is empty: who had begun
+to connect comes to its end of the handshake within a round trip."""
+
+
 class _Generation:
-    """The pools that one reload, or the stop, has retired."""
+    """The pools that one reload, or the stop, has retired, and the listeners that go with them.
 
-    pools: list[Pool]
-    deadline: DelayedCall
+    The pools go on as they are until the queues of what is *gone* are empty: so workers that end
+    meanwhile are replaced. Then they drain; after *seconds* they are ended.
+    """
+
+    def __init__(
+        self, pools: Sequence[Pool], gone: Listeners, seconds: float, reactor: Any
+    ) -> None:
+        self.pools = list(pools)
+        self._gone = gone
+        self._reactor = reactor
+        self._deadline: DelayedCall = reactor.callLater(seconds, self.end)
+        self._look: DelayedCall | None = None
+        self._is_open = True
+
+    def begin(self) -> None:
+        """Let nobody new in, and serve those who are there."""
+        for listener in self._gone:
+            admit_nobody(listener.socket)
+        self._gone.hide()
+        if any(isinstance(listener.address, InetAddress) for listener in self._gone):
+            self._look = self._reactor.callLater(SETTLING, self._empty)
+        else:
+            self._empty()
 
     def end(self) -> None:
         """The time that handlers had is over."""
-        if self.deadline.active():
-            self.deadline.cancel()
+        self._drain()
         for pool in self.pools:
             pool.end()
+
+    def forget(self) -> None:
+        """All pools have gone."""
+        self._drain()
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    def _empty(self) -> None:
+        """Drain, unless somebody waits who will be taken."""
+        gone = {id(listener.socket) for listener in self._gone}
+        awaited = [one for pool in self.pools for one in pool.awaited if id(one) in gone]
+        if somebody_waits(awaited):
+            self._look = self._reactor.callLater(EMPTYING_INTERVAL, self._empty)
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        for pool in list(self.pools):
+            pool.drain()
+        # The workers have their own copies of the sockets, which end with them.
+        self._gone.close()
 
 
 class Retirement:
@@ -64,22 +115,14 @@ class Retirement:
 
         Nobody new gets into these, and who is in their queues is served first.
         """
-        for listener in gone:
-            admit_nobody(listener.socket)
-        last = {id(pool): queues(pool, gone) for pool in pools}
-        # The workers have their own copies of the sockets.
-        gone.close()
-        if pools:
-            generation = _Generation(list(pools), self._reactor.callLater(seconds, lambda: None))
-            generation.deadline.cancel()
-            generation.deadline = self._reactor.callLater(seconds, generation.end)
-            self._generations.append(generation)
-            for pool in pools:
-                pool.tell(self._look)
-                pool.drain(last[id(pool)])
-        for generation in self._generations[:-MOST_GENERATIONS]:
+        generation = _Generation(pools, gone, seconds, self._reactor)
+        self._generations.append(generation)
+        for pool in pools:
+            pool.tell(self._look)
+        generation.begin()
+        for crowded in self._generations[:-MOST_GENERATIONS]:
             log.warn("too many generations are draining: the oldest is ended")
-            generation.end()
+            crowded.end()
         self._look()
 
     def end(self) -> None:
@@ -94,8 +137,7 @@ class Retirement:
                 generation.pools.remove(pool)
                 self.counts += pool.counts
                 pool.close()
-            if not generation.pools:
-                if generation.deadline.active():
-                    generation.deadline.cancel()
+            if not generation.pools and generation in self._generations:
+                generation.forget()
                 self._generations.remove(generation)
         self._over()

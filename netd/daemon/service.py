@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
@@ -33,12 +33,18 @@ log = Logger()
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+STOPPING: Final = "the daemon is stopping"
+"""Why nothing is reloaded any more."""
+
+SUCCEEDED: Final = "another daemon is taking this one's place, and reads the configuration itself"
+"""Why nothing is reloaded meanwhile."""
+
 
 class Daemon(MultiService):
     """Runs *configuration* on *listeners*, which it closes at the end.
 
-    *recheck* reads the configuration again, or another file; it blocks, and runs in a thread of
-    the reactor's pool.
+    *recheck* reads the configuration again, or another file for it; its Deferred fails with
+    ConfigurationError.
     Everything but the constructor runs in the reactor's thread, after twistd has forked.
     """
 
@@ -50,7 +56,7 @@ class Daemon(MultiService):
         spawner: Spawner,
         daemon_log: Log,
         log_place: LogPlace,
-        recheck: Callable[[str | None], Configuration],
+        recheck: Callable[[str | None], Deferred[Configuration]],
         command: CommandLine,
     ) -> None:
         super().__init__()
@@ -66,12 +72,14 @@ class Daemon(MultiService):
         self._builder = Builder(reactor, spawner, daemon_log.write, log_place.form)
         self.estate = Estate(configuration, listeners, {})
         self.retirement = Retirement(reactor, self._pools_changed)
-        self._reloads = Reloads(self._check_again, self._begin_reload)
+        self._reloads = Reloads(partial(recheck, None), self._begin_reload)
         self._reload: Reload | None = None
         self.started = 0.0
         """Seconds of CLOCK_MONOTONIC."""
         self._said_ready = False
         self._is_leaving = False
+        self._is_ending = False
+        """Whether nobody is given any time."""
         self._at_start: list[Callable[[], None]] = []
         self._at_end: list[Callable[[], None]] = []
         self._upgrade: Upgrade | None = None
@@ -121,13 +129,14 @@ class Daemon(MultiService):
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
         if self._reload is not None:
-            self._reload.give_up("the daemon is stopping")
+            self._reload.give_up(STOPPING)
         seconds = self.estate.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
         # What another daemon has now stays as it is.
         gone = Listeners() if self._is_succeeded else self.estate.listeners
         self.retirement.retire(list(self.estate), gone, seconds)
-        self._pools_changed()
+        if self._is_ending:
+            self.retirement.end()
         return stopped
 
     def _pools_changed(self) -> None:
@@ -135,7 +144,7 @@ class Daemon(MultiService):
         if self._stopped is not None:
             if self.retirement.is_over:
                 self._finish()
-        elif not self._said_ready and all(pool.is_up for pool in self.estate):
+        elif self.running and not self._said_ready and all(pool.is_up for pool in self.estate):
             self._said_ready = True
             for call in self._at_start:
                 call()
@@ -208,6 +217,8 @@ class Daemon(MultiService):
 
     def reload(self) -> Deferred[Outcome]:
         """Read the configuration again and run what it says. Fires with what came of it."""
+        if not self.running:
+            return succeed(Outcome(False, None, (STOPPING,)))
         return self._reloads.ask()
 
     def plan(self, file: str | None = None) -> Deferred[Plan]:
@@ -215,20 +226,14 @@ class Daemon(MultiService):
 
         Fails with ConfigurationError.
         """
-        checked = self._check_again(file)
+        checked = self._recheck(file)
         return checked.addCallback(lambda new: plan(self.estate.configuration, new))
-
-    def _check_again(self, file: str | None = None) -> Deferred[Configuration]:
-        """Fails with ConfigurationError."""
-        pool = self._reactor.getThreadPool()
-        checked: Deferred[Configuration] = deferToThreadPool(
-            self._reactor, pool, self._recheck, file
-        )
-        return checked
 
     def _begin_reload(self, configuration: Configuration) -> Deferred[Outcome]:
         if not self.running:
-            return succeed(Outcome(False, None, ("the daemon is stopping",)))
+            return succeed(Outcome(False, None, (STOPPING,)))
+        if self._upgrade is not None or self._is_succeeded:
+            return succeed(Outcome(False, None, (SUCCEEDED,)))
         before = self.estate.configuration.log
         try:
             destination = self._log_place.other(before, configuration.log)
@@ -257,7 +262,8 @@ class Daemon(MultiService):
         _say_notes(new.configuration)
         for pool in new:
             pool.tell(self._pools_changed)
-        for pool in replaced:
+        # Those too whom an earlier reload has left inside.
+        for pool in (*replaced, *self.retirement):
             for service in new.configuration.services:
                 pool.recheck(service)
         self.retirement.retire(replaced, gone, old.configuration.graceful_timeout)
@@ -286,10 +292,10 @@ class Daemon(MultiService):
         elif self.running and not self._is_leaving:
             log.info("{signal}: stopping", signal=signal.Signals(number).name)
             self.stop()
-        elif self.running:  # in the time that others are given
-            self._reactor.stop()
         else:
             log.info("{signal} again: stopping at once", signal=signal.Signals(number).name)
+            self._is_ending = True
+            self._stop_now()
             self.retirement.end()
 
 

@@ -10,7 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -37,6 +37,28 @@ class CannotBind(Exception):
 
 
 @dataclass(frozen=True)
+class Queue:
+    """How clients wait at a stream socket."""
+
+    backlog: int
+    blocking: bool
+    """Whether an accept waits for one: only that of a program that takes for itself expects to."""
+
+    @classmethod
+    def of(cls, service: Service) -> Queue:
+        """What a service wants."""
+        return cls(service.backlog, isinstance(service.runs, Program) and service.runs.wait)
+
+    def apply(self, sock: Socket) -> None:
+        """Let clients wait in this way; those who do already go on. Raises OSError."""
+        # O_NONBLOCK belongs to the open file, which every process shares: datagram readers wait
+        # in recvmsg or say MSG_DONTWAIT.
+        if sock.type == socket.SOCK_STREAM:
+            sock.listen(self.backlog)
+            sock.setblocking(self.blocking)
+
+
+@dataclass(frozen=True)
 class Listener:
     """A bound socket and what it is for; the ``Listeners`` that it is in close it."""
 
@@ -46,6 +68,10 @@ class Listener:
     address: Address
     """As configured: with port 0 for a free port."""
     socket: Socket
+    queue: Queue | None = None
+    """None where that is not known."""
+    inode: tuple[int, int] | None = None
+    """Device and number of the path that was made for it."""
     undo: ExitStack = field(compare=False, repr=False, default_factory=ExitStack)
     """Closes the socket, and unlinks its path."""
 
@@ -64,8 +90,12 @@ class Listener:
 class Listeners:
     """Owns bound sockets, and the Unix paths that were made for them."""
 
-    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
+    def __init__(
+        self, listeners: Iterable[Listener] = (), restoring: ExitStack | None = None
+    ) -> None:
+        """*restoring* gives the sockets that were taken over back as they had been."""
         self._listeners = tuple(listeners)
+        self._restoring = restoring
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(self._listeners)
@@ -82,6 +112,18 @@ class Listeners:
         kept = {id(listener.socket) for listener in others}
         return Listeners(one for one in self if id(one.socket) not in kept)
 
+    def give_back(self, held: Listeners) -> None:
+        """Close what is not among *held*, and let those be as they were."""
+        self.without(held).close()
+        if self._restoring is not None:
+            self._restoring.close()
+
+    def hide(self) -> None:
+        """Unlink the paths that are still theirs: nobody finds the sockets any more."""
+        for listener in self._listeners:
+            if listener.inode is not None and isinstance(listener.address, UnixAddress):
+                _unlink(listener.address.path, listener.inode)
+
     def close(self) -> None:
         """Close the sockets, and unlink those of their paths that are still theirs.
 
@@ -96,23 +138,24 @@ def bind_all(services: Iterable[Service], held: Iterable[Listener] = ()) -> List
     """Bind every address of *services*, in order; the caller closes what it is given.
 
     An address that one of *held* is bound to is taken over with its socket, so that nobody who is
-    waiting there is lost. Directories that are missing above a Unix path are made, and stay.
+    waiting there is lost; ``Listeners.give_back`` undoes that. Directories that are missing above
+    a Unix path are made, and stay.
 
     Raises:
         CannotBind: one of them cannot be bound; those before it are closed and unlinked again,
-            and those that are held stay.
+            and those that are held stay as they are.
     """
     known = {key: listener for listener, key in _keyed(held)}
     bound = []
-    with ExitStack() as undo:
+    with ExitStack() as undo, ExitStack() as restoring:
         for wanted, key in _keyed(_wanted(services)):
             there = known.get(key)
             if there is None:
                 bound.append(_bind(*wanted.what, undo))
             else:
-                bound.append(_taken_over(*wanted.what, there))
+                bound.append(_taken_over(*wanted.what, there, restoring))
         undo.pop_all()
-    return Listeners(bound)
+        return Listeners(bound, restoring.pop_all())
 
 
 @dataclass(frozen=True)
@@ -153,6 +196,8 @@ def _keyed(listeners: Iterable[_Addressed]) -> Iterator[tuple[_Addressed, Hashab
 
 def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> Listener:
     transport = address.transport
+    queue = Queue.of(service)
+    inode = None
     undo = outer.enter_context(ExitStack())
     try:
         sock = undo.enter_context(socket.socket(transport.family, transport.type))
@@ -161,31 +206,51 @@ def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> L
         if isinstance(address, InetAddress):
             _bind_inet(sock, address)
         else:
-            _bind_unix(sock, address, undo)
-        _listen(sock, service)
+            inode = _bind_unix(sock, address, undo)
+        queue.apply(sock)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
-    return Listener(service.name, index, address, sock, undo)
+    return Listener(service.name, index, address, sock, queue, inode, undo)
 
 
-def _taken_over(service: Service, index: int, address: Address, there: Listener) -> Listener:
+def _taken_over(
+    service: Service, index: int, address: Address, there: Listener, restoring: ExitStack
+) -> Listener:
     """The same socket, for a service that may want other things of it."""
+    queue = Queue.of(service)
     try:
-        _listen(there.socket, service)
-        if isinstance(address, UnixAddress) and address != there.address:
-            _set_owner_and_mode(address)
+        if queue != there.queue:
+            restoring.callback(_queue_again, there)
+            queue.apply(there.socket)
+        if isinstance(address, UnixAddress) and address != there.address and there.inode:
+            _own(address, there.inode, restoring)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
-    return Listener(service.name, index, address, there.socket, there.undo)
+    return replace(there, service=service.name, index=index, address=address, queue=queue)
 
 
-def _listen(sock: Socket, service: Service) -> None:
-    # O_NONBLOCK belongs to the open file, which every process shares: datagram readers wait in
-    # recvmsg or say MSG_DONTWAIT. Only an accept must never wait for a client that left, but for
-    # that of a program, which expects to.
-    if sock.type == socket.SOCK_STREAM:
-        sock.listen(service.backlog)
-        sock.setblocking(isinstance(service.runs, Program) and service.runs.wait)
+def _queue_again(listener: Listener) -> None:
+    """Let clients wait at a socket as it is said of it. Raises nothing."""
+    if listener.queue is not None:
+        with contextlib.suppress(OSError):
+            listener.queue.apply(listener.socket)
+
+
+def _own(address: UnixAddress, inode: tuple[int, int], restoring: ExitStack) -> None:
+    """Give a path another owner or mode, and *restoring* what gives them back."""
+    status = os.lstat(address.path)
+    if _inode(status) != inode:
+        raise OSError(errno.ESTALE, "somebody has replaced the socket")
+    before = replace(
+        address, mode=stat.S_IMODE(status.st_mode), user=status.st_uid, group=status.st_gid
+    )
+    restoring.callback(_owned_again, before)
+    _set_owner_and_mode(address)
+
+
+def _owned_again(address: UnixAddress) -> None:
+    with contextlib.suppress(OSError):
+        _set_owner_and_mode(address)
 
 
 def _bind_inet(sock: Socket, address: InetAddress) -> None:
@@ -210,13 +275,14 @@ def _scope_id(zone: str) -> int:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
 
-def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> None:
+def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> tuple[int, int] | None:
+    """Bind a path or an abstract name; return the inode of the path."""
     if address.transport.is_datagram:
         # Before bind, so that the credentials of the first datagram are there, too (unix(7)).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     if address.is_abstract:
         sock.bind(address.bind_name)
-        return
+        return None
     _make_parents(Path(address.path).parent)
     _clear(address.path)
     # On Linux the path's inode takes the mode of the socket's, less the umask. So nobody gets in
@@ -225,13 +291,19 @@ def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> None:
     sock.bind(address.bind_name)
     # The stack runs backwards: the path goes while the socket still holds its inode, which
     # therefore cannot have become the number of somebody else's file.
-    unlink_at_close(address.path, undo)
+    inode = unlink_at_close(address.path, undo)
     _set_owner_and_mode(address)
+    return inode
 
 
-def unlink_at_close(path: str, undo: ExitStack) -> None:
-    """Have *undo* unlink *path*, if it is still what it is now. Raises OSError."""
-    undo.callback(_unlink, path, _inode(os.lstat(path)))
+def unlink_at_close(path: str, undo: ExitStack) -> tuple[int, int]:
+    """Have *undo* unlink *path*, if it is still the inode that it is now, and return that.
+
+    Raises OSError.
+    """
+    inode = _inode(os.lstat(path))
+    undo.callback(_unlink, path, inode)
+    return inode
 
 
 def _make_parents(directory: Path) -> None:

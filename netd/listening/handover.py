@@ -78,9 +78,11 @@ def _read(values: dict[str, Any]) -> Listener:
     undo = ExitStack()
     sock = undo.enter_context(socket.socket(transport.family, transport.type, fileno=descriptor))
     address = _address(transport, values)
+    inode = None
     if isinstance(address, UnixAddress) and not address.is_abstract:
-        unlink_at_close(address.path, undo)
-    return Listener(str(values["service"]), int(values["index"]), address, sock, undo)
+        inode = unlink_at_close(address.path, undo)
+    name, index = str(values["service"]), int(values["index"])
+    return Listener(name, index, address, sock, inode=inode, undo=undo)
 
 
 def _address(transport: Transport, values: dict[str, Any]) -> Address:

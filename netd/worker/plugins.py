@@ -79,8 +79,7 @@ class HostedPlugin:
         self._service = IService(maker.makeService(options))
 
     def start(self, taking: bool = True) -> None:
-        """Start it; *taking* is its own affair. Raises what it raises, such as CannotListenError.
-        """
+        """Start it, which takes by itself. Raises what it raises, such as CannotListenError."""
         self._service.privilegedStartService()
         self._service.startService()
 

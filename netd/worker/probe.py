@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from netd.values.ending import ending
+from netd.values.prctl import end_with_parent
 from netd.values.probe import (
     Answer,
     Facts,
@@ -26,7 +27,7 @@ from netd.values.probe import (
     decode_questions,
     encode_answer,
 )
-from netd.values.service import Reference, Runs
+from netd.values.service import Owner, Reference, Runs
 from netd.worker import importing
 from netd.worker.environment import NotEntered, enter
 from netd.worker.inspecting import Seen, Unusable, check_callable, checked, inspected
@@ -42,6 +43,7 @@ _FILTER: Final = "access.verify_request"
 
 def main() -> None:
     """Answer the questions on stdin."""
+    end_with_parent()
     questions = decode_questions(sys.stdin.read())
     for answer in ask_all(questions):
         print(encode_answer(answer), flush=True)
@@ -138,6 +140,7 @@ def _conclude(asked: _Asked, timeout: float) -> Answer:
 def _answer_and_leave(question: Question, questions: Questions, descriptor: int) -> None:
     """Import, write the answer, and end this process whatever happens."""
     try:
+        end_with_parent()
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(nothing, standard)
@@ -158,6 +161,8 @@ def answer_to(question: Question, questions: Questions, step_done: Callable[[], 
         enter(question.owner, question.environment)
     except NotEntered as error:
         return Fault(service, error.key, str(error))
+    if question.owner != Owner():
+        end_with_parent()  # which another user forgets (PR_SET_PDEATHSIG, prctl(2))
     importing.put_first(questions.python_path)
     try:
         if isinstance(question.runs, Runs):
