@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from netd.daemon.place import Placed
@@ -83,9 +82,11 @@ class Builder:
 
 
 def by_worker(services: Iterable[Service]) -> dict[str, list[Service]]:
-    """The services of each worker."""
-    ordered = sorted(services, key=_worker)
-    return {name: list(group) for name, group in groupby(ordered, key=_worker)}
+    """The services of each worker, in the order of the file."""
+    found: dict[str, list[Service]] = {}
+    for service in services:
+        found.setdefault(service.worker, []).append(service)
+    return found
 
 
 def binds_itself(services: Iterable[Service]) -> bool:
@@ -108,7 +109,3 @@ def _placed(service: Service, listeners: Listeners, undo: ExitStack) -> Placed:
     undo.callback(board.close)
     sockets = tuple(listener.socket for listener in listeners.of(service.name))
     return Placed(service, sockets, page, board)
-
-
-def _worker(service: Service) -> str:
-    return service.worker

@@ -298,7 +298,8 @@ class Pool:
     def _see_suspended(self, service: str) -> None:
         """Tell those who wait for it when nobody takes for *service* any more."""
         if not self._suspended.get(service, {None}):
-            log.info("service {service} is suspended", service=service)
+            if not self._is_draining:
+                log.info("service {service} is suspended", service=service)
             self.order(AllSuspended(service))
             for done in self._when_suspended.pop(service, []):
                 done.callback(None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.administered import Administered
 from tests.integration.daemons import Project
 
 
@@ -21,3 +22,9 @@ def project() -> Iterator[Project]:
     yield made
     made.clean_up()
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def administered(project: Project) -> Administered:
+    """A project whose daemon has an admin socket."""
+    return Administered(project)
