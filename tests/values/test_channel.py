@@ -103,7 +103,6 @@ class TestOrders:
         [
             START,
             Drain(),
-            Drain((("time", 1),)),
             Recheck("time", SERVICE.access),
             Stop(),
             LogAs(WorkerLog(level="debug")),
