@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from netd.config.messages import message, unknown_key
 from netd.config.schema import AccessTable, MainFile, ServiceTable, Table
@@ -21,7 +21,8 @@ GOOD: dict[str, Any] = {"listen": ["tcp:1"], "handler": "m:C"}
 class Needing(Table):
     """A table with keys that it must have."""
 
-    name: Annotated[str, Field(description="a word")]
+    name: str
+    """a word"""
     number: int
 
 
