@@ -24,7 +24,8 @@ class Accounts:
     ) -> None:
         self._service = service
         self._journal = journal
-        self._wear = wear
+        self.wear = wear
+        """Counts what is taken, where that has a bound."""
         *listed, self.shared = slots
         self._free = list(reversed(listed))
         self._inside = 0
@@ -44,6 +45,8 @@ class Accounts:
         slot.leave()
         if slot is not self.shared:
             self._free.append(slot)
+        if self.wear is not None:
+            self.wear.finished()
         self._inside -= 1
         if not self._inside and self._empty is not None:
             self._tell_empty()
@@ -51,6 +54,8 @@ class Accounts:
     def show(self) -> None:
         """Make visible what the shared slot has counted."""
         self.shared.leave()
+        if self.wear is not None:
+            self.wear.finished()
 
     def when_empty(self, call: Callable[[], None]) -> None:
         """Call once when nobody is inside, at once if nobody is."""
@@ -71,9 +76,6 @@ class Accounts:
         self._journal.add(
             Served(now, self._service, transport, client, verdict, now - since, carried)
         )
-        if self._wear is not None:
-            self._wear.took()
-            self._wear.finished()
 
     def say(self, level: str, text: str) -> None:
         """Log a line."""

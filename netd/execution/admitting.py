@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.sources import Taken
 
@@ -23,6 +24,10 @@ class Admission:
     gate: Gate | None
     filter: ReactorFilter | None
     dry_run: bool
+
+    def by(self, lists: AccessLists, *, of_unix: bool) -> Admission:
+        """The same rules with other lists, which are in earnest."""
+        return replace(self, gate=Gate(lists, None, of_unix=of_unix), dry_run=False)
 
     def refuses(self, taken: Taken, request: Any) -> Deferred[str | None] | None:
         """Ask the filter about *request*; None if there is no filter."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from twisted.internet.protocol import DatagramProtocol
 
-from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
@@ -17,7 +16,6 @@ from netd.execution.reactor_ports import DatagramTransport
 from netd.execution.resting import Resting
 from netd.execution.sources import NEXT, Source, Taken, TooLong
 from netd.execution.traffic import traffic
-from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 
 BATCH: Final = 64
@@ -45,8 +43,7 @@ class Datagrams:
         self.transport: DatagramTransport
         self._take = source.take
         self._admission = admission
-        self._gate = admission.gate
-        self._has_filter = admission.filter is not None
+        self._of_unix = source.transport.is_unix
         self._resting = resting
         self._serve: Callable[[Taken], None]
         self._under_way = 0
@@ -69,7 +66,7 @@ class Datagrams:
 
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on."""
-        self._gate = Gate(lists, None, of_unix=self.name == Transport.UNIXGRAM.value)
+        self._admission = self._admission.by(lists, of_unix=self._of_unix)
 
     def may_receive(self) -> bool:
         """Whether there is room for more."""
@@ -126,28 +123,34 @@ class Datagrams:
         self.accounts.leave(slot)
 
     def _begin(self, taken: Taken) -> None:
-        gate = self._gate
+        admission, wear = self._admission, self.accounts.wear
+        if wear is not None:
+            wear.took()
+        gate = admission.gate
         reason = None if gate is None else gate.refuses(*taken)
         if reason is not None and not self._passes(taken, reason, time.monotonic()):
             return
-        if self._has_filter:
-            self._ask(taken)
+        if admission.filter is None:
+            self._serve(taken)
         else:
-            self._serve(taken)
+            self._ask(taken, admission)
 
-    def _ask(self, taken: Taken) -> None:
+    def _ask(self, taken: Taken, admission: Admission) -> None:
         since = time.monotonic()
-        asked = self._admission.refuses(taken, (taken.request[0], self.transport))
-        if asked is None:
-            self._serve(taken)
-            return
-        asked.addCallback(partial(self._answered, taken, since))
+        asked = admission.refuses(taken, (taken.request[0], self.transport))
+        assert asked is not None
+        asked.addCallback(partial(self._answered, taken, since, admission))
         if not asked.called:
             slot = self.hold(taken, since)
             asked.addBoth(lambda _: self.release(slot))
 
-    def _answered(self, taken: Taken, since: float, reason: str | None) -> None:
+    def _answered(
+        self, taken: Taken, since: float, asked_by: Admission, reason: str | None
+    ) -> None:
         """The filter has decided."""
+        gate = self._admission.gate
+        if reason is None and self._admission is not asked_by and gate is not None:
+            reason = gate.refuses(*taken)
         if reason is None or self._passes(taken, reason, since):
             self._serve(taken)
 

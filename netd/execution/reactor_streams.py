@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.admission.filter import REFUSED
-from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
@@ -51,13 +50,10 @@ class Acceptor:
         self._take = source.take
         self._build = build
         self._admission = admission
-        self._gate = admission.gate
         self._resting = resting
         self._kind = UnixTransport if source.transport.is_unix else StreamTransport
         self._number = 0
         self._stopped = False
-        self._is_rechecked = False
-        """Whether the lists are others than those that clients in the filter were asked by."""
 
     def startReading(self) -> None:
         """Take connections, unless ``stop`` has been called."""
@@ -82,10 +78,9 @@ class Acceptor:
 
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on, and end the connections that they do not admit."""
-        self._gate = Gate(lists, None, of_unix=self._kind is UnixTransport)
-        self._is_rechecked = True
+        self._admission = self._admission.by(lists, of_unix=self._kind is UnixTransport)
         for transport in list(self._place.open):
-            reason = self._gate.refuses(*transport.taken)
+            reason = self._refuses(transport.taken)
             if reason is not None:
                 text = f"{transport.taken.client}: ended by the new lists: {reason}"
                 self._accounts.say("info", text)
@@ -120,30 +115,44 @@ class Acceptor:
 
     def _begin(self, taken: Taken) -> None:
         since = time.monotonic()
-        slot = self._accounts.enter(taken.client, since)
-        gate = self._gate
-        reason = None if gate is None else gate.refuses(*taken)
+        accounts = self._accounts
+        if accounts.wear is not None:
+            accounts.wear.took()
+        slot = accounts.enter(taken.client, since)
+        reason = self._refuses(taken)
         if reason is not None and not self._is_dry(taken, slot, since, reason):
             slot.refused += 1
             with suppress(OSError):
                 taken.request.close()
-            self._accounts.log(self._place.name, taken.client, f"refused: {reason}", since)
-            self._accounts.leave(slot)
+            accounts.log(self._place.name, taken.client, f"refused: {reason}", since)
+            accounts.leave(slot)
             return
         self._number += 1
         transport = self._kind(taken, slot, since, self._place, self._number)
-        asked = self._admission.refuses(taken, transport)
+        admission = self._admission
+        asked = admission.refuses(taken, transport)
         if asked is None:
             transport.open(self._build)
         else:
-            asked.addCallback(partial(self._answered, taken, slot, since, transport))
+            asked.addCallback(partial(self._answered, taken, slot, since, transport, admission))
+
+    def _refuses(self, taken: Taken) -> str | None:
+        """Ask the lists."""
+        gate = self._admission.gate
+        return None if gate is None else gate.refuses(*taken)
 
     def _answered(
-        self, taken: Taken, slot: Slot, since: float, transport: StreamTransport, reason: str | None
+        self,
+        taken: Taken,
+        slot: Slot,
+        since: float,
+        transport: StreamTransport,
+        asked_by: Admission,
+        reason: str | None,
     ) -> None:
         """The filter has decided; in the meantime it may have written, or hung up."""
-        if self._is_rechecked and self._gate is not None:
-            reason = reason or self._gate.refuses(*taken)
+        if reason is None and self._admission is not asked_by:
+            reason = self._refuses(taken)
         if transport.disconnected:
             return
         if transport.is_leaving():
@@ -155,8 +164,7 @@ class Acceptor:
 
     def _is_dry(self, taken: Taken, slot: Slot, since: float, reason: str) -> bool:
         """Whether a refusal is only counted and logged, which it then has been."""
-        is_dry = self._admission.dry_run and not self._is_rechecked
-        if is_dry:
+        if self._admission.dry_run:
             slot.refused += 1
             self._accounts.log(self._place.name, taken.client, f"would be refused: {reason}", since)
-        return is_dry
+        return self._admission.dry_run

@@ -126,7 +126,7 @@ class Host:
         return int(self.heard("ALIVE ").split()[1])
 
     def say(self, order: str) -> None:
-        """Give an order; there is ``stop``."""
+        """Give an order: ``stop``, or ``deny ENTRY`` for lists that are only that."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n".encode())
         self.process.stdin.flush()
@@ -269,9 +269,18 @@ def main() -> None:
         service.stop(lambda: reactor.callLater(0, stopped))
         print("STOPPING", flush=True)
 
+    def deny(entry: str) -> None:
+        service.recheck(AccessLists.of(Access(deny=(entry,))))
+        print(f"DENYING {entry}", flush=True)
+
     def obey() -> None:
-        if sys.stdin.readline() == "stop\n":
-            reactor.callFromThread(stop)
+        for line in sys.stdin:
+            order, *words = line.split()
+            if order == "stop":
+                # The thread has to come to its end, or the reactor waits for it.
+                reactor.callFromThread(stop)
+                break
+            reactor.callFromThread(deny, *words)
 
     def start() -> None:
         service.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -398,6 +399,15 @@ async def slow(request: Any, client_address: Any) -> bool:
 
 async def stuck(request: Any, client_address: Any) -> bool:
     await Deferred()
+    return True
+
+
+async def until_told(request: Any, client_address: Any) -> bool:
+    """Admit when the process gets a signal."""
+    told: Deferred[None] = Deferred()
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(told.callback, None))
+    say("asked")
+    await told
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ import pytest
 
 from netd.execution.accounts import Accounts
 from netd.execution.journal import Journal
+from netd.execution.wear import Wear
 from netd.values.scoreboard import Counts, Scoreboard
 
 ALL = 1 << 20
@@ -19,12 +21,13 @@ ALL = 1 << 20
 class Book:
     """Accounts of a service with a page of *slots* slots."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, wear: Wear | None = None) -> None:
         descriptor = Scoreboard.make("test", slots)
         self.board = Scoreboard(descriptor, slots)
         os.close(descriptor)
         self.journal = Journal(lambda: None)
-        self.accounts = Accounts("test", [self.board.slot(n) for n in range(slots)], self.journal)
+        own = [self.board.slot(number) for number in range(slots)]
+        self.accounts = Accounts("test", own, self.journal, wear)
 
     def close(self) -> None:
         self.board.close()
@@ -79,6 +82,23 @@ class TestInside:
         assert book.board.counts() == Counts()
         book.accounts.show()
         assert book.board.counts() == Counts(dropped=2)
+
+
+def test_memory_is_looked_at() -> None:
+    """When somebody has gone, and when what takes no time has been done."""
+    looks: list[int] = []
+
+    def memory() -> int:
+        looks.append(1)
+        return 0
+
+    seconds = itertools.count()
+    wear = Wear(0, 1000, print, clock=lambda: float(next(seconds)), memory=memory)
+    with closing(Book(3, wear)) as book:
+        book.accounts.leave(book.accounts.enter("client", 0.0))
+        assert len(looks) == 1
+        book.accounts.show()
+        assert len(looks) == 2
 
 
 class TestEmpty:

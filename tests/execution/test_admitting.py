@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from netd.admission.filter import REFUSED
+from netd.admission.lists import AccessLists
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.admitting import Admission
 from netd.execution.sources import Taken
+from netd.values.service import Access
 from tests.reactors import HandReactor
 
 TAKEN = Taken("socket", ("192.0.2.1", 1), "192.0.2.1:1", None)
@@ -16,6 +18,17 @@ TAKEN = Taken("socket", ("192.0.2.1", 1), "192.0.2.1:1", None)
 def test_without_filter() -> None:
     """There is no question, and nothing to wait for."""
     assert Admission(None, None, dry_run=False).refuses(TAKEN, "transport") is None
+
+
+def test_other_lists() -> None:
+    """They are in earnest, whatever the first ones were; the filter is the same."""
+    asked = ReactorFilter(lambda *_: True, 1.0, HandReactor(), print)
+    before = Admission(None, asked, dry_run=True)
+    after = before.by(AccessLists.of(Access(deny=("192.0.2.1",))), of_unix=False)
+    assert after.gate is not None
+    assert after.gate.refuses(*TAKEN) == "deny"
+    assert (after.filter, after.dry_run) == (asked, False)
+    assert before.gate is None
 
 
 def test_filter_is_asked_about_the_transport() -> None:

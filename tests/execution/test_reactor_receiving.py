@@ -22,6 +22,7 @@ from netd.execution.reactor_ports import ReactorListenerSocket, UdpTransport
 from netd.execution.resting import Resting
 from netd.execution.sources import Taken, TooLong
 from netd.execution.threads import PAUSE
+from netd.execution.wear import Wear
 from netd.values.address import Transport
 from netd.values.scoreboard import Counts, Scoreboard
 from tests.reactors import HandReactor
@@ -147,6 +148,17 @@ class TestBatch:
         datagrams.connect(datagrams.transport, serve)
         datagrams.receive()
         assert stage.board.counts() == Counts(served=2)
+
+
+def test_each_counts_as_a_request(stage: Stage) -> None:
+    """Where the process is replaced after so many, whatever becomes of them."""
+    worn: list[str] = []
+    stage.accounts.wear = Wear(3, None, worn.append, chance=lambda: 0.0)
+    stage.datagrams_of(PACKET, PACKET).receive()
+    assert worn == []
+    stage.datagrams.transport.connectionLost()
+    stage.datagrams_of(PACKET).receive()
+    assert worn == ["has taken 3 requests"]
 
 
 class TestUnderWay:

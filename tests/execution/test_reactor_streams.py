@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import stat
@@ -320,6 +321,52 @@ class TestAdmission:
             host.heard("tcp refused: ")
             host.everything()
             assert host.scoreboard.counts().refused == 1
+
+
+class TestNewLists:
+    def test_hold_for_those_inside(self) -> None:
+        """Their connections end, those of others do not, and nobody new comes in."""
+        with hosting("Echo", "tcp", "unix", dry_run=True) as host:
+            clients = [host.connect("tcp"), host.connect("unix")]
+            for client in clients:
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+            host.say("deny 127.0.0.1")
+            with suppress(ConnectionResetError):
+                assert clients[0].recv(1) == b""
+            host.heard("ended by the new lists: deny")
+            clients[1].sendall(b"y")
+            assert clients[1].recv(1) == b"y"
+            with suppress(ConnectionResetError):
+                assert host.ask() == b""
+            host.heard("tcp refused: deny")
+            clients[1].close()
+            assert host.everything()[-1] == "STOPPED"
+
+    def test_hold_for_those_in_the_filter(self) -> None:
+        """Who is asked meanwhile is asked by them when the filter has admitted him."""
+        with hosting("Line", verify="until_told") as host, host.connect() as client:
+            host.heard("asked")
+            host.say("deny 127.0.0.1")
+            host.heard("DENYING")
+            os.kill(host.process.pid, signal.SIGUSR1)
+            assert client.recv(1) == b""
+            host.heard("tcp refused: deny")
+
+    def test_hold_for_datagrams(self) -> None:
+        """In the filter, and from then on."""
+        with hosting("EchoPackets", "udp", verify="until_told") as host:
+            client = host.sender()
+            client.send(b"first")
+            host.heard("asked")
+            host.say("deny 127.0.0.1")
+            host.heard("DENYING")
+            os.kill(host.process.pid, signal.SIGUSR1)
+            host.heard("udp refused: deny", "in=5")
+            client.send(b"second")
+            host.heard("udp refused: deny", "in=6")
+            host.everything()
+            assert host.scoreboard.counts().served == 0
 
 
 class TestScoreboard:
