@@ -525,6 +525,7 @@ class TestHooks:
                     return request, address
             class Handler(BaseRequestHandler):
                 def handle(self):
+                    self.request.recv(100)   # unread, it would become a reset at the end
                     self.request.sendall(b"served")
             """,
             f'server = "handlers:Server"\nhandler = "handlers:Handler"\n{TCP}',
