@@ -29,14 +29,15 @@ class Watch:
         self, descriptors: Iterable[int], always: Iterable[int] = (), *, shared: bool
     ) -> None:
         self._descriptors = frozenset(descriptors)
+        self._always = frozenset(always)
         self._shared = shared
         self._events = select.EPOLLIN | (select.EPOLLONESHOT if shared else EXCLUSIVE)
         self._epoll = select.epoll()
         self._end = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         # Level-triggered, so that it is seen by every thread.
         self._epoll.register(self._end, select.EPOLLIN)
-        for descriptor in always:
-            self._epoll.register(descriptor, self._events)
+        for descriptor in self._always:
+            self._add(descriptor)
         self._watching = False
 
     def poll(self, timeout: float) -> int | None:
@@ -75,15 +76,19 @@ class Watch:
                 self._epoll.modify(descriptor, self._events)
 
     def rest(self, descriptor: int) -> None:
-        """Leave a source alone until ``resume``; it reports nothing."""
+        """Leave a source alone until ``resume``; it reports nothing, even after ``again``."""
         if not self._shared:
             self._remove(descriptor)
+            return
+        with suppress(OSError):  # as in _remove
+            # Without EPOLLIN it reports hang-ups and errors only, and those once.
+            self._epoll.modify(descriptor, select.EPOLLONESHOT)
 
     def resume(self, descriptor: int) -> None:
-        """Watch a source again that has rested."""
+        """Watch a source again that has rested, unless taking has been stopped."""
         if self._shared:
             self.again(descriptor)
-        elif self._watching:
+        elif self._watching or descriptor in self._always:
             self._add(descriptor)
 
     def _add(self, descriptor: int) -> None:
