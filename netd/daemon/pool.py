@@ -71,8 +71,9 @@ class Pool:
         """Whose end is waited for."""
         self._closed: list[Callable[[], None]] = []
         """Called when the last worker has gone."""
-        self._successors: dict[int, int] = {}
+        self._successors: dict[WorkerPlace, WorkerPlace] = {}
         """Places that start in order to replace another one, and which."""
+        self._is_started = False
         self._worn: list[WorkerPlace] = []
         """Those that are to be replaced as soon as there is room for their successors."""
         self._scaling = (
@@ -115,9 +116,8 @@ class Pool:
         if self._is_draining:
             return
         self._add(self._least)
-        if self._scaling is not None:
-            sockets = [one for placed in self.placed for one in placed.listeners]
-            self._scaling.start(sockets)
+        self._is_started = True
+        self._watch_arrivals()
 
     def start_after(self, predecessor: Pool) -> None:
         """Start when another pool is closed; this one is not closed before that, either."""
@@ -134,7 +134,8 @@ class Pool:
         self._is_held = False
         for placed in self.placed:
             if placed.service.name not in self._suspended:
-                self.order(Resume(placed.service.name))
+                self._order_staying(Resume(placed.service.name))
+        self._watch_arrivals()
 
     def drain(self) -> None:
         """Let all workers finish what they have, and leave."""
@@ -209,8 +210,7 @@ class Pool:
     @property
     def size(self) -> int:
         """Workers that serve, or are going to, beside the successors of others."""
-        staying = sum(place.state not in (State.DRAINING, State.CLOSED) for place in self)
-        return staying - len(self._successors)
+        return sum(_stays(place) and not self._is_successor(place) for place in self)
 
     def grow(self, count: int) -> None:
         """Start more workers, as far as there may be more."""
@@ -222,10 +222,15 @@ class Pool:
             self._places[index].drain()
 
     def views(self) -> list[View]:
-        """What can be seen from outside of the workers that serve."""
+        """What can be seen from outside of as many workers as ``size`` says."""
         return [
-            self._view(place) for place in self if place.state in (State.SERVING, State.STARTING)
+            self._view(place) for place in self if _stays(place) and not self._is_successor(place)
         ]
+
+    def _is_successor(self, place: WorkerPlace) -> bool:
+        """Whether it is to replace a worker that is still there."""
+        worn = self._successors.get(place)
+        return worn is not None and _stays(worn)
 
     def _view(self, place: WorkerPlace) -> View:
         slots = busy = 0
@@ -236,7 +241,8 @@ class Pool:
             busy += placed.board.busy(part)
             counts += placed.board.counts(part)
         taken = counts.served + counts.refused + counts.dropped
-        return View(place.index, place.pid or 0, slots, busy, taken)
+        is_up = place.state is State.SERVING
+        return View(place.index, place.pid or 0, slots, busy, taken, is_up)
 
     def _add(self, number: int) -> None:
         for _ in range(min(number, self._room)):
@@ -271,6 +277,19 @@ class Pool:
         for place in self:
             place.order(order)
 
+    def _order_staying(self, order: Order) -> None:
+        """Tell the workers that have not been told to leave."""
+        for place in self:
+            if _stays(place):
+                place.order(order)
+
+    def _watch_arrivals(self) -> None:
+        """Look at the size of the pool while clients come that it takes."""
+        if self._scaling is None or not self._is_started or self._is_draining:
+            return
+        taking = [placed for placed in self.placed if not self.is_suspended(placed.service.name)]
+        self._scaling.watch([one for placed in taking for one in placed.listeners])
+
     # Suspension.
 
     @property
@@ -279,13 +298,17 @@ class Pool:
         return frozenset(self._suspended)
 
     def suspend(self, service: str) -> Deferred[None]:
-        """Have all workers take nothing more for *service*. Fires when that is so."""
+        """Have all workers take nothing more for *service*.
+
+        Fires when that is so, or when it has been resumed before that.
+        """
         done: Deferred[None] = Deferred()
         self._when_suspended.setdefault(service, []).append(done)
         asked = {place.index for place in self if place.state in (State.STARTING, State.SERVING)}
         self._suspended[service] = asked
         for index in asked:
             self._places[index].order(Suspend(service))
+        self._watch_arrivals()
         self._see_suspended(service)
         return done
 
@@ -293,7 +316,9 @@ class Pool:
         """Have all workers take again."""
         self._suspended.pop(service, None)
         if not self._is_held:
-            self.order(Resume(service))
+            self._order_staying(Resume(service))
+        self._watch_arrivals()
+        self._tell_suspended(service)
 
     def _see_suspended(self, service: str) -> None:
         """Tell those who wait for it when nobody takes for *service* any more."""
@@ -301,8 +326,12 @@ class Pool:
             if not self._is_draining:
                 log.info("service {service} is suspended", service=service)
             self.order(AllSuspended(service))
-            for done in self._when_suspended.pop(service, []):
-                done.callback(None)
+            self._tell_suspended(service)
+
+    def _tell_suspended(self, service: str) -> None:
+        """Those who wait for a suspension wait no longer."""
+        for done in self._when_suspended.pop(service, []):
+            done.callback(None)
 
     # What its places say (place.Owner).
 
@@ -313,7 +342,7 @@ class Pool:
         if place.state is State.CLOSED:
             self._forget(place)
         if place.state is not State.SERVING:  # and its next process starts suspended
-            for service in self._suspended:
+            for service in list(self._suspended):  # who is told may resume it
                 self.suspended(place, service)
         self._see_closed()
         self._changed()
@@ -327,7 +356,7 @@ class Pool:
 
     def worn(self, place: WorkerPlace) -> None:
         """A worker has done enough: let another start, and this one leave when that is ready."""
-        if place.index in self._successors.values() or place.state is not State.SERVING:
+        if place in self._successors.values() or place.state is not State.SERVING:
             return
         if self._room:
             self._replace(place)
@@ -344,12 +373,12 @@ class Pool:
     def _replace(self, place: WorkerPlace) -> None:
         """Start the successor of a worker."""
         successor = self._place(self._free_index())
-        self._successors[successor.index] = place.index
+        self._successors[successor] = place
         successor.start()
 
     def _take_over(self, successor: WorkerPlace) -> None:
         """A worker is ready; the one that it replaces, if it does, may leave."""
-        worn = self._places.get(self._successors.pop(successor.index, -1))
+        worn = self._successors.pop(successor, None)
         if worn is not None:
             worn.drain()
 
@@ -358,7 +387,12 @@ class Pool:
         for name, counts in place.counts_of.items():
             self._counts_of[name] = self._counts_of.get(name, Counts()) + counts
         self._places.pop(place.index, None)
-        self._successors.pop(place.index, None)
+        # Nobody is to be replaced by it any more; who would have replaced it stays for itself.
+        self._successors = {
+            successor: worn
+            for successor, worn in self._successors.items()
+            if place not in (successor, worn)
+        }
         if not self._is_draining:
             self._add(max(0, self._least - self.size))
             while self._worn and self._room:
@@ -382,6 +416,10 @@ class Pool:
         if waiting is not None and place.index in waiting:
             waiting.discard(place.index)
             self._see_suspended(service)
+
+
+def _stays(place: WorkerPlace) -> bool:
+    return place.state not in (State.DRAINING, State.CLOSED)
 
 
 def _takes_for_itself(placed: Placed) -> bool:

@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -31,6 +31,12 @@ IDLE_TIME: Final = 10.0
 PROCESSORS: Final = len(os.sched_getaffinity(0))
 
 
+def processor_time_of(pid: int) -> float:
+    """Seconds of processor time that a process has used. Raises OSError if there is none."""
+    # Its clock, as Linux numbers them (clock_getcpuclockid(3)).
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 @dataclass(frozen=True)
 class View:
     """A worker, as it is seen from outside."""
@@ -42,6 +48,8 @@ class View:
     """Slots with somebody inside."""
     taken: int
     """Requests that have come to their end since the worker began."""
+    is_up: bool = True
+    """Whether it serves; otherwise it is starting, or going to."""
 
     @property
     def is_idle(self) -> bool:
@@ -63,13 +71,20 @@ class Sized(Protocol):
         """Let these workers leave."""
 
     def views(self) -> list[View]:
-        """The workers."""
+        """As many workers."""
 
 
 class Scaling:
     """Keeps between *least* and *most* workers in *pool*. In the reactor's thread."""
 
-    def __init__(self, pool: Sized, reactor: Any, least: int, most: int) -> None:
+    def __init__(
+        self,
+        pool: Sized,
+        reactor: Any,
+        least: int,
+        most: int,
+        processor_time: Callable[[int], float] = processor_time_of,
+    ) -> None:
         self._pool = pool
         self._reactor = reactor
         self._least = least
@@ -79,60 +94,81 @@ class Scaling:
         self._shrinking: DelayedCall | None = None
         self._seen: dict[int, View] = {}
         """At the last look."""
-        self._idle_since: dict[int, tuple[int, float]] = {}
-        """For each worker that is idle, how many it had taken, and since when that is so."""
-        self._processors = ProcessorTime()
+        self._idle: dict[int, int] = {}
+        """How many each worker had taken by the last time that some were let go; by its pid."""
+        self._processor_time = processor_time
+        self._taken = Total()
+        self._used = Total()
 
-    def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Watch *sockets*, which stay the caller's."""
-        self._arrivals = Arrivals(sockets, self._reactor, self._somebody_came)
-        self._arrivals.watch()
+    def watch(self, sockets: Sequence[socket.socket]) -> None:
+        """Look at the pool when somebody comes to *sockets*, and to no others.
+
+        They stay the caller's, who closes them after ``stop``.
+        """
+        self._forget_arrivals()
+        if sockets:
+            self._arrivals = Arrivals(sockets, self._reactor, self._look_soon)
+            self._arrivals.watch()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Look no more."""
+        self._forget_arrivals()
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+            self._shrinking = None
+
+    def _forget_arrivals(self) -> None:
         if self._arrivals is not None:
             self._arrivals.close()
             self._arrivals = None
-        for call in (self._looking, self._shrinking):
-            if call is not None and call.active():
-                call.cancel()
-
-    def _somebody_came(self) -> None:
-        self._look_soon()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def _look_soon(self) -> None:
         self._looking = self._reactor.callLater(LOOK_INTERVAL, self._look)
 
     def _look(self) -> None:
+        self._looking = None
         views = self._pool.views()
         if self._somebody_rests(views):
             self._growth.rest()
             if self._arrivals is not None:
                 self._arrivals.watch()
         else:
-            self._decide(views)
+            # First, since what follows may be the reason to look no more.
             self._look_soon()
+            self._decide(views)
         self._seen = {view.index: view for view in views}
         if self._pool.size > self._least and self._shrinking is None:
             self._shrinking = self._reactor.callLater(IDLE_TIME, self._shrink)
 
     def _somebody_rests(self, views: list[View]) -> bool:
-        """Whether a worker has been idle ever since the last look."""
-        return any(
-            view.is_idle and before.is_idle and view.taken == before.taken
-            for view in views
-            if (before := self._seen.get(view.index)) is not None
-        )
+        """Whether a worker has been idle ever since the last look, or will be in a moment."""
+        return any(not view.is_up or self._has_been_idle(view) for view in views)
+
+    def _has_been_idle(self, view: View) -> bool:
+        """Whether it was idle at the last look, too, if it was there by then."""
+        before = self._seen.get(view.index, view)
+        return view.is_idle and before.is_idle and view.taken == before.taken
 
     def _decide(self, views: list[View]) -> None:
-        now = time.monotonic()
-        taken = sum(view.taken + view.busy for view in views)
-        cpu = self._processors.used([view.pid for view in views]) / PROCESSORS
-        change = self._growth.look(Sample(now, taken, cpu), self._pool.size)
+        taken = self._taken.of({view.pid: view.taken + view.busy for view in views})
+        used = self._used.of(self._processor_times(views)) / PROCESSORS
+        sample = Sample(self._reactor.seconds(), int(taken), used)
+        change = self._growth.look(sample, self._pool.size)
         if change > 0:
             self._pool.grow(change)
         elif change < 0:
             self._pool.shrink(self._least_busy(views, -change))
+
+    def _processor_times(self, views: list[View]) -> dict[int, float]:
+        times = {}
+        for view in views:
+            if view.pid:
+                with suppress(OSError):  # it has gone
+                    times[view.pid] = self._processor_time(view.pid)
+        return times
 
     def _least_busy(self, views: list[View], count: int) -> list[int]:
         most = max(0, self._pool.size - self._least)
@@ -142,51 +178,36 @@ class Scaling:
     def _shrink(self) -> None:
         """Let those leave that have taken nobody for a while, and come back while there are any."""
         self._shrinking = None
-        now = time.monotonic()
-        views = self._pool.views()
-        known, self._idle_since = self._idle_since, {}
-        for view in views:
-            if view.busy == 0:
-                taken, since = known.get(view.index, (view.taken, now))
-                self._idle_since[view.index] = view.taken, since if taken == view.taken else now
-        idle = [
-            index for index, (_, since) in self._idle_since.items() if now - since >= IDLE_TIME / 2
-        ]
+        views = [view for view in self._pool.views() if view.is_up and view.busy == 0]
+        idle = [view.index for view in views if self._idle.get(view.pid) == view.taken]
+        self._idle = {view.pid: view.taken for view in views}
         surplus = max(0, self._pool.size - self._least)
         self._pool.shrink(sorted(idle, reverse=True)[:surplus])
         if self._pool.size > self._least:
             self._shrinking = self._reactor.callLater(IDLE_TIME, self._shrink)
 
 
-class ProcessorTime:
-    """Adds up what processes use, those that have ended included. Pure but for the clocks."""
+class Total:
+    """What processes have done together, those that have ended included."""
 
     def __init__(self) -> None:
-        self._last: dict[int, float] = {}
+        self._last: Mapping[int, float] = {}
         self._total = 0.0
 
-    def used(self, pids: Sequence[int]) -> float:
-        """Seconds of processor time that all processes ever named have used, as far as seen."""
-        seen = {}
-        for pid in pids:
-            # Gone, or not there yet.
-            with suppress(OSError):
-                seen[pid] = time.clock_gettime(_clock_of(pid)) if pid else 0.0
-        self._total += sum(used - self._last.get(pid, 0.0) for pid, used in seen.items())
-        self._last = seen
+    def of(self, readings: Mapping[int, float]) -> float:
+        """Add what has come since the last time; *readings* say what each process has by pid."""
+        self._total += sum(now - self._last.get(pid, 0.0) for pid, now in readings.items())
+        self._last = readings
         return self._total
-
-
-def _clock_of(pid: int) -> int:
-    """The processor-time clock of a process (clock_getcpuclockid(3), as Linux numbers them)."""
-    return (~pid << 3) | 2
 
 
 @implementer(IReadDescriptor)
 class Arrivals:
     """Tells once, after each ``watch``, that somebody came to one of *sockets*."""
 
-    def __init__(self, sockets: Sequence[socket.socket], reactor: Any, came: Any) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], reactor: Any, came: Callable[[], None]
+    ) -> None:
         self._reactor = reactor
         self._came = came
         self._epoll = select.epoll()

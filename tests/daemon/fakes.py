@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -114,6 +115,7 @@ class FakeReactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.adopted: list[Adopted] = []
+        self.readers: list[IReadDescriptor] = []
 
     def adoptStreamConnection(
         self, descriptor: int, family: socket.AddressFamily, factory: Factory
@@ -129,6 +131,21 @@ class FakeReactor(Clock):
     def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
         """As IReactorFromThreads has it; the call is made when the clock is advanced."""
         self.callLater(0, call, *args)
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        if reader not in self.readers:
+            self.readers.append(reader)
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        if reader in self.readers:
+            self.readers.remove(reader)
+
+    def read(self) -> int:
+        """Let those readers read that have something; how many that are."""
+        ready = [one for one in self.readers if select.select([one.fileno()], [], [], 0)[0]]
+        for reader in ready:
+            reader.doRead()
+        return len(ready)
 
     def close(self) -> None:
         """Close the copies."""
