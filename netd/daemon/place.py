@@ -228,7 +228,8 @@ class WorkerPlace:
         if isinstance(report, Lines):
             self._lines(report.text)
         elif isinstance(report, Failed):
-            self.failure = f"services.{report.service}: {report.message}"
+            if self.state is not State.SERVING:  # otherwise another one has come up since
+                self.failure = f"services.{report.service}: {report.message}"
             log.error("service {name}: {message}", name=report.service, message=report.message)
         elif channel is self._channel:
             self._heard_now(channel, report)

@@ -26,10 +26,15 @@ from netd.values.channel import (
     LONGEST_REPORT,
     Drain,
     Failed,
+    Hung,
     Lines,
     Ready,
+    Report,
+    Shutdown,
     Start,
     Stop,
+    Suspended,
+    Worn,
     encode_report,
 )
 from netd.values.log import WorkerLog
@@ -211,6 +216,33 @@ class TestStart:
                 listener.fileno() for listener in placed.listeners
             ]
 
+    def test_slots(self, scene: Scene) -> None:
+        """A worker has a part of each page to itself, behind that of the place before it."""
+        scene.place.start()
+        [order] = scene.channel.transport.orders()
+        assert isinstance(order, Start)
+        for start, placed in zip(order.services, scene.placed, strict=True):
+            part = scene.place.slots(placed)
+            assert start.first_slot == part.start == INDEX * THREADS
+            assert len(part) == THREADS
+            assert part.stop < placed.board.slots
+
+    def test_suspended(self, scene: Scene) -> None:
+        """A worker is told at its start of which services nothing is to be taken."""
+        scene.suspended_services.add("date")
+        scene.place.start()
+        [order] = scene.channel.transport.orders()
+        assert isinstance(order, Start)
+        assert [start.suspended for start in order.services] == [False, True]
+
+    def test_pid(self, scene: Scene) -> None:
+        """That of the process that is here, and of nobody when none is."""
+        assert scene.place.pid is None
+        scene.place.start()
+        assert scene.place.pid == scene.process.pid
+        scene.process.ended("status 1")
+        assert scene.place.pid is None
+
     def test_channel(self, scene: Scene) -> None:
         """What the worker has as descriptor 3 is the other end of what the reactor reads."""
         scene.place.start()
@@ -328,6 +360,54 @@ class TestDeath:
         scene.has_done(Counts(1, 1, 1, 1))
         scene.process.ended("signal SIGSEGV")
         assert scene.place.counts == Counts(116, 2, 3, 4)
+
+    def test_others_are_left_alone(self, scene: Scene) -> None:
+        """What the workers of other places have on the same page is theirs."""
+        scene.serve()
+        page = Scoreboard(scene.placed[0].page, scene.placed[0].board.slots)
+        for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
+            slot = page.slot(number)
+            slot.served = 7
+            slot.leave()
+            slot.enter("another's", 1.0)
+        page.close()
+        scene.process.ended("signal SIGSEGV")
+        assert scene.place.counts == Counts()
+        assert scene.placed[0].board.counts() == Counts(served=14)
+        assert len(scene.placed[0].board.occupants()) == 2
+
+    def test_by_service(self, scene: Scene) -> None:
+        """What was done is known for each of the services that share the worker."""
+        scene.serve()
+        scene.has_done(Counts(5, 1, 2, 3))
+        scene.has_done(Counts(10, 0, 0, 0), of=1)
+        scene.process.ended("status 1")
+        scene.reactor.advance(0)
+        scene.has_done(Counts(1, 0, 0, 0), of=1)
+        scene.process.ended("status 1")
+        assert scene.place.counts_of == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
+
+    def test_no_delay_for_who_has_served(self, scene: Scene) -> None:
+        """A worker that died of its client is replaced at once, however often that happens."""
+        scene.serve()
+        for number in range(20):
+            if number % 2:
+                scene.has_done(Counts(served=1))
+            else:
+                scene.holds("192.0.2.1:50001")
+            scene.process.ended("signal SIGSEGV")
+            scene.reactor.advance(0)
+            assert scene.place.state is State.STARTING
+            scene.channel.says(Ready())
+
+    def test_delay_for_who_has_only_refused(self, scene: Scene) -> None:
+        """Whom a worker turned away, it has not served."""
+        scene.serve()
+        for expected in (State.STARTING, State.WAITING):
+            scene.has_done(Counts(refused=3))
+            scene.process.ended("status 1")
+            scene.reactor.advance(0)
+            assert scene.place.state is expected
 
     def test_lost_clients_are_named(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """One line says which worker ended, how, and whom of all its services that cost."""
@@ -528,6 +608,69 @@ class TestReports:
         assert scene.process.killed == 1
         assert "worker time said" in texts(logged)[0]
 
+    @pytest.mark.parametrize(
+        ("report", "said"),
+        [
+            (Shutdown("date"), ("shutdown", "date")),
+            (Suspended("time"), ("suspended", "time")),
+            (Worn("time", "has served 5 requests"), ("worn", "")),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_for_the_owner(self, scene: Scene, report: Report, said: tuple[str, str]) -> None:
+        """What concerns all workers of a service is passed on."""
+        scene.serve()
+        scene.channel.says(report)
+        assert scene.said == [said]
+        assert not scene.process.killed
+
+    @pytest.mark.parametrize("state", ["starting", "draining"])
+    def test_for_the_owner_at_any_time(self, scene: Scene, state: str) -> None:
+        """A handler may ask while its worker leaves, and another service's while it starts."""
+        scene.place.start()
+        if state == "draining":
+            scene.place.drain()
+        scene.channel.says(Shutdown("time"), Suspended("time"))
+        assert scene.said == [("shutdown", "time"), ("suspended", "time")]
+
+    def test_for_the_owner_of_a_dead_process(self, scene: Scene) -> None:
+        """What was under way when a process died is not said of the next one."""
+        scene.serve()
+        channel = scene.channel
+        scene.process.ended("status 1")
+        scene.reactor.advance(0)
+        channel.says(Shutdown("time"), Suspended("time"), Worn("time", "is old"), Hung("time"))
+        assert scene.said == []
+        assert not scene.process.killed
+
+    @pytest.mark.parametrize(
+        "report", [Shutdown("week"), Suspended(""), Worn("Time", "is old"), Hung("week")]
+    )
+    def test_of_a_foreign_service(
+        self, scene: Scene, logged: Sequence[LogEvent], report: Report
+    ) -> None:
+        """A worker that speaks of what is not its own is not to be trusted."""
+        scene.serve()
+        scene.channel.says(report)
+        assert (scene.process.killed, scene.said) == (1, [])
+        [text] = texts(logged)
+        assert text.startswith("error: worker time said something of a service that is not its own")
+
+    def test_hung(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A worker whose only handler does not come back is ended, and that is said."""
+        scene.serve()
+        scene.channel.says(Hung("date"))
+        assert scene.process.killed == 1
+        assert texts(logged) == ["error: worker time hangs in service date; it is ended"]
+
+    def test_worn(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Why a worker is replaced is logged."""
+        scene.serve()
+        scene.channel.says(Worn("time", "has served 5 requests"))
+        assert texts(logged) == [
+            "info: worker time (pid 101) has served 5 requests; it is replaced"
+        ]
+
     def test_junk_of_a_dead_process(self, scene: Scene) -> None:
         """What a dead process's children write does not cost the next one its life."""
         scene.serve()
@@ -537,6 +680,44 @@ class TestReports:
         channel.writes(framed(b"junk"))
         assert len(scene.spawner.processes) == 2
         assert not scene.process.killed
+
+    def test_failure(self, scene: Scene) -> None:
+        """Why a worker has not come up is remembered until one does."""
+        scene.place.start()
+        assert scene.place.failure is None
+        scene.channel.says(Failed("date", "no"))
+        scene.process.ended("status 0")
+        assert scene.place.failure == "services.date: no"
+        scene.reactor.advance(0)
+        scene.channel.says(Ready())
+        assert scene.place.failure is None
+
+    def test_failure_without_a_word(self, scene: Scene) -> None:
+        """A worker that dies before it is ready, and says nothing, has failed as well."""
+        scene.place.start()
+        scene.process.ended("signal SIGKILL")
+        expected = "worker time ended with signal SIGKILL before it was ready"
+        assert scene.place.failure == expected
+
+    def test_failure_of_a_dead_process(self, scene: Scene) -> None:
+        """Its last words, read late, say nothing about the one that has come up since."""
+        scene.place.start()
+        channel = scene.channel
+        scene.process.ended("status 0")
+        scene.reactor.advance(0)
+        scene.channel.says(Ready())
+        channel.says(Failed("date", "no"))
+        assert scene.place.failure is None
+
+    def test_cut_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A process that lives on without its channel obeys nobody: it is ended."""
+        scene.serve()
+        scene.channel.protocol.connectionLost()
+        scene.reactor.advance(LAST_WORDS - 0.1)
+        assert not scene.process.killed
+        scene.reactor.advance(0.1)
+        assert scene.process.killed == 1
+        assert texts(logged) == ["error: worker time has closed its channel; it is ended"]
 
     def test_closed_channel(self, scene: Scene) -> None:
         """A channel that ends says nothing yet: the process's own end counts."""
