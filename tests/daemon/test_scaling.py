@@ -385,5 +385,5 @@ class TestTotal:
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        with pytest.raises(OSError, match="Invalid argument|No such process"):
+        with pytest.raises(OSError, match=r"Invalid argument|No such process"):
             processor_time_of(pid)
