@@ -14,6 +14,7 @@ from typing import Any, Final
 from twisted.internet.protocol import Factory
 
 from netd.admission.lists import AccessLists
+from netd.execution.journal import Journal
 from netd.execution.serving import user_traceback
 from netd.values.channel import (
     AllSuspended,
@@ -72,6 +73,8 @@ def main() -> None:
         _report_failure(channel, Failed(first.name, f"{error.key} {error}"))
         return
     worker = Worker(reactor, start)
+    capture(worker.journal, Speaker(start.worker))
+    importing.put_first(start.python_path)
     failure = worker.prepare()
     if failure is not None:
         _report_failure(channel, failure)
@@ -116,7 +119,7 @@ def _hosted(joint: Joint, plugin: Plugin) -> Execution:
         raise importing.CannotImport(f'plugin "{plugin}": {error}') from error
 
 
-def _joined(joint: Joint) -> Execution:
+def joined(joint: Joint) -> Execution:
     """A service, joined up for the way it is run. Raises ``importing.CannotImport``."""
     runs = joint.service.runs
     if isinstance(runs, Program):
@@ -129,11 +132,17 @@ def _joined(joint: Joint) -> Execution:
 
 
 class Worker:
-    """The services of one process, and its obedience to the daemon. In the reactor's thread."""
+    """The services of one process, and its obedience to the daemon. In the reactor's thread.
 
-    def __init__(self, reactor: Any, start: Start) -> None:
+    *join* makes of a service what can be started. Raises ``importing.CannotImport``.
+    """
+
+    def __init__(
+        self, reactor: Any, start: Start, join: Callable[[Joint], Execution] = joined
+    ) -> None:
         self._reactor = reactor
         self._start = start
+        self._join = join
         self._stream = LogStream(reactor, start.log)
         self._serving: dict[str, Execution] = {}
         self._channel = DaemonChannel(self._obey, self._drain_alone)
@@ -144,10 +153,13 @@ class Worker:
         self._alone = False
         """Whether the daemon has gone."""
 
+    @property
+    def journal(self) -> Journal:
+        """What brings the log of this process to the daemon."""
+        return self._stream.journal
+
     def prepare(self) -> Failed | None:
         """Import what the services run. Returns what is wrong, if something is."""
-        capture(self._stream.journal, Speaker(self._start.worker))
-        importing.put_first(self._start.python_path)
         for start in self._start.services:
             joint = Joint(
                 start,
@@ -157,7 +169,7 @@ class Worker:
                 self,
             )
             try:
-                self._serving[start.service.name] = _joined(joint)
+                self._serving[start.service.name] = self._join(joint)
             except importing.CannotImport as error:
                 return Failed(start.service.name, str(error))
         return None
@@ -199,7 +211,9 @@ class Worker:
                 self._serving[service].suspend()
                 self._channel.report(Suspended(service))
             case Resume(service):
-                self._serving[service].resume()
+                if not self._draining:
+                    self._serving[service].resume()
+                self._suspensions.done(service)
             case AllSuspended(service):
                 self._suspensions.done(service)
             case _:

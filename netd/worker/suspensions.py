@@ -21,6 +21,8 @@ class Suspensions:
         self._ask = ask
         self._lock = threading.Lock()
         self._waiting: dict[str, threading.Event] = {}
+        self._is_over = False
+        """Whether nobody answers any more."""
         self._reactor_thread = threading.get_ident()
 
     def ask(self, service: str) -> None:
@@ -29,19 +31,24 @@ class Suspensions:
         In the reactor's thread, by which the answer would come, return at once.
         """
         with self._lock:
+            if self._is_over:
+                return
             asked = self._waiting.setdefault(service, threading.Event())
         self._ask(service)
         if threading.get_ident() != self._reactor_thread:
             asked.wait(PATIENCE)
 
     def done(self, service: str) -> None:
-        """No process takes anything for *service* any more."""
+        """Nobody takes anything for *service* any more, or it has been resumed before that."""
         with self._lock:
             asked = self._waiting.pop(service, None)
         if asked is not None:
             asked.set()
 
     def all_done(self) -> None:
-        """There is nobody left to answer."""
-        for service in list(self._waiting):
+        """There is nobody left to answer, whoever asks."""
+        with self._lock:
+            self._is_over = True
+            waiting = list(self._waiting)
+        for service in waiting:
             self.done(service)

@@ -592,9 +592,12 @@ class TestSuspension:
         """Several services may be resumed while a worker's end is told of, and it is told."""
         made.append(scene := Scene(service(), service("date")))
         scene.serve()
+
+        def resume(_: None, name: str) -> None:
+            scene.pool.resume(name)
+
         for name in ("time", "date"):
-            done = scene.pool.suspend(name)
-            done.addCallback(lambda _, name=name: scene.pool.resume(name))
+            scene.pool.suspend(name).addCallback(resume, name)
         scene.processes[0].ended("signal SIGSEGV")
         assert scene.pool.suspended_services == set()
         assert scene.states == [State.WAITING]

@@ -1,0 +1,282 @@
+"""``netd.worker.process``: a worker's obedience, its services being fakes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from netd.admission.lists import AccessLists
+from netd.values.address import InetAddress, Transport
+from netd.values.channel import (
+    AllSuspended,
+    Drain,
+    Failed,
+    Hung,
+    Ready,
+    Recheck,
+    Report,
+    Resume,
+    ServiceStart,
+    Shutdown,
+    Start,
+    Suspend,
+    Suspended,
+    Worn,
+)
+from netd.values.scoreboard import Scoreboard
+from netd.values.service import Access, Reference, Runs, Service
+from netd.worker.importing import CannotImport
+from netd.worker.process import Worker
+from netd.worker.services import Joint
+from tests.daemon.fakes import Adopted, FakeReactor
+from tests.reactors import PATIENCE
+
+
+class FakeExecution:
+    """A service that says what it is told."""
+
+    def __init__(self, joint: Joint, told: list[tuple[str, str]]) -> None:
+        self.joint = joint
+        self.name = joint.service.name
+        self.lists: AccessLists | None = None
+        self.stopped: Callable[[], None] | None = None
+        self._told = told
+
+    def _is(self, what: str) -> None:
+        self._told.append((self.name, what))
+
+    def start(self, taking: bool = True) -> None:
+        self._is("start" if taking else "start without taking")
+
+    def suspend(self) -> None:
+        self._is("suspend")
+
+    def resume(self) -> None:
+        self._is("resume")
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        self._is("stop")
+        self.stopped = stopped
+
+    def recheck(self, lists: AccessLists) -> None:
+        self.lists = lists
+
+    def kill(self) -> None:
+        self._is("kill")
+
+
+class Scene:
+    """A worker of two services, and its daemon."""
+
+    def __init__(self, *suspended: str) -> None:
+        self._stack = ExitStack()
+        self.reactor = FakeReactor()
+        self.told: list[tuple[str, str]] = []
+        self.services: dict[str, FakeExecution] = {}
+        starts = [self._start(number, name, suspended) for number, name in enumerate(NAMES)]
+        self.worker = Worker(self.reactor, Start("w", tuple(starts), (), 5.0), self._join)
+
+    def _start(self, number: int, name: str, suspended: tuple[str, ...]) -> ServiceStart:
+        service = Service(
+            name,
+            (InetAddress(Transport.TCP, 0),),
+            Runs("handler", Reference("m", "H")),
+            "w",
+            threads=2,
+            processes=3,
+        )
+        listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        page = Scoreboard.make(name, service.slots)
+        return ServiceStart(
+            service, (os.dup(listener.fileno()),), page, 2 * number, name in suspended
+        )
+
+    def _join(self, joint: Joint) -> FakeExecution:
+        for bound in joint.listeners:
+            self._stack.enter_context(bound.socket)
+            self._stack.enter_context(bound.shown)
+        self.services[joint.service.name] = FakeExecution(joint, self.told)
+        return self.services[joint.service.name]
+
+    def begin(self) -> None:
+        """Connect the worker with its daemon."""
+        assert self.worker.prepare() is None
+        ours, theirs = socket.socketpair()
+        self._stack.enter_context(theirs)
+        self.worker.connect(ours)
+
+    @property
+    def daemon(self) -> Adopted:
+        return self.reactor.adopted[-1]
+
+    @property
+    def reports(self) -> list[Report]:
+        """What the worker has said since the daemon looked last."""
+        self.reactor.advance(0)
+        return self.daemon.transport.reports()
+
+    @property
+    def has_left(self) -> bool:
+        return bool(self.daemon.transport.disconnecting)
+
+    def close(self) -> None:
+        self.reactor.close()
+        self._stack.close()
+
+
+NAMES = ("time", "date")
+
+
+@pytest.fixture
+def made() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.close()
+
+
+@pytest.fixture
+def scene(made: Scene) -> Scene:
+    """One whose worker is ready."""
+    made.begin()
+    assert made.reports == [Ready()]
+    made.told.clear()
+    return made
+
+
+class TestStart:
+    def test_all_begin(self, made: Scene) -> None:
+        """Every service is started, and then the daemon is told."""
+        made.begin()
+        assert made.told == [("time", "start"), ("date", "start")]
+        assert made.reports == [Ready()]
+
+    def test_suspended(self) -> None:
+        """One that is suspended takes nobody from the first moment on."""
+        scene = Scene("date")
+        scene.begin()
+        assert scene.told == [("time", "start"), ("date", "start without taking")]
+        scene.close()
+
+    def test_its_own_slots(self, scene: Scene) -> None:
+        """Each service writes the part of the page that the worker has been given."""
+        for number, name in enumerate(NAMES):
+            joint = scene.services[name].joint
+            joint.slots[1].enter("somebody", 1.0)
+            assert [each.slot for each in joint.board.occupants()] == [2 * number + 1]
+            assert len(joint.slots) == 2
+
+    def test_no_descriptor_is_left(self, made: Scene) -> None:
+        """Each service has one more than it was given: of the socket that its handlers see."""
+        before = len(os.listdir("/proc/self/fd"))
+        assert made.worker.prepare() is None
+        # That of the page is closed; the mapping has one of its own.
+        assert len(os.listdir("/proc/self/fd")) == before + len(NAMES)
+
+    def test_what_cannot_be_imported(self, made: Scene) -> None:
+        """The first service that cannot be made is named, with the reason."""
+
+        def join(joint: Joint) -> FakeExecution:
+            if joint.service.name == "date":
+                for bound in joint.listeners:
+                    bound.socket.close()
+                    bound.shown.close()
+                raise CannotImport('there is no module "m"')
+            return made._join(joint)
+
+        made.worker._join = join
+        assert made.worker.prepare() == Failed("date", 'there is no module "m"')
+
+
+class TestSuspension:
+    def test_suspend(self, scene: Scene) -> None:
+        """The service takes nothing more, and that is said when it is so."""
+        scene.daemon.orders(Suspend("date"))
+        assert scene.told == [("date", "suspend")]
+        assert scene.reports == [Suspended("date")]
+
+    def test_resume(self, scene: Scene) -> None:
+        """It takes again; nothing is said."""
+        scene.daemon.orders(Suspend("date"), Resume("date"))
+        assert scene.told == [("date", "suspend"), ("date", "resume")]
+        assert scene.reports == [Suspended("date")]
+
+    def test_resume_of_who_leaves(self, scene: Scene) -> None:
+        """A worker that has been told to leave takes nobody more."""
+        scene.daemon.orders(Drain(), Resume("date"), Suspend("time"))
+        assert ("date", "resume") not in scene.told
+        assert scene.reports == [Suspended("time")]
+
+    @pytest.mark.parametrize("answer", [AllSuspended("time"), Resume("time")])
+    def test_a_handler_asks(self, scene: Scene, answer: AllSuspended | Resume) -> None:
+        """The daemon is asked, and the handler goes on when it is so, or never will be."""
+        handler = threading.Thread(target=scene.worker.suspend, args=("time",), daemon=True)
+        handler.start()
+        self._wait_for(scene, Shutdown("time"))
+        scene.daemon.orders(AllSuspended("date"))
+        assert handler.is_alive()
+        scene.daemon.orders(answer)
+        handler.join(PATIENCE)
+        assert not handler.is_alive()
+
+    def test_asked_in_the_reactors_thread(self, scene: Scene) -> None:
+        """What runs there goes on at once, and the daemon is asked all the same."""
+        scene.worker.suspend("time")
+        assert scene.reports == [Shutdown("time")]
+
+    @staticmethod
+    def _wait_for(scene: Scene, report: Report) -> None:
+        """Return when the worker has said something, which a thread of it has begun."""
+        while (said := scene.reports) != [report]:
+            assert said == []
+
+
+class TestOffice:
+    def test_what_services_say(self, scene: Scene) -> None:
+        """A worker that is worn, or hangs, tells the daemon of which service."""
+        scene.worker.worn("date", "has served 5 requests")
+        scene.worker.hung("time")
+        assert scene.reports == [Worn("date", "has served 5 requests"), Hung("time")]
+
+    def test_recheck(self, scene: Scene) -> None:
+        """Other lists are the one service's."""
+        scene.daemon.orders(Recheck("date", Access(deny=("192.0.2.1",))))
+        lists = scene.services["date"].lists
+        assert lists is not None
+        assert lists.refuses_inet("192.0.2.1") == "deny"
+        assert scene.services["time"].lists is None
+
+
+class TestDrain:
+    def test_all_have_finished(self, scene: Scene) -> None:
+        """The worker leaves when the last of its services has."""
+        scene.daemon.orders(Drain())
+        assert scene.told == [("time", "stop"), ("date", "stop")]
+        self._has_finished(scene, "date")
+        assert not scene.has_left
+        self._has_finished(scene, "time")
+        assert scene.has_left
+
+    def test_again(self, scene: Scene) -> None:
+        """A second order changes nothing."""
+        scene.daemon.orders(Drain(), Drain())
+        assert scene.told == [("time", "stop"), ("date", "stop")]
+        self._has_finished(scene, "date")
+        self._has_finished(scene, "date")
+        assert not scene.has_left
+
+    def test_handlers_that_ask_meanwhile(self, scene: Scene) -> None:
+        """A handler that calls shutdown() while its worker leaves is heard."""
+        scene.daemon.orders(Drain())
+        scene.worker.suspend("time")
+        assert scene.reports == [Shutdown("time")]
+
+    @staticmethod
+    def _has_finished(scene: Scene, name: str) -> None:
+        stopped = scene.services[name].stopped
+        assert stopped is not None
+        stopped()
