@@ -1,0 +1,340 @@
+"""``netd.execution.programs``: the environment, as a value, and real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from netd.admission.lists import Credentials
+from netd.execution.programs import (
+    PIPE,
+    ProgramServing,
+    Running,
+    environment_of,
+    read_last,
+    read_some,
+    start,
+)
+from netd.execution.sources import Taken
+from netd.listening.inherited import ListenerSocket
+from netd.values.address import Transport
+from netd.values.lines import LONGEST_LINE, Lines
+from netd.values.scoreboard import Scoreboard
+from netd.values.service import Program
+from netd.worker.server import HandlerHost, server_of
+from tests.execution.test_serving import Recording
+
+PATIENCE = 30.0
+
+INET = Taken(None, ("192.0.2.7", 4711), "192.0.2.7:4711", None)
+INET6 = Taken(None, ("2001:db8::7", 4711, 0, 0), "[2001:db8::7]:4711", None)
+UNIX = Taken(None, "", "uid:1000,pid:42", Credentials(1000, 100))
+STRANGER = Taken(None, "", "unix", None)
+
+
+class TestEnvironment:
+    """The names of UCSPI; nothing that a client can choose but its address."""
+
+    @pytest.mark.parametrize(
+        ("transport", "taken", "local", "expected"),
+        [
+            (
+                Transport.TCP, INET, ("192.0.2.1", 80),
+                {"PROTO": "TCP", "TCPLOCALIP": "192.0.2.1", "TCPLOCALPORT": "80",
+                 "TCPREMOTEIP": "192.0.2.7", "TCPREMOTEPORT": "4711",
+                 "REMOTE_ADDR": "192.0.2.7", "REMOTE_PORT": "4711"},
+            ),
+            (
+                Transport.TCP6, INET6, ("2001:db8::1", 80, 0, 0),
+                {"PROTO": "TCP", "TCPLOCALIP": "2001:db8::1", "TCPLOCALPORT": "80",
+                 "TCPREMOTEIP": "2001:db8::7", "TCPREMOTEPORT": "4711",
+                 "REMOTE_ADDR": "2001:db8::7", "REMOTE_PORT": "4711"},
+            ),
+            (
+                Transport.TCP, None, ("0.0.0.0", 80),
+                {"PROTO": "TCP", "TCPLOCALIP": "0.0.0.0", "TCPLOCALPORT": "80"},
+            ),
+            (
+                Transport.UDP, None, ("192.0.2.1", 53),
+                {"PROTO": "UDP", "UDPLOCALIP": "192.0.2.1", "UDPLOCALPORT": "53"},
+            ),
+            (
+                Transport.UDP6, None, ("::1", 53, 0, 0),
+                {"PROTO": "UDP", "UDPLOCALIP": "::1", "UDPLOCALPORT": "53"},
+            ),
+            (
+                Transport.UNIX, UNIX, "/run/s",
+                {"PROTO": "UNIX", "UNIXLOCALPATH": "/run/s", "UNIXREMOTEEUID": "1000",
+                 "UNIXREMOTEEGID": "100"},
+            ),
+            (
+                Transport.UNIX, STRANGER, b"\0name",
+                {"PROTO": "UNIX", "UNIXLOCALPATH": "@name"},
+            ),
+            (
+                Transport.UNIXGRAM, None, "/run/s",
+                {"PROTO": "UNIX", "UNIXLOCALPATH": "/run/s"},
+            ),
+        ],
+    )  # fmt: skip
+    def test_names(
+        self, transport: Transport, taken: Taken | None, local: object, expected: dict[str, str]
+    ) -> None:
+        assert environment_of(transport, taken, local, {}) == expected
+
+    def test_nothing_is_left_over(self) -> None:
+        """What the daemon was started with of these would lie; all else is kept."""
+        own = environment_of(Transport.TCP, INET, ("192.0.2.1", 80), {})
+        every = own | environment_of(Transport.UNIX, UNIX, "/run/s", {})
+        every |= environment_of(Transport.UDP, None, ("192.0.2.1", 53), {})
+        base = dict.fromkeys([*every, "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST"], "liar")
+        found = environment_of(Transport.TCP, INET, ("192.0.2.1", 80), base | {"PATH": "/bin"})
+        assert found == own | {"PATH": "/bin"}
+
+
+def program(*arguments: str) -> Program:
+    return Program(arguments[0], arguments)
+
+
+def sh(text: str) -> Program:
+    return program("/bin/sh", "-c", text)
+
+
+@contextmanager
+def running(
+    what: Program, environment: Mapping[str, str] = {"PATH": os.defpath}
+) -> Iterator[tuple[Running, socket.socket]]:
+    """A program and its client, both gone at the end."""
+    client, connection = socket.socketpair()
+    client.settimeout(PATIENCE)
+    with client:
+        with connection:
+            started = start(what, connection.fileno(), environment)
+        try:
+            yield started, client
+        finally:
+            started.end(signal.SIGKILL)
+            wait_for(started.pidfd)
+            started.reap()
+            started.close()
+
+
+def wait_for(descriptor: int) -> None:
+    ready, _, _ = select.select([descriptor], [], [], PATIENCE)
+    assert ready
+
+
+class TestStart:
+    """A real process, whose standard streams are what it was given."""
+
+    @pytest.mark.parametrize(
+        ("text", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM)]
+    )
+    def test_how_it_ended(self, text: str, code: int) -> None:
+        client, connection = socket.socketpair()
+        with client, connection:
+            started = start(sh(text), connection.fileno(), {})
+        wait_for(started.pidfd)
+        assert started.reap() == code
+        started.close()
+
+    def test_input_and_output(self) -> None:
+        with running(program("/bin/cat")) as (_, client):
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) == b"hello"
+            assert client.recv(100) == b""
+
+    def test_its_descriptors_are_three(self) -> None:
+        """Whatever this process has open. (The fourth is the directory that is listed.)"""
+        with running(sh("ls /proc/self/fd")) as (_, client), client.makefile() as lines:
+            assert lines.read().split() == ["0", "1", "2", "3"]
+
+    def test_environment(self) -> None:
+        with running(program("/usr/bin/env"), {"A": "b", "C": ""}) as (_, client):
+            assert sorted(client.makefile().read().splitlines()) == ["A=b", "C="]
+
+    def test_signals_are_as_they_should_be(self) -> None:
+        """Python's own, and a worker's, are not handed on; nothing is blocked."""
+        before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        try:
+            with running(program("/bin/cat", "/proc/self/status")) as (_, client):
+                status = dict(
+                    line.split(":\t", 1) for line in client.makefile().read().splitlines()
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+            signal.signal(signal.SIGUSR1, before)
+        assert int(status["SigBlk"], 16) == 0
+        # The C library keeps 32 and 33 for itself.
+        assert int(status["SigIgn"], 16) & ((1 << 31) - 1) == 0
+
+    @pytest.mark.parametrize(
+        ("path", "error"),
+        [("/no/such", FileNotFoundError), ("/etc/passwd", PermissionError)],
+    )
+    def test_one_that_cannot_be_started(self, path: str, error: type[OSError]) -> None:
+        """Nothing stays behind."""
+        before = sorted(os.listdir("/proc/self/fd"))
+        with pytest.raises(error), closing(socket.socket()) as connection:
+            start(program(path), connection.fileno(), {})
+        assert sorted(os.listdir("/proc/self/fd")) == before
+
+    def test_where_the_standard_streams_are_closed(self) -> None:
+        """What takes their numbers is not mixed up: the program has three, and the right ones."""
+        script = f"""
+import os, socket, sys
+sys.path.insert(0, {os.getcwd()!r})
+from netd.execution.programs import start
+from netd.values.service import Program
+kept = os.dup(1)
+for number in range(3):
+    os.close(number)
+client, connection = socket.socketpair()
+text = "ls -l /proc/self/fd | sed -n 's/.* \\\\([0-9]*\\\\) -> \\\\([a-z]*\\\\).*/\\\\1 \\\\2/p'; echo e >&2"
+running = start(Program("/bin/sh", ("sh", "-c", text)), connection.fileno(), {{"PATH": os.defpath}})
+connection.close()
+os.waitpid(running.pid, 0)
+os.write(kept, client.recv(1000) + b"|" + os.read(running.error, 100))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE
+        )
+        streams, _, said = done.stdout.partition("|")
+        kinds = dict(line.split() for line in streams.splitlines() if len(line.split()) == 2)
+        # sed's pipe and ls's directory are of the script's own making.
+        assert kinds["0"] == "socket"
+        assert kinds["2"] == "pipe"
+        assert set(kinds) == {"0", "1", "2", "3"}
+        assert said == "e\n"
+
+
+class TestStandardError:
+    def test_what_there_is(self) -> None:
+        """Without waiting for more."""
+        found: list[str] = []
+        lines = Lines(found.append)
+        with running(sh("echo one >&2; read line; echo two >&2; read line")) as (started, client):
+            wait_for(started.error)
+            assert read_some(started.error, lines)
+            assert not read_some(started.error, lines)
+            assert found == ["one"]
+            client.sendall(b"\n")
+            wait_for(started.error)
+            assert read_some(started.error, lines)
+            assert found == ["one", "two"]
+
+    def test_what_was_written_last(self) -> None:
+        """All of it, and no more than a pipe holds: somebody left behind writes for ever."""
+        found: list[str] = []
+        with running(sh("yes >&2 & exit 3")) as (started, _):
+            wait_for(started.pidfd)
+            time_before = time.monotonic()
+            read_last(started.error, Lines(found.append))
+            assert time.monotonic() - time_before < PATIENCE
+            assert 0 < len(found) <= (PIPE + LONGEST_LINE) // 2 + 1
+
+
+class Scene:
+    """A ProgramServing with one slot."""
+
+    def __init__(self, what: Program, timeout: float | None = None) -> None:
+        page = Scoreboard.make("test", 1)
+        self.board = Scoreboard(page, 1)
+        os.close(page)
+        self.journal = Recording()
+        self.serving = ProgramServing(
+            "test",
+            "unix",
+            None,
+            False,
+            [self.board.slot(0)],
+            self.journal,
+            program=what,
+            transport=Transport.UNIX,
+            handler_timeout=timeout,
+            environment={"PATH": os.defpath},
+        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            shown = ListenerSocket.copy_of(listener)
+        host = HandlerHost(lambda *_: None, lambda: None)
+        self.serving.serve_by(server_of(Transport.UNIX, shown, host), print)
+
+    def serve(self) -> bytes:
+        """Be a client with nothing to say, to the end; return the answer."""
+        client, request = socket.socketpair()
+        with client:
+            client.shutdown(socket.SHUT_WR)
+            self.serving.serve(0, Taken(request, "", "unix", None))
+            assert request.fileno() == -1
+            client.settimeout(PATIENCE)
+            return b"".join(iter(lambda: client.recv(4096), b""))
+
+    def verdicts(self) -> list[str]:
+        return [getattr(record, "verdict", "") for record in self.journal.records]
+
+    def texts(self) -> list[str]:
+        return [getattr(record, "text", "") for record in self.journal.records]
+
+
+class TestServing:
+    def test_to_its_end(self) -> None:
+        scene = Scene(sh("echo out; echo err >&2; exit 3"))
+        assert scene.serve() == b"out\n"
+        assert "unix: err" in scene.texts()
+        assert scene.verdicts()[-1].startswith("ended with status 3 (pid ")
+        counts = scene.board.counts()
+        assert (counts.served, counts.failed) == (1, 1)
+
+    def test_one_that_cannot_be_started(self) -> None:
+        scene = Scene(program("/no/such"))
+        assert scene.serve() == b""
+        assert scene.verdicts()[-1] == "failed"
+        assert "unix: /no/such cannot be started: No such file or directory" in scene.texts()
+
+    def test_time_out(self) -> None:
+        """SIGTERM; one that ends by it is not killed."""
+        scene = Scene(sh("trap 'echo told; exit 0' TERM; while :; do sleep 0.01; done"), 0.2)
+        assert scene.serve() == b"told\n"
+        assert scene.texts().count("unix: /bin/sh has run for more than 0.2 s: SIGTERM") == 1
+        assert not [text for text in scene.texts() if "SIGKILL" in text]
+
+    def test_a_background_child_keeps_nobody_waiting(self) -> None:
+        """It has the connection and the standard error; the program itself has ended."""
+        scene = Scene(sh("sleep 0.5 & exit 0"))
+        begun = time.monotonic()
+        assert scene.serve() == b""
+        assert scene.verdicts()[-1].startswith("served")
+        assert time.monotonic() - begun < PATIENCE
+
+    def test_kill(self, tmp_path: Path) -> None:
+        """All that run end, with what they have started."""
+        import threading
+
+        mark = tmp_path / "pids"
+        scene = Scene(
+            sh(f"trap '' TERM; sleep 1000 & echo $$ $! > {mark}.new; mv {mark}.new {mark}; wait")
+        )
+        thread = threading.Thread(target=scene.serve)
+        thread.start()
+        deadline = time.monotonic() + PATIENCE
+        while not mark.exists():
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+        scene.serving.kill()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        assert "ended with signal SIGKILL" in scene.verdicts()[-1]
+        assert json.dumps(scene.texts())
