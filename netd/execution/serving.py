@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from socketserver import BaseServer
+from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from netd.admission.gate import Gate
@@ -101,7 +102,9 @@ class Serving:
                 _end_fork(error)
             slot.failed += 1
             verdict = "failed"
-            self._report(taken, error)
+            # Whatever the error, or an override that is told of it, is like.
+            with suppress(BaseException):
+                self._report(taken, error)
         if os.getpid() != self._pid:
             _end_fork(None)
         carried = traffic(taken.request)
@@ -197,7 +200,8 @@ def _end_fork(raised: BaseException | None) -> NoReturn:
 
 def user_traceback(error: BaseException) -> str:
     """Format *error* with its traceback, from the first line that is not netd's own."""
-    frames = error.__traceback__
+    # Not by its attribute, which a class of errors can override.
+    frames: TracebackType | None = _TRACEBACK.__get__(error)
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
     try:
@@ -223,5 +227,7 @@ def user_stack(thread: int) -> str:
 
 DEEPEST: Final = 30
 """Frames shown of a handler that does not come back, the innermost ones."""
+
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 
 _OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep

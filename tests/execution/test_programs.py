@@ -203,7 +203,8 @@ kept = os.dup(1)
 for number in range(3):
     os.close(number)
 client, connection = socket.socketpair()
-text = "ls -l /proc/self/fd | sed -n 's/.* \\\\([0-9]*\\\\) -> \\\\([a-z]*\\\\).*/\\\\1 \\\\2/p'; echo e >&2"
+shown = "sed -n 's/.* \\\\([0-9]*\\\\) -> \\\\([a-z]*\\\\).*/\\\\1 \\\\2/p'"
+text = f"ls -l /proc/self/fd | {{shown}}; echo e >&2"
 running = start(Program("/bin/sh", ("sh", "-c", text)), connection.fileno(), {{"PATH": os.defpath}})
 connection.close()
 os.waitpid(running.pid, 0)

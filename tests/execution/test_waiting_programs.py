@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,6 +104,10 @@ def stubborn() -> Iterator[Scene]:
         yield scene
 
 
+def _has_ended(scene: Scene, number: int) -> bool:
+    return scene.ended() == number
+
+
 def test_started_when_somebody_comes(python: Scene) -> None:
     """And left alone until it has ended; then the next one starts it again, at once."""
     python.programs.start()
@@ -113,7 +118,7 @@ def test_started_when_somebody_comes(python: Scene) -> None:
             assert not python.watched()
             assert python.board.busy(range(1)) == 1
             assert client.recv(10) == b"x"
-        python.reactor.look_until(lambda number=number: python.ended() == number)
+        python.reactor.look_until(partial(_has_ended, python, number))
         assert python.board.busy(range(1)) == 0
         python.reactor.advance(0)
         assert python.watched()
@@ -126,7 +131,7 @@ def test_one_that_takes_nobody_waits_longer_each_time() -> None:
     with closing(scene.listener), scene.client():
         scene.programs.start()
         for number, delay in enumerate([0.0, 0.1, 0.2, 0.4], 1):
-            scene.reactor.look_until(lambda number=number: scene.ended() == number)
+            scene.reactor.look_until(partial(_has_ended, scene, number))
             assert not scene.watched()
             if delay:
                 scene.reactor.advance(delay - 0.01)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ def test_whatever_the_parts(data: bytes, cuts: list[int]) -> None:
     """The lines are those of the whole; the last may lack its end."""
     places = sorted(min(cut, len(data)) for cut in cuts)
     bounds = [0, *places, len(data)]
-    parts = [data[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [data[start:end] for start, end in pairwise(bounds)]
     *lines, rest = data.split(b"\n")
     expected = [line.decode(errors="replace") for line in [*lines, *([rest] if rest else [])]]
     assert cut(*parts) == expected
