@@ -279,9 +279,10 @@ class _Reading:
 
     def _defaults_for(self, table: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults of a service: what it runs is its own, or all of theirs."""
-        if table.keys().isdisjoint(RUN_KEYS):
-            return self._defaults
-        return {key: value for key, value in self._defaults.items() if key not in RUN_KEYS}
+        without = set() if table.keys().isdisjoint(RUN_KEYS) else set(RUN_KEYS)
+        if "plugin" in table or "plugin" in self._defaults.keys() - without:
+            without.add("listen")  # which it does for itself
+        return {key: value for key, value in self._defaults.items() if key not in without}
 
     def _check_runs(self, written: _Written, merged: Mapping[str, Any]) -> None:
         """A service runs one thing; a server may have a handler beside it."""

@@ -17,7 +17,17 @@ from netd.config.load import load, loaded
 from netd.values.address import InetAddress, Transport, UnixAddress
 from netd.values.log import Log
 from netd.values.problem import ConfigurationError
-from netd.values.service import Access, Configuration, Owner, Reference, Runs, Service, Wanted
+from netd.values.service import (
+    Access,
+    Configuration,
+    Owner,
+    Plugin,
+    Program,
+    Reference,
+    Runs,
+    Service,
+    Wanted,
+)
 
 TIME = '[services.time]\nlisten = ["tcp:10037"]\nhandler = "timeserver:TimeServer"\n'
 
@@ -180,6 +190,164 @@ class TestService:
         """memfd_create takes 249 bytes of a name, and somebody reads it in a column."""
         (problem,) = files.problems(service("x" * 101, 1))
         assert problem.endswith("100 characters at most")
+
+
+class TestRuns:
+    """What a service runs: one thing, its own or that of the defaults."""
+
+    LISTEN = '[services.a]\nlisten = ["tcp:1"]\n'
+
+    @pytest.mark.parametrize(
+        ("keys", "expected"),
+        [
+            ('handler = "m:C"', Runs("handler", Reference("m", "C"))),
+            ('server = "m.n:S"', Runs("server", Reference("m.n", "S"))),
+            (
+                'server = "m:S"\nhandler = "m:C"',
+                Runs("server", Reference("m", "S"), Reference("m", "C")),
+            ),
+            (
+                'handler = "echo"\nserver = "m:S"',
+                Runs("server", Reference("m", "S"), Reference("netd.handlers.small", "Echo")),
+            ),
+            ('protocol = "m:P"', Runs("protocol", Reference("m", "P"))),
+            ('program = ["/bin/sh", "-c", ""]', Program("/bin/sh", ("/bin/sh", "-c", ""))),
+            (
+                'program = ["/bin/../bin/sh"]\nwait = true',
+                Program("/bin/sh", ("/bin/../bin/sh",), wait=True),
+            ),
+        ],
+    )
+    def test_can_be(self, files: Files, keys: str, expected: object) -> None:
+        """Each by its own key."""
+        (found,) = files.load(self.LISTEN, keys).services
+        assert found.runs == expected
+
+    @pytest.mark.parametrize("name", ["echo", "discard", "chargen", "daytime", "time"])
+    def test_can_be_named(self, files: Files, name: str) -> None:
+        """The small services need no module of anybody's."""
+        (found,) = files.load(self.LISTEN, f'handler = "{name}"').services
+        reference = Reference("netd.handlers.small", name.capitalize())
+        assert found.runs == Runs("handler", reference)
+
+    def test_a_plugin_listens_for_itself(self, files: Files) -> None:
+        """It has arguments, and no key that says where."""
+        text = '[services.a]\nplugin = "web"\narguments = ["--listen", "tcp:1"]\n'
+        (found,) = files.load(text).services
+        assert found.runs == Plugin("web", ("--listen", "tcp:1"))
+        assert found.listen == ()
+        assert files.problems(text, 'listen = ["tcp:2"]') == [
+            "netd.toml:4: services.a.listen: a plugin binds for itself: say where in its arguments"
+        ]
+
+    def test_a_plugin_has_no_listeners_of_the_defaults(self, files: Files) -> None:
+        """They are for the services that they fit."""
+        found = files.load(
+            '[defaults]\nlisten = ["tcp:1"]\n[services.a]\nplugin = "web"\n',
+            '[services.b]\nhandler = "m:C"\n',
+        )
+        assert [len(each.listen) for each in found.services] == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ('handler = "m:C"', 'protocol = "m:P"'),
+            ('server = "m:S"', 'protocol = "m:P"'),
+            ('handler = "m:C"', 'program = ["sh"]'),
+            ('protocol = "m:P"', 'program = ["sh"]'),
+            ('server = "m:S"', 'program = ["sh"]'),
+        ],
+    )
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_is_one_thing(self, files: Files, first: str, second: str, turned: bool) -> None:
+        """Two are said at the later key of the contract's, in whatever order they are written."""
+        lines = [second, first] if turned else [first, second]
+        (problem,) = files.problems(self.LISTEN, "\n".join(lines))
+        here, beside = second.split()[0], first.split()[0]
+        assert problem == (
+            f"netd.toml:{3 if turned else 4}: services.a.{here}: stands beside {beside}, and a "
+            "service runs one thing, or a server and its handler; make two services of them"
+        )
+
+    def test_is_not_three_things(self, files: Files) -> None:
+        """That a server may have a handler does not make room for more."""
+        keys = 'handler = "m:C"\nserver = "m:S"\nprotocol = "m:P"'
+        (problem,) = files.problems(self.LISTEN, keys)
+        assert problem.startswith("netd.toml:5: services.a.protocol: stands beside handler")
+
+    def test_is_required(self, files: Files) -> None:
+        """A place to listen on is not yet a service."""
+        assert files.problems(self.LISTEN) == [f"netd.toml:1: services.a.handler: {NOTHING_RUNS}"]
+
+    @pytest.mark.parametrize(
+        ("usual", "own", "expected"),
+        [
+            ('server = "d:S"\nhandler = "d:C"', 'handler = "m:C"', "handler"),
+            ('handler = "d:C"', 'server = "m:S"', "server"),
+            ('handler = "d:C"', 'protocol = "m:P"', "protocol"),
+            ('protocol = "d:P"', 'handler = "m:C"', "handler"),
+            ('program = ["sh"]', 'protocol = "m:P"', "protocol"),
+        ],
+    )
+    def test_is_its_own_or_all_of_the_defaults(
+        self, files: Files, usual: str, own: str, expected: str
+    ) -> None:
+        """What the defaults run is not put together with what the service runs."""
+        (found,) = files.load(f"[defaults]\n{usual}\n", self.LISTEN, own).services
+        assert isinstance(found.runs, Runs)
+        assert (found.runs.key, found.runs.reference.module) == (expected, "m")
+        assert found.runs.handler is None
+
+    def test_of_the_defaults(self, files: Files) -> None:
+        """A server and its handler come together, and where two stand, it is said once."""
+        usual = '[defaults]\nserver = "d:S"\nhandler = "d:C"\n'
+        (found,) = files.load(usual, self.LISTEN).services
+        assert found.runs == Runs("server", Reference("d", "S"), Reference("d", "C"))
+        other = '[services.b]\nlisten = ["tcp:2"]\n'
+        (problem,) = files.problems(usual, 'protocol = "d:P"\n', self.LISTEN, other)
+        assert problem.startswith("netd.toml:4: defaults.protocol: stands beside handler")
+
+    @pytest.mark.parametrize(
+        ("key", "needed"), [("wait = true", "program"), ('arguments = ["-v"]', "plugin")]
+    )
+    def test_is_what_other_keys_are_for(self, files: Files, key: str, needed: str) -> None:
+        """A key that only one of them knows means nothing beside the others."""
+        name = key.split()[0]
+        text = f'handler = "m:C"\n{key}\n'
+        assert files.problems(self.LISTEN, text) == [
+            f"netd.toml:4: services.a.{name}: means nothing without {needed}"
+        ]
+        # In the defaults it is for the services that it fits.
+        assert names(files.load(f"[defaults]\n{key}\n", self.LISTEN, 'handler = "m:C"')) == ["a"]
+
+    def test_of_a_program_is_there(self, files: Files) -> None:
+        """By its path, from the file that it stands in, or by its name."""
+        files.write("d/bin/tool")
+        files.write("d/a.toml", self.LISTEN, 'program = ["bin/tool", "bin/tool"]')
+        (found,) = files.load('include = ["d/a.toml"]').services
+        tool = f"{files.directory}/d/bin/tool"
+        assert found.runs == Program(tool, ("bin/tool", "bin/tool"))
+        for name in ("no-such-tool", "./none", "/none", "."):
+            (problem,) = files.problems(self.LISTEN, f'program = ["{name}"]')
+            assert problem.startswith("netd.toml:3: services.a.program: there is no program ")
+
+
+class TestWanted:
+    """How a service is to be run, of which only some can be decided here."""
+
+    def test_its_own_and_the_defaults_are_kept_apart(self, files: Files) -> None:
+        """A server class comes between them."""
+        usual = '[defaults]\nconcurrency = "process"\nprocesses = 4\nthreads = 9\nbacklog = 8\n'
+        (found,) = files.load(usual, service("a", 1, "processes = 2", "datagram_size = 7")).services
+        assert found.own == Wanted(processes=2, datagram_size=7)
+        assert found.defaults == Wanted("process", threads=9, backlog=8)
+
+    def test_is_not_what_a_reload_compares(self, files: Files) -> None:
+        """Only what comes of it counts: the same number from another place is no change."""
+        (first,) = files.load("[defaults]\nthreads = 9\n", service("a", 1)).services
+        (second,) = files.load(service("a", 1, "threads = 9")).services
+        assert first.own != second.own
+        assert dataclasses.replace(first, written=second.written) == second
 
 
 class TestUser:
