@@ -39,9 +39,9 @@ from netd.values.scoreboard import Scoreboard, Slot
 BATCH: Final = 16
 """Requests taken a wake-up, before children that have ended have their turn."""
 
-LONGEST_WORDS: Final = 128 << 10
-"""Bytes of a packet that a child sends: what one socket's buffer has room for (``wmem_default`` of
-socket(7), less what the kernel keeps with it)."""
+LONGEST_WORDS: Final = 256 << 10
+"""Bytes of a packet that a child sends: a record of the log, whatever its form and alphabet, is
+shorter (``LONGEST_TEXT`` characters, of six bytes each where all of them are escaped)."""
 
 MOST_WORDS: Final = 64
 """Packets read at a time, so that a child that says much does not keep clients from being taken."""
@@ -378,6 +378,9 @@ class _Words:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         self._theirs.settimeout(PATIENCE)
+        # The kernel doubles this for what it keeps beside the bytes (socket(7)).
+        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST_WORDS)
+        self._buffer = bytearray(LONGEST_WORDS)
 
     def start(self) -> None:
         self._reactor.addReader(self)
@@ -404,11 +407,11 @@ class _Words:
         """Read what has been sent, some of it; whether there may be more."""
         for _ in range(MOST_WORDS):
             try:
-                data = self._ours.recv(LONGEST_WORDS)
+                length = self._ours.recv_into(self._buffer)
             except BlockingIOError:
                 return False
-            if data:
-                self._relay(data.decode(errors="replace"))
+            if length:
+                self._relay(self._buffer[:length].decode(errors="replace"))
             else:
                 self._suspend()
         return True

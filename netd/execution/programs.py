@@ -165,10 +165,12 @@ class ProgramServing(Serving):
         self._running: dict[int, tuple[Running, Taken]] = {}
         """By pid, those that are not reaped, and for whom they run; under the lock, for a pid is
         another's after that."""
+        self._over = False
 
     def kill(self) -> None:
-        """End all programs at once. Any thread."""
+        """End all programs at once, those too that are started from now on. Any thread."""
         with self._lock:
+            self._over = True
             for running, _ in self._running.values():
                 running.end(signal.SIGKILL)
 
@@ -206,7 +208,13 @@ class ProgramServing(Serving):
         request: socket.socket = taken.request
         local = request.getsockname()
         environment = environment_of(self._of, taken, local, self._environment)
-        return start(self._program, request.fileno(), environment)
+        # The interpreter's lock is held meanwhile in any case, so nobody waits longer for this one.
+        with self._lock:
+            running = start(self._program, request.fileno(), environment)
+            self._running[running.pid] = running, taken
+            if self._over:
+                running.end(signal.SIGKILL)
+        return running
 
     def _wait(self, running: Running, taken: Taken) -> int:
         """Log what the program says, until it has ended; return how."""
@@ -214,8 +222,6 @@ class ProgramServing(Serving):
             self._service, "warn", f"{taken.client}: {line}"
         )
         lines = Lines(say)
-        with self._lock:
-            self._running[running.pid] = running, taken
         try:
             self._follow(running, lines, taken.client)
             with self._lock:

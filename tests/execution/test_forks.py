@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netd.execution.forks import LONGEST_WORDS, packets
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_what_fits_is_one_packet(text: str) -> None:
     assert packets(text + "\n") == [f"{text}\n".encode()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -43,6 +43,8 @@ def scene() -> Iterator[Scene]:
     scene = Scene()
     with closing(scene.client), closing(scene.request):
         yield scene
+    for thread in range(4):
+        scene.timeout.end(thread)
 
 
 def test_in_time(scene: Scene) -> None:
@@ -95,7 +97,8 @@ def test_a_handler_that_waits_for_its_client_is_woken(scene: Scene) -> None:
     def handle() -> None:
         scene.begin()
         entered.set()
-        received.append(scene.request.recv(1))
+        with suppress(OSError):  # where the time was over before it came to this
+            received.append(scene.request.recv(1))
         scene.timeout.end(3)
 
     handler = threading.Thread(target=handle)
@@ -103,7 +106,8 @@ def test_a_handler_that_waits_for_its_client_is_woken(scene: Scene) -> None:
     assert entered.wait(PATIENCE)
     scene.pass_time(SECONDS)
     handler.join(PATIENCE)
-    assert received == [b""]
+    assert not handler.is_alive()
+    assert received in ([b""], [])
 
 
 @pytest.mark.parametrize("leave", ["close", "detach"])

@@ -49,9 +49,11 @@ class ReadingReactor(HandReactor):
             assert self.look(), "nothing more happens"
 
 
-TAKE_ONE = (
-    "import socket; s = socket.socket(fileno=0); c, _ = s.accept(); c.sendall(b'x'); c.close()"
-)
+TAKE_ONE = """
+import socket
+client, _ = socket.socket(fileno=0).accept()
+client.sendall(b"x")
+"""
 
 
 class Scene:
@@ -82,6 +84,9 @@ class Scene:
         """How often the program has ended."""
         return sum(" ended with " in text for _, text in self.said)
 
+    def has_ended(self, times: int) -> bool:
+        return self.ended() == times
+
     def watched(self) -> bool:
         return self.waiting in self.reactor.readers
 
@@ -104,10 +109,6 @@ def stubborn() -> Iterator[Scene]:
         yield scene
 
 
-def _has_ended(scene: Scene, number: int) -> bool:
-    return scene.ended() == number
-
-
 def test_started_when_somebody_comes(python: Scene) -> None:
     """And left alone until it has ended; then the next one starts it again, at once."""
     python.programs.start()
@@ -118,7 +119,7 @@ def test_started_when_somebody_comes(python: Scene) -> None:
             assert not python.watched()
             assert python.board.busy(range(1)) == 1
             assert client.recv(10) == b"x"
-        python.reactor.look_until(partial(_has_ended, python, number))
+        python.reactor.look_until(partial(python.has_ended, number))
         assert python.board.busy(range(1)) == 0
         python.reactor.advance(0)
         assert python.watched()
@@ -131,7 +132,7 @@ def test_one_that_takes_nobody_waits_longer_each_time() -> None:
     with closing(scene.listener), scene.client():
         scene.programs.start()
         for number, delay in enumerate([0.0, 0.1, 0.2, 0.4], 1):
-            scene.reactor.look_until(partial(_has_ended, scene, number))
+            scene.reactor.look_until(partial(scene.has_ended, number))
             assert not scene.watched()
             if delay:
                 scene.reactor.advance(delay - 0.01)

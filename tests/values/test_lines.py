@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netd.values.lines import LONGEST_LINE, Lines
@@ -19,6 +19,7 @@ def cut(*parts: bytes) -> list[str]:
     return found
 
 
+@settings(deadline=None)
 @given(st.binary(), st.lists(st.integers(0, 100)))
 def test_whatever_the_parts(data: bytes, cuts: list[int]) -> None:
     """The lines are those of the whole; the last may lack its end."""

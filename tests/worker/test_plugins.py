@@ -12,6 +12,9 @@ from twisted.internet.defer import Deferred
 from netd.values.service import Plugin
 from netd.worker.plugins import BadArguments, HostedPlugin, NoSuchPlugin, found, parsed
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:twisted")
+"""Of Twisted's own plugin for the web, by Twisted."""
+
 
 def test_found() -> None:
     assert found("web").tapname == "web"
