@@ -20,8 +20,8 @@ from netd.admission.gate import Gate
 from netd.execution.handed import HandedOver
 from netd.execution.hosting import Hooks
 from netd.execution.journal import Journal
-from netd.execution.serving import Handler, Serving, user_traceback
-from netd.execution.sources import Taken, client_text
+from netd.execution.serving import HANDLER, Handler, Serving, user_traceback
+from netd.execution.sources import Taken, client_text, peer_of
 from netd.execution.traffic import NOTHING
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
@@ -54,7 +54,8 @@ class HookedServing(Serving):
         self._lock = threading.Lock()
         self._processing: int | None = None
         """The thread that is in ``process_request``, under the lock."""
-        self._passed_on: list[Taken] = []
+        self._passes_on: Callable[[Any, Any], None]
+        """What its ``super()`` comes to."""
         self._current = threading.local()
         self._hooks: Hooks
         self._acts = False
@@ -105,33 +106,42 @@ class HookedServing(Serving):
         slot = self._slots[thread]
         slot.enter(taken.client, started)
         self._inside[thread] = taken
-        self._handle(taken, slot, started)
-        del self._inside[thread]
-        slot.leave()
+        try:
+            self._handle(taken, slot, started)
+        finally:
+            del self._inside[thread]
+            slot.leave()
 
     def _is_verified(self, taken: Taken, slot: Slot, started: float) -> bool:
         reason = RAISED
         try:
             with self._lock:
-                if self._server.verify_request(taken.request, taken.client_address):
-                    return True
+                is_verified = self._server.verify_request(taken.request, taken.client_address)
+            self._leave_a_fork()
+            if is_verified:
+                return True
             reason = REFUSED
         except BaseException as error:
-            self._report(taken, error)
+            self._leave_a_fork(error)
+            self._report(taken, error, "verify_request()")
         slot.refused += 1
-        self._close(taken, self._server.shutdown_request)
+        self._close(taken, "shutdown_request")
         self._end(taken, f"refused: {reason}", started, NOTHING)
         return False
 
     def _process(self, taken: Taken, slot: Slot, started: float) -> None:
         """Call ``process_request``, and handle what it passes on."""
+        passed_on: list[Taken] = []
         try:
             with self._lock:
-                passed_on = self._call_process_request(taken)
+                self._call_process_request(taken, passed_on)
+            self._leave_a_fork()
         except BaseException as error:
+            self._leave_a_fork(error)
             slot.failed += 1
-            self._report(taken, error)
-            self._close(taken, self._server.shutdown_request)
+            self._report(taken, error, "process_request()")
+            for one in _distinct([taken, *passed_on]):
+                self._close(one, "shutdown_request")
             self._end(taken, "failed", started, NOTHING)
             return
         for request in passed_on:
@@ -140,24 +150,27 @@ class HookedServing(Serving):
             # The server serves it by means of its own, or later.
             self._end(taken, "kept by process_request", started, NOTHING)
 
-    def _call_process_request(self, taken: Taken) -> list[Taken]:
+    def _call_process_request(self, taken: Taken, passed_on: list[Taken]) -> None:
+        def pass_on(request: Any, client_address: Any) -> None:
+            passed_on.append(taken._replace(request=request, client_address=client_address))
+
+        self._passes_on = pass_on
         self._processing = threading.get_ident()
-        self._passed_on = []
         try:
             self._server.process_request(taken.request, taken.client_address)
         finally:
             self._processing = None
-        return self._passed_on
+            del self._passes_on  # or the last request would last until the next one
 
-    def _report(self, taken: Taken, error: BaseException) -> None:
+    def _report(self, taken: Taken, error: BaseException, what: str = HANDLER) -> None:
         if not self._hooks.handle_error:
-            self._say_raised(taken, error)
+            self._say_raised(taken, error, what)
             return
-        self._current.taken = taken
+        self._current.taken = taken, what
         try:
             self._server.handle_error(taken.request, taken.client_address)
         except BaseException as worse:
-            self._say_raised(taken, worse)
+            self._say_raised(taken, worse, "handle_error()")
         finally:
             self._current.taken = None
 
@@ -165,42 +178,55 @@ class HookedServing(Serving):
 
     def act(self) -> None:
         """Call ``service_actions``. Raises nothing."""
-        self._call_alone(self._server.service_actions)
+        self._call_alone("service_actions")
 
     def time_out(self) -> None:
         """Call ``handle_timeout``. Raises nothing."""
-        self._call_alone(self._server.handle_timeout)
+        self._call_alone("handle_timeout")
 
-    def _call_alone(self, method: Callable[[], object]) -> None:
+    def _call_alone(self, method: str) -> None:
         try:
             with self._lock:
-                method()
+                getattr(self._server, method)()
+            self._leave_a_fork()
         except BaseException as error:
-            text = f"{method.__name__}() raised\n{user_traceback(error)}"
+            self._leave_a_fork(error)
+            text = f"{method}() raised\n{user_traceback(error)}"
             self._journal.say(self._service, "error", text)
 
     # Host: what the super() of an override reaches, in whatever thread that is.
 
     def process(self, server: BaseServer, request: Any, client_address: Any) -> None:
-        taken = Taken(request, client_address, self._text(client_address), None)
         if threading.get_ident() == self._processing:
-            self._passed_on.append(taken)
-        else:
-            self.handed.put(taken)
+            self._passes_on(request, client_address)
+        elif self._hooks.process_request:
+            self.handed.put(self._made_up(request, client_address))
+        else:  # nobody takes what is handed over
+            server.finish_request(request, client_address)
+            server.shutdown_request(request)
 
     def report(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
         if error is not None:
-            taken = getattr(self._current, "taken", None) or Taken(
-                request, client_address, self._text(client_address), None
+            taken, what = getattr(self._current, "taken", None) or (
+                self._made_up(request, client_address),
+                HANDLER,
             )
-            self._say_raised(taken, error)
+            self._say_raised(taken, error, what)
+
+    def _made_up(self, request: Any, client_address: Any) -> Taken:
+        """A request that comes from a user's code."""
+        return Taken(request, client_address, self._text(client_address), peer_of(request))
 
     def suspend(self) -> None:
         self._suspend()
 
     def busy_processes(self) -> set[int]:
         return self._busy_processes()
+
+
+def _distinct(requests: list[Taken]) -> list[Taken]:
+    return list({id(each.request): each for each in requests}.values())
 
 
 def _way_to_handle(server: BaseServer, hooks: Hooks) -> Handler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -54,12 +55,21 @@ class HookedSource:
             self._listener.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         with taking():
             request, address = self._get()
-        return Taken(request, address, self._text(address), peer_of(request))
+        return Taken(request, address, self._shown(address), peer_of(request))
+
+    def _shown(self, address: Any) -> str:
+        """An address for people, be it none that a socket has."""
+        try:
+            return self._text(address)
+        except Exception:
+            return f"{address!r:.60}"
 
     def _get(self) -> tuple[Any, Any]:
         try:
             taken = self._server.get_request()
         except BlockingIOError:
+            if self._somebody_waits():  # whom the override has not taken
+                self._count_failure()
             raise
         except TooLarge as error:
             raise TooLong(self._text(error.sender), error.limit) from None
@@ -76,7 +86,15 @@ class HookedSource:
     def _failed(self, level: str, text: str) -> NoReturn:
         """Log it and go on with the next client, or after a rest."""
         self._say(level, text)
+        self._count_failure()
+        raise BlockingIOError(errno.EAGAIN, "no request")
+
+    def _count_failure(self) -> None:
         self._failures += 1
         if self._failures % IN_A_ROW == 0:
             raise OSError(f"get_request() has failed {self._failures} times in a row")
-        raise BlockingIOError(errno.EAGAIN, "no request")
+
+    def _somebody_waits(self) -> bool:
+        queue = select.poll()
+        queue.register(self._listener, select.POLLIN)
+        return bool(queue.poll(0))

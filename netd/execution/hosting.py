@@ -187,6 +187,7 @@ def adopted(
         server = function(*arguments, **options)
     if not isinstance(server, socketserver.BaseServer):
         raise TypeError(f"returned {server!r:.80}, which is no socketserver.BaseServer")
+    _check_adoptable(server, listener)
     own = vars(server).pop("socket", None)
     if isinstance(own, socket.socket):
         own.close()
@@ -197,6 +198,15 @@ def adopted(
     if isinstance(own, ssl.SSLSocket):
         vars(type(server))["socket"].__set__(server, _wrapped_like(own, listener))
     return server
+
+
+def _check_adoptable(server: socketserver.BaseServer, listener: socket.socket) -> None:
+    """See that a server can be put on *listener*. Raises TypeError."""
+    if isinstance(server, socketserver.TCPServer) and server.socket_type != listener.type:
+        wanted = "streams" if listener.type == socket.SOCK_STREAM else "datagrams"
+        raise TypeError(f"returned a {type(server).__name__}, which cannot serve {wanted}")
+    if hasattr(type(server), "netd_host"):
+        raise TypeError("returned the same server twice: every listener needs one of its own")
 
 
 def _wrapped_like(own: ssl.SSLSocket, listener: socket.socket) -> ssl.SSLSocket:

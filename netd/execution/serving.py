@@ -24,6 +24,9 @@ Handler = Callable[[Any, Any, BaseServer], object]
 """A request handler class, or anything that is called like one and returns when it is done."""
 
 
+HANDLER: Final = "the handler"
+
+
 class Serving:
     """Serves what is taken from one source, in the thread that took it.
 
@@ -64,17 +67,19 @@ class Serving:
         self._handler = handler
 
     def serve(self, thread: int, taken: Taken) -> None:
-        """Admit and serve one request, close it, count it, log it. Raises nothing."""
+        """Admit and serve one request, close it, count it, log it. Raises nothing of a user's."""
         started = time.monotonic()
         slot = self._slots[thread]
         slot.enter(taken.client, started)
         # Before the lists are asked: whoever is asked by the old ones is found by ``recheck``.
         self._inside[thread] = taken
-        reason = self._gate.refuses(*taken) if self._gate is not None else None
-        if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
-            self._serve(taken, slot, started)
-        del self._inside[thread]
-        slot.leave()
+        try:
+            reason = self._gate.refuses(*taken) if self._gate is not None else None
+            if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
+                self._serve(taken, slot, started)
+        finally:  # no memory for a line of log, say
+            del self._inside[thread]
+            slot.leave()
 
     def _comes_in_all_the_same(self, taken: Taken, slot: Slot, started: float, reason: str) -> bool:
         """Count and log a refusal, and unless that is all, close the connection."""
@@ -82,7 +87,7 @@ class Serving:
         if self._dry_run:
             self._end(taken, f"would be refused: {reason}", started, NOTHING)
             return True
-        self._close(taken, self._server.close_request)
+        self._close(taken, "close_request")
         self._end(taken, f"refused: {reason}", started, NOTHING)
         return False
 
@@ -98,25 +103,28 @@ class Serving:
             self._handler(taken.request, taken.client_address, self._server)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: a handler can end its own connection only.
-            if os.getpid() != self._pid:
-                _end_fork(error)
+            self._leave_a_fork(error)
             slot.failed += 1
             verdict = "failed"
             # Whatever the error, or an override that is told of it, is like.
             with suppress(BaseException):
                 self._report(taken, error)
-        if os.getpid() != self._pid:
-            _end_fork(None)
+        self._leave_a_fork()
         carried = traffic(taken.request)
-        self._close(taken, self._server.shutdown_request)
+        self._close(taken, "shutdown_request")
         self._end(taken, verdict, started, carried)
 
-    def _close(self, taken: Taken, by: Callable[[Any], None]) -> None:
+    def _leave_a_fork(self, error: BaseException | None = None) -> None:
+        """End this process if it is one that a user's code has forked, and come back from."""
+        if os.getpid() != self._pid:
+            _end_fork(error)
+
+    def _close(self, taken: Taken, method: str) -> None:
         """End a connection by a method of the server; if that raises, end it all the same."""
         try:
-            by(taken.request)
+            getattr(self._server, method)(taken.request)
         except BaseException as error:  # an override's
-            self._say_raised(taken, error, f"{by.__name__}()")
+            self._say_raised(taken, error, f"{method}()")
             with suppress(BaseException):
                 taken.request.close()
 
@@ -168,11 +176,11 @@ class Serving:
         # The thread's own slot, but that is in the handler; it will say the same if it comes back.
         self._slots[thread].leave()
 
-    def _report(self, taken: Taken, error: BaseException) -> None:
-        """Say what left the handler; called while it is being handled."""
-        self._say_raised(taken, error)
+    def _report(self, taken: Taken, error: BaseException, what: str = HANDLER) -> None:
+        """Say what left the handler, or *what*; called while it is being handled."""
+        self._say_raised(taken, error, what)
 
-    def _say_raised(self, taken: Taken, error: BaseException, what: str = "the handler") -> None:
+    def _say_raised(self, taken: Taken, error: BaseException, what: str = HANDLER) -> None:
         text = f"{taken.client} {self._transport}: {what} raised\n{user_traceback(error)}"
         self._journal.say(self._service, "error", text)
 

@@ -38,6 +38,8 @@ def traffic(request: Any) -> Traffic:
         return len(request[0]), None
     if isinstance(request, CountedSocket):
         return request.received, request.sent
+    if not isinstance(request, socket.socket):  # whatever an override of get_request() returns
+        return UNKNOWN
     try:
         info = request.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
     except OSError:

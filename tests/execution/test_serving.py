@@ -20,28 +20,17 @@ import pytest
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists, Credentials
-from netd.execution.journal import Journal, Said, Served
+from netd.execution.journal import Said, Served
 from netd.execution.serving import Handler, Serving, user_traceback
 from netd.execution.sources import CountedSocket, Taken, TooLong
 from netd.values.scoreboard import Counts, Occupant, Scoreboard
 from netd.values.service import Access
+from tests.execution.recording import Recording, read_all
 from tests.reactors import HandReactor
 
 PATIENCE = 30.0
 DENY = Gate(AccessLists.of(Access(deny=("127.0.0.0/8",))), None, of_unix=False)
 """Refuses the clients of all tests here that have an Internet address."""
-
-
-class Recording(Journal):
-    """A journal that keeps its records as they are."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: None)
-        self.records: list[Served | Said] = []
-
-    def _keep(self, record: Served | Said) -> bool:
-        self.records.append(record)
-        return True
 
 
 class Stage:
@@ -101,16 +90,6 @@ class Stage:
 def stage() -> Iterator[Stage]:
     with closing(Stage()) as made:
         yield made
-
-
-def read_all(client: socket.socket) -> bytes:
-    parts = []
-    try:
-        while part := client.recv(4096):
-            parts.append(part)
-    except ConnectionResetError:
-        pass  # it was closed with unread bytes
-    return b"".join(parts)
 
 
 def outcomes(stage: Stage) -> list[tuple[str, str, str, str, tuple[int | None, int | None]]]:
@@ -338,6 +317,19 @@ class TestRaising:
             assert resources[0]() is None
         finally:
             gc.enable()
+
+    def test_no_memory_for_the_log(self, stage: Stage) -> None:
+        """Even what is not to be raised leaves the slot free for the next client."""
+
+        class Forgetful(Recording):
+            def _keep(self, record: Served | Said) -> bool:
+                raise MemoryError
+
+        stage.journal = Forgetful()
+        taken, client = stage.client()
+        with client, pytest.raises(MemoryError):
+            stage.serving(lambda *_: None).serve(0, taken)
+        assert stage.board.occupants() == []
 
     def test_many_in_turn(self, stage: Stage) -> None:
         """A slot that failed serves the next client as any other."""
