@@ -7,13 +7,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 import pytest
 
 from netd.execution.sources import InetDatagram, InetStream, Source, Taken, TooLong
-from netd.execution.threads import IDLE_TIME, PAUSE, Service, TakingThreads
+from netd.execution.threads import IDLE_TIME, PAUSE, Bounds, Service, TakingThreads
+from netd.execution.wear import Wear
 from netd.values.address import Transport
 from tests.reactors import PATIENCE, ThreadReactor
 
@@ -165,6 +166,7 @@ class Pool:
         maximum: int,
         idle_time: float,
         limit: int | None,
+        bounds: Bounds | None,
     ) -> None:
         self.reactor = reactor
         self.limit = limit
@@ -176,7 +178,7 @@ class Pool:
         self.stopped = threading.Event()
         self.stops = 0
         self.threads = TakingThreads(
-            "test", sources, maximum, reactor, self._say, self._thread, idle_time
+            "test", sources, maximum, reactor, self._say, self._thread, idle_time, bounds=bounds
         )
         reactor.run(self.threads.start)
 
@@ -225,10 +227,11 @@ def pool(
     maximum: int = 16,
     idle_time: float = IDLE_TIME,
     limit: int | None = None,
+    bounds: Bounds | None = None,
 ) -> Iterator[Pool]:
     """A pool that has begun; stopped at the end, when the test has let all handlers go."""
     with ThreadReactor() as reactor:
-        made = Pool(reactor, sources, maximum, idle_time, limit)
+        made = Pool(reactor, sources, maximum, idle_time, limit, bounds)
         yield made
         made.end()
 
@@ -811,3 +814,141 @@ class TestNobodyStranded:
 
 def void(_: object) -> None:
     """Make a handler of a call that returns something."""
+
+
+class Hanging(Handlers):
+    """Handlers that echo; one that is asked to hangs until the test lets it go."""
+
+    def __init__(self) -> None:
+        super().__init__(self._handle)
+        self.let_go = threading.Event()
+        self.hung: list[int] = []
+        self.was_told = threading.Semaphore(0)
+        self.lost_threads: list[int] = []
+
+    def lost(self, thread: int) -> None:
+        self.lost_threads.append(thread)
+
+    def tell(self, threads: int) -> None:
+        """So many do not come back."""
+        self.hung.append(threads)
+        self.was_told.release()
+
+    def bounds(self, spare: int, wear: Wear | None = None) -> Bounds:
+        return Bounds(SHORT, wear, spare, self.tell)
+
+    def _handle(self, request: socket.socket) -> None:
+        request.settimeout(PATIENCE)
+        line = request.recv(100)
+        if line == b"hang\n":
+            assert self.let_go.wait(PATIENCE)
+        with suppress(OSError):
+            request.sendall(line)
+
+    def wait_until_told(self) -> None:
+        assert self.was_told.acquire(timeout=PATIENCE)
+
+
+class TestWritingOff:
+    """A handler that does not come back costs its client and a spare thread."""
+
+    def test_another_takes_its_place(self) -> None:
+        """All the others serve on, as many at once as before."""
+        handlers = Hanging()
+        with (
+            listening() as listener,
+            pool(
+                {stream(listener): handlers}, maximum=2, bounds=handlers.bounds(spare=2)
+            ) as threads,
+        ):
+            for number in (1, 2):
+                assert ask(listener, b"hang\n") == b""
+                handlers.wait_until_told()
+                assert handlers.hung == list(range(1, number + 1))
+                assert ask(listener) == b"hello\n"
+            assert len(set(handlers.lost_threads)) == 2
+            assert [level for level, _ in threads.said] == ["error", "error"]
+            handlers.let_go.set()
+
+    def test_one_that_comes_back_leaves(self) -> None:
+        """Its place has been given away; its number is used again."""
+        handlers = Hanging()
+        with (
+            listening() as listener,
+            pool(
+                {stream(listener): handlers}, maximum=2, bounds=handlers.bounds(spare=1)
+            ) as threads,
+        ):
+            assert ask(listener, b"hang\n") == b""
+            handlers.wait_until_told()
+            handlers.let_go.set()
+            threads.wait_for_leavers(1)
+            handlers.let_go.clear()
+            # With one spare number there is none left, unless that one came back.
+            assert ask(listener, b"hang\n") == b""
+            handlers.wait_until_told()
+            assert handlers.hung == [1, 1]
+            assert ask(listener) == b"hello\n"
+            handlers.let_go.set()
+
+    def test_a_stop_does_not_wait_for_it(self) -> None:
+        """It ends with the process."""
+        handlers = Hanging()
+        with (
+            listening() as listener,
+            pool(
+                {stream(listener): handlers}, maximum=2, bounds=handlers.bounds(spare=1)
+            ) as threads,
+        ):
+            assert ask(listener, b"hang\n") == b""
+            handlers.wait_until_told()
+            threads.stop()
+            assert threads.stopped.wait(PATIENCE)
+            handlers.let_go.set()
+
+    def test_one_that_is_alone(self) -> None:
+        """Nobody takes its place: it is told, and its process is ended by others."""
+        handlers = Hanging()
+        with (
+            listening() as listener,
+            pool(
+                {stream(listener): handlers}, maximum=1, bounds=handlers.bounds(spare=0)
+            ) as threads,
+        ):
+            assert ask(listener, b"hang\n") == b""
+            handlers.wait_until_told()
+            assert handlers.hung == [1]
+            assert len(threads.started) == 1
+            handlers.let_go.set()
+
+
+class TestWear:
+    """The last request that a process may take."""
+
+    def test_one_thread_takes_no_more(self) -> None:
+        """Not even when it is told to go on: that is for its successor."""
+        worn: list[str] = []
+        bounds = Bounds(None, Wear(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
+        with (
+            listening() as listener,
+            pool({stream(listener): Handlers()}, maximum=1, bounds=bounds) as threads,
+        ):
+            assert [ask(listener) for _ in range(2)] == [b"hello\n"] * 2
+            threads.reactor.run(threads.threads.resume)
+            with connected(listener) as late:
+                late.sendall(b"hello\n")
+                late.settimeout(5 * SHORT)
+                with pytest.raises(TimeoutError):
+                    late.recv(1)
+        assert len(worn) == 1
+
+    def test_many_take_on_until_they_are_stopped(self) -> None:
+        """Nobody waits for a successor that takes long to come."""
+        worn: list[str] = []
+        bounds = Bounds(None, Wear(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
+        with (
+            listening() as listener,
+            pool({stream(listener): Handlers()}, maximum=4, bounds=bounds),
+        ):
+            assert [ask(listener) for _ in range(5)] == [b"hello\n"] * 5
+        assert len(worn) == 1
