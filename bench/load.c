@@ -6,7 +6,8 @@
                                      is over when all have been answered (or after SECONDS)
    load udp PORT CLIENTS SECONDS     CLIENTS datagrams under way at once, from one socket
 
-   To 127.0.0.1. What was begun within SECONDS is waited for, for DRAIN seconds more, so that
+   To 127.0.0.1, or to the Unix socket that a path (with a slash) names in the place of PORT. TERM
+   is the end of SECONDS. What was begun within SECONDS is waited for, for DRAIN seconds more, so that
    every operation that a server has worked for is counted. Prints one line of JSON:
 
    done      operations that were answered, and rightly
@@ -22,6 +23,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,12 +59,18 @@ struct client {
     double started;
 };
 
-static struct sockaddr_in server = {.sin_family = AF_INET};
+static union {
+    struct sockaddr any;
+    struct sockaddr_in inet;
+    struct sockaddr_un local;
+} server;
+static socklen_t server_length;
 static struct client *clients;
 static int count;
 static int epoll;
 
-static double begun, deadline;
+static double begun;
+static volatile double deadline;
 static long done, failed, in_time;
 static double *latencies;
 static size_t room;
@@ -115,10 +124,10 @@ static bool connects(struct client *client)
     client->got = 0;
     client->asked = false;
     client->started = now();
-    client->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    client->socket = socket(server.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (client->socket < 0)
         err(1, "socket");
-    if (connect(client->socket, (struct sockaddr *)&server, sizeof server) == 0)
+    if (connect(client->socket, &server.any, server_length) == 0)
         return true;
     if (errno == EINPROGRESS)
         return true;
@@ -417,8 +426,8 @@ static void run_udp(void)
 {
     double looked = now();
 
-    datagrams = socket(AF_INET, SOCK_DGRAM, 0);
-    if (connect(datagrams, (struct sockaddr *)&server, sizeof server) < 0)
+    datagrams = socket(server.any.sa_family, SOCK_DGRAM, 0);
+    if (connect(datagrams, &server.any, server_length) < 0)
         err(1, "connect");
     for (int i = 0; i < count; i++)
         send_datagram(i);
@@ -467,6 +476,28 @@ static void report(void)
            seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
 }
 
+static void find_server(const char *where)
+{
+    if (strchr(where, '/')) {
+        server.local.sun_family = AF_UNIX;
+        if (strlen(where) >= sizeof server.local.sun_path)
+            errx(2, "%s: too long for a Unix socket", where);
+        strcpy(server.local.sun_path, where);
+        server_length = sizeof server.local;
+    } else {
+        server.inet.sin_family = AF_INET;
+        server.inet.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        server.inet.sin_port = htons(atoi(where));
+        server_length = sizeof server.inet;
+    }
+}
+
+static void finish(int number)
+{
+    (void)number;
+    deadline = now();
+}
+
 int main(int argument_count, char **arguments)
 {
     static const struct {
@@ -476,9 +507,8 @@ int main(int argument_count, char **arguments)
         {"line", run_line}, {"echo", run_echo}, {"silent", run_silent}, {"udp", run_udp}};
 
     if (argument_count != 5 || atoi(arguments[3]) < 1)
-        errx(2, "usage: load line|echo|silent|udp PORT CLIENTS SECONDS");
-    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    server.sin_port = htons(atoi(arguments[2]));
+        errx(2, "usage: load line|echo|silent|udp PORT|PATH CLIENTS SECONDS");
+    find_server(arguments[2]);
     count = atoi(arguments[3]);
     clients = calloc(count, sizeof *clients);
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -488,6 +518,7 @@ int main(int argument_count, char **arguments)
         clients[i].socket = -1;
     begun = now();
     deadline = begun + atof(arguments[4]);
+    signal(SIGTERM, finish);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         if (!strcmp(arguments[1], modes[i].name)) {
             modes[i].run();

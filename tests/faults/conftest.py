@@ -1,0 +1,61 @@
+"""The proof that nothing is lost: a short form for every day, and a long one by ``--long``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.programs import CannotCompile, compile_program
+from tests.faults.loads import LoadTool
+from tests.faults.reporting import LINES, Progress, Report
+from tests.integration.conftest import administered, project
+
+__all__ = ["administered", "project"]
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether to take as long as the proof wants."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def tool(tmp_path_factory: pytest.TempPathFactory) -> LoadTool:
+    """The load tool in C."""
+    try:
+        return LoadTool(compile_program("load", tmp_path_factory.mktemp("load")))
+    except CannotCompile as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def progress(request: pytest.FixtureRequest, is_long: bool) -> Iterator[Progress]:
+    """A bar, where somebody has the time to look at one."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    if not is_long or capture is None:
+        yield Progress(None)
+        return
+    with capture.global_and_fixture_disabled(), Progress.shown(request.node.name) as shown:
+        yield shown
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """What a test has found, for the end."""
+    return Report(request.node.name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what all tests have found."""
+    if LINES:
+        terminalreporter.section("nothing lost")
+        for line in LINES:
+            terminalreporter.write_line(line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what is here last, since it loads the machine."""
+    here = str(Path(__file__).parent)
+    items.sort(key=lambda item: str(item.path).startswith(here))

@@ -1,0 +1,50 @@
+"""What the proof has found, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LINES: list[str] = []
+"""The report, printed at the end of the run."""
+
+
+class Report:
+    """Collects the figures of one test."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def say(self, **figures: object) -> None:
+        """Add a line."""
+        text = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in figures.items())
+        LINES.append(f"{self._name}: {text}")
+
+
+class Progress:
+    """How far a test is; *show* is given the share that is done, and what there is to say."""
+
+    def __init__(self, show: Callable[[float, str], None] | None) -> None:
+        self._show = show
+
+    def at(self, done: float, of: float, text: str = "") -> None:
+        """So much is done of so much."""
+        if self._show is not None:
+            self._show(min(1.0, done / of), text)
+
+    @classmethod
+    @contextmanager
+    def shown(cls, name: str) -> Iterator[Progress]:
+        """A bar on the terminal; nothing where Rich is not installed."""
+        try:
+            from rich.progress import Progress as Bar
+        except ImportError:
+            yield cls(None)
+            return
+        with Bar() as bar:
+            task = bar.add_task(name, total=1.0)
+
+            def show(share: float, text: str) -> None:
+                bar.update(task, completed=share, description=f"{name} {text}")
+
+            yield cls(show)
