@@ -74,9 +74,9 @@ _KEYS_OF_OTHERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
         (*_OF_CODE, *_OF_TAKING, "backlog", "worker"),
         "a plugin listens for itself, in a worker of its own, so netd sees none of its clients",
     ),
-    "reactor": (
+    "protocol": (
         ("handler_timeout",),
-        "the reactor serves all clients in one thread, and cannot take it from one of them",
+        "a protocol has no handler that comes to an end: it knows by itself when to hang up",
     ),
 }
 """For what a service can run, the keys that could not do what they say, and why."""
@@ -91,7 +91,9 @@ def _check_keys(service: Service, facts: Facts) -> None:
 
 
 def _kind(service: Service, facts: Facts) -> str:
-    return "wait" if _takes_for_itself(service) else facts.execution
+    if _takes_for_itself(service):
+        return "wait"
+    return service.runs.key if facts.execution == "reactor" else facts.execution
 
 
 def _takes_for_itself(service: Service) -> bool:

@@ -17,6 +17,14 @@ GaveUp = Callable[[int], None]
 """Told the number of a thread that is written off; in the reactor's thread."""
 
 
+def overdue(client: str, seconds: float, where: str) -> str:
+    """Say that a handler is ended, and *where* it was: lines as of a traceback."""
+    return (
+        f"{client}: the handler has run for more than {seconds:g} s, and its connection is closed;"
+        f" it was here\n{where}"
+    )
+
+
 class HandlerTimeout:
     """Watches the handlers of one service, each in its thread of the pool.
 
@@ -54,10 +62,7 @@ class HandlerTimeout:
     # The reactor's thread.
 
     def _overdue(self, thread: int, ident: int, taken: Taken, lost: GaveUp) -> None:
-        self._say(
-            f"{taken.client}: the handler has run for more than {self._seconds:g} s, and its "
-            f"connection is closed; it was here\n{user_stack(ident)}"
-        )
+        self._say(overdue(taken.client, self._seconds, user_stack(ident)))
         if isinstance(taken.request, socket.socket):
             self._take_away(thread, taken.request)
         lost(thread)

@@ -51,7 +51,8 @@ class ReactorService:
     *what* is a Protocol or DatagramProtocol class, an IProtocolFactory or a class of one, or an
     asynchronous handler class; *options* are keyword arguments for it. The last of *slots* is
     the one for everybody whom the others have no room for. *datagram_size* is what protocols
-    may ask their transport for; the sources hold to it.
+    may ask their transport for; the sources hold to it. After *handler_timeout* seconds an
+    asynchronous handler is ended.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class ReactorService:
         journal: Journal,
         datagram_size: int = 8192,
         wear: Wear | None = None,
+        handler_timeout: float | None = None,
     ) -> None:
+        self._handler_timeout = handler_timeout
         self._name = name
         self._what = what
         self._options = options
@@ -165,7 +168,7 @@ class ReactorService:
 
     def _build(self, listener: Listener) -> Build:
         if is_handler(self._what):
-            return build_handlers(self._make(), listener.server)
+            return build_handlers(self._make(), listener.server, self._handler_timeout)
         if self._factory is None:
             self._factory = factory_of(self._what, self._options)
         factory = self._factory
@@ -180,7 +183,9 @@ class ReactorService:
         if is_handler(self._what):
             protocol = DatagramProtocol()
             protocol.noisy = False
-            serve = HandlerDatagrams(datagrams, self._make(), listener.server).serve
+            serve = HandlerDatagrams(
+                datagrams, self._make(), listener.server, self._handler_timeout
+            ).serve
         else:
             protocol = self._what(**self._options)
             of_inet6 = source.transport is Transport.UDP6

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from netd.execution.overdue import overdue
 from netd.execution.reactor_datagrams import Datagrams
 from netd.execution.reactor_transports import Build, StreamTransport
 from netd.execution.sources import Taken
@@ -33,7 +34,10 @@ class HandlerProtocol(StreamProtocol):
     nothing of it.
     """
 
-    def __init__(self, make: Make, server: Any, connection: StreamTransport) -> None:
+    def __init__(
+        self, make: Make, server: Any, handler_timeout: float | None, connection: StreamTransport
+    ) -> None:
+        self._handler_timeout = handler_timeout
         self._reactor: Any = connection.reactor
         self._make = make
         self._server = server
@@ -46,11 +50,18 @@ class HandlerProtocol(StreamProtocol):
         super().connectionMade()
         self._connection.hold()
         self._task = Task(self._serve())
+        seconds = self._handler_timeout
+        if seconds is not None and not self._task.ended:
+            self._deadline = self._reactor.callLater(seconds, self._overdue, self._task, seconds)
+
+    def _overdue(self, task: Task, seconds: float) -> None:
+        """The handler has run for too long: its connection ends, and whatever it awaits."""
+        self._connection.say_overdue(task.where(), seconds)
+        self._connection.abortConnection()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        self._stop_watching()
         task = self._task
         awaited = None if task is None else task.awaited
         super().connectionLost(reason)
@@ -68,8 +79,13 @@ class HandlerProtocol(StreamProtocol):
                 self._connection.say_lost()
             else:
                 self._connection.say_raised("the handler", error)
+        self._stop_watching()
         self._close()
         self._connection.release()
+
+    def _stop_watching(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
 
     def _close(self) -> None:
         self.wfile.release()
@@ -91,15 +107,18 @@ class HandlerProtocol(StreamProtocol):
             self._connection.abortConnection()  # type: ignore[no-untyped-call]
 
 
-def build_handlers(make: Make, server: Any) -> Build:
+def build_handlers(make: Make, server: Any, handler_timeout: float | None) -> Build:
     """Return what makes a handler for every connection of one listener."""
-    return lambda connection: HandlerProtocol(make, server, connection)
+    return lambda connection: HandlerProtocol(make, server, handler_timeout, connection)
 
 
 class HandlerDatagrams:
     """Runs a handler for each datagram, and logs it as a request."""
 
-    def __init__(self, datagrams: Datagrams, make: Make, server: Any) -> None:
+    def __init__(
+        self, datagrams: Datagrams, make: Make, server: Any, handler_timeout: float | None
+    ) -> None:
+        self._handler_timeout = handler_timeout
         self._datagrams = datagrams
         self._accounts = datagrams.accounts
         self._make = make
@@ -112,6 +131,19 @@ class HandlerDatagrams:
         task = Task(self._serve(taken, since, held))
         if not task.ended:
             held.append(self._datagrams.hold(taken, since))
+            self._watch(task, taken)
+
+    def _watch(self, task: Task, taken: Taken) -> None:
+        seconds = self._handler_timeout
+        if seconds is not None:
+            reactor: Any = self._datagrams.transport.reactor
+            reactor.callLater(seconds, self._look, task, taken, seconds)
+
+    def _look(self, task: Task, taken: Taken, seconds: float) -> None:
+        """End a handler that has run for too long."""
+        if not task.ended:
+            self._accounts.say("error", overdue(taken.client, seconds, task.where()))
+            task.cancel()
 
     async def _serve(self, taken: Taken, since: float, held: list[Slot]) -> None:
         name, shared = self._datagrams.name, self._accounts.shared

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from netd.execution.accounts import Accounts
+from netd.execution.overdue import overdue
 from netd.execution.sources import Taken
 from netd.execution.traffic import Traffic, traffic
 from netd.values.scoreboard import Slot
@@ -289,6 +290,12 @@ class StreamTransport(tcp.Server):
             self._slot.failed += 1
         place = self._place
         place.accounts.say_raised(place.name, self.taken.client, what, error)
+
+    def say_overdue(self, where: str, seconds: float) -> None:
+        """The handler has run for too long, and was at *where*; the request has failed."""
+        self._verdict = "failed"
+        self._slot.failed += 1
+        self._place.accounts.say("error", overdue(self.taken.client, seconds, where))
 
     def say_lost(self) -> None:
         """The client has gone before it was served to the end."""

@@ -36,6 +36,16 @@ class Task:
         else:
             self._cancelled = True
 
+    def where(self) -> str:
+        """Where it waits: a line for each coroutine, the innermost last, as in a traceback."""
+        lines = []
+        inner: Any = self._coroutine
+        while (frame := getattr(inner, "cr_frame", None)) is not None:
+            code = frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}')
+            inner = inner.cr_await
+        return "\n".join(lines)
+
     def _step(self, move: Callable[[Any], Any], value: object) -> None:
         try:
             awaited = self._run(move, value)

@@ -30,6 +30,7 @@ def by_reactor(joint: Joint) -> ReactorService:
             joint.journal,
             service.datagram_size,
             joint.wear,
+            service.handler_timeout,
         )
     except Exception as error:  # a user's factory or protocol
         text = f'"{service.runs}" cannot be made: {type(error).__name__}: {error}'

@@ -85,7 +85,7 @@ class Script:
         self.heard: list[Any] = []
         self.connection = Connection()
         self.transport = Transport()
-        self.protocol = HandlerProtocol(self._make, None, self.connection)  # type: ignore[arg-type]
+        self.protocol = HandlerProtocol(self._make, None, None, self.connection)  # type: ignore[arg-type]
         self.transport.protocol = self.protocol  # type: ignore[attr-defined]
         self.protocol.makeConnection(self.transport)
 

@@ -326,3 +326,41 @@ class TestHandlers:
             client.sendall(b"two\n")
             assert read_exactly(client, 4) == b"TWO\n"
         assert daemon.wait() == 0
+
+
+class TestHandlerTimeout:
+    HANDLER = """
+        from twisted.internet.defer import Deferred
+        from netd.handlers import AsyncRequestHandler
+        class Handler(AsyncRequestHandler):
+            async def handle(self):
+                if isinstance(self.request, tuple):
+                    if self.request[0] == b"wait":
+                        await self.deeper()
+                    self.request[1].write(b"served", self.client_address)
+                else:
+                    await self.deeper()
+            async def deeper(self):
+                await Deferred()   # for ever
+    """
+
+    def test_ends_a_handler_and_its_connection(self, project: Project) -> None:
+        """The log says where it was, through every coroutine; the service goes on."""
+        project.handlers(self.HANDLER)
+        project.configure(
+            f'[services.slow]\nhandler = "handlers:Handler"\nhandler_timeout = "300ms"\n{BOTH}'
+        )
+        daemon = project.start()
+        with daemon.tcp("slow") as client, pytest.raises(ConnectionResetError):
+            client.recv(10)
+        daemon.log.wait("the handler has run for more than 0.3 s, and its connection is closed")
+        daemon.log.wait(r"in handle$")
+        daemon.log.wait(r"in deeper$")
+        daemon.log.wait("tcp failed")
+        with sender(daemon, "slow") as client:
+            client.send(b"wait")
+            daemon.log.wait("the handler has run for more than 0.3 s", count=2)
+            daemon.log.wait("udp failed")
+        assert answer(daemon, "slow", b"go") == b"served"
+        assert daemon.stop() == 0
+        assert daemon.log.matching("stopped: 3 served, 0 refused, 2 failed")
