@@ -111,7 +111,8 @@ def _differences(
 
 
 def _changed_files(old: Iterable[Stamp], new: Iterable[Stamp]) -> tuple[str, ...]:
-    """The files that are others now; not those that are only imported now, or no more."""
-    stamps = {stamp.path: stamp for stamp in old}
-    changed = [stamp.path for stamp in new if stamps.get(stamp.path, stamp) != stamp]
-    return tuple(sorted(changed))
+    """The files that are others now, or are imported only before or only after.
+
+    A module that a handler can do without may have been written, or deleted.
+    """
+    return tuple(sorted({stamp.path for stamp in {*old} ^ {*new}}))

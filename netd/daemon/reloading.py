@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from netd.config.plan import Fate, Plan, plan
 from netd.daemon.estate import Builder, Estate, binds_itself, by_worker
 from netd.daemon.pool import Pool
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.values.service import Configuration
+
+log = Logger()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ class Reload:
             self._take_back(str(error))
         except OSError as error:
             self._take_back(f"cannot be prepared: {error}")
+        except Exception as error:  # a bug of ours costs the reload, and nothing else
+            log.failure("the reload failed")
+            self._take_back(f"{type(error).__name__}: {error}")
         else:
             for pool in list(self._fresh.values()):
                 pool.start()

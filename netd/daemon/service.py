@@ -260,6 +260,8 @@ class Daemon(MultiService):
         old, self.estate = self.estate, new
         _say_listeners(new.listeners.without(old.listeners))
         _say_notes(new.configuration)
+        if new.configuration.admin_socket != old.configuration.admin_socket:
+            log.warn("admin.socket has changed, which takes effect when netd is started anew")
         for pool in new:
             pool.tell(self._pools_changed)
         # Those too whom an earlier reload has left inside.

@@ -107,11 +107,18 @@ class Scoreboard:
 
     @staticmethod
     def make(service: str, slots: int) -> int:
-        """Make the memory of a page of *slots* slots; returns a descriptor the caller closes."""
+        """Make the memory of a page of *slots* slots; returns a descriptor the caller closes.
+
+        Raises OSError or OverflowError where there cannot be so many.
+        """
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         descriptor = os.memfd_create(f"netd scoreboard {service}", flags)
-        os.ftruncate(descriptor, slots * SLOT_SIZE)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SIZE_STAYS)
+        try:
+            os.ftruncate(descriptor, slots * SLOT_SIZE)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SIZE_STAYS)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def slot(self, number: int) -> Slot:

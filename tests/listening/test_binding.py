@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ import pytest
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.description import parse
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
-from netd.values.service import Reference, Runs, Service
+from netd.values.service import Program, Reference, Runs, Service
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket away")
 AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root is denied nothing")
@@ -488,3 +489,139 @@ class TestAllOrNone:
             bind_all([service(f"unix:{tmp_path}/a", InetAddress(Transport.TCP, 65536))])
         assert len(os.listdir("/proc/self/fd")) == descriptors
         assert list(tmp_path.iterdir()) == []
+
+
+def backlog_of(listener: socket.socket) -> int:
+    """The longest that the queue of a TCP listener may be (tcpi_sacked, for a listener)."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    (longest,) = struct.unpack_from("I", info, 28)
+    assert isinstance(longest, int)
+    return longest
+
+
+class TestHeld:
+    """Listeners that are there already, and are taken over."""
+
+    def test_the_same_kernel_socket(self, tmp_path: Path) -> None:
+        """Of every kind; and what is not among them is bound."""
+        listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1"]
+        listen += [f"unix:{tmp_path}/s", f"unixgram:{tmp_path}/d", f"unix:@{uuid.uuid4()}"]
+        with bound(*listen) as held:
+            again = bind_all([service(*listen, f"unix:{tmp_path}/new")], held)
+            assert [one.socket for one in again][:5] == [one.socket for one in held]
+            fresh = again.without(held)
+            assert [one.bound for one in fresh] == [f"unix {tmp_path}/new"]
+            fresh.close()
+
+    def test_moved_to_another_service(self) -> None:
+        """Its name and its place are the new ones."""
+        with bound("tcp:0:interface=127.0.0.1") as first:
+            fixed = f"tcp:{port_of(first)}:interface=127.0.0.1"
+            first.close()
+            with bound(fixed) as held:
+                (moved,) = bind_all([service(fixed, name="other")], held)
+                assert (moved.service, moved.socket) == ("other", next(iter(held)).socket)
+
+    def test_free_ports_are_a_service_s_own(self) -> None:
+        """Its first stays its first; another service gets others."""
+        free = "tcp:0:interface=127.0.0.1"
+        with bound(free, free) as held:
+            first, second = (one.socket for one in held)
+            both = bind_all([service(free), service(free, name="other")], held)
+            mine, other = both
+            assert mine.socket is first
+            assert other.socket not in (first, second)
+            assert list(held.without(both)) == [list(held)[1]]
+            both.without(held).close()
+
+    def test_another_backlog(self) -> None:
+        """Is the new one, until it is given back."""
+        free = "tcp:0:interface=127.0.0.1"
+        with bound(free) as held:
+            sock = next(iter(held)).socket
+            assert backlog_of(sock) == 16
+            again = bind_all([service(free, backlog=7)], held)
+            assert backlog_of(sock) == 7
+            again.give_back(held)
+            assert backlog_of(sock) == 16
+            assert sock.fileno() >= 0
+
+    def test_another_mode(self, tmp_path: Path) -> None:
+        """On the same inode; and given back."""
+        path = tmp_path / "s"
+        with bound(f"unix:{path}:mode=660") as held:
+            inode = path.stat().st_ino
+            again = bind_all([service(f"unix:{path}:mode=600")], held)
+            assert (mode_of(path), path.stat().st_ino) == (0o600, inode)
+            again.give_back(held)
+            assert (mode_of(path), path.stat().st_ino) == (0o660, inode)
+
+    @AS_ROOT
+    def test_another_owner(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with bound(f"unix:{path}") as held:
+            again = bind_all([service(UnixAddress(Transport.UNIX, str(path), 0o660, 1, 2))], held)
+            assert (path.stat().st_uid, path.stat().st_gid) == (1, 2)
+            again.give_back(held)
+            assert (path.stat().st_uid, path.stat().st_gid) == (0, 0)
+
+    def test_a_path_that_somebody_has_replaced(self, tmp_path: Path) -> None:
+        """Is not ours to give another mode."""
+        path = tmp_path / "s"
+        with bound(f"unix:{path}:mode=660") as held:
+            path.unlink()
+            with foreign(path):
+                before = mode_of(path)
+                with pytest.raises(CannotBind, match="somebody has replaced the socket"):
+                    bind_all([service(f"unix:{path}:mode=600")], held)
+                assert mode_of(path) == before
+                path.unlink()
+
+    def test_what_fails_leaves_all_as_it_was(self, tmp_path: Path) -> None:
+        """Those that are held are open, with the queue and mode that they had."""
+        path = tmp_path / "s"
+        free = "tcp:0:interface=127.0.0.1"
+        with bound(free, f"unix:{path}:mode=660") as held, bound(free) as taken:
+            wanted = [
+                service(free, f"unix:{path}:mode=600", backlog=7),
+                service(f"unix:{tmp_path}/new", name="new"),
+                service(f"tcp:{port_of(taken)}:interface=127.0.0.1", name="too late"),
+            ]
+            with pytest.raises(CannotBind, match=r"services\.too late"):
+                bind_all(wanted, held)
+            assert backlog_of(next(iter(held)).socket) == 16
+            assert mode_of(path) == 0o660
+            assert not (tmp_path / "new").exists()
+
+    def test_a_program_that_takes_for_itself_waits_in_accept(self) -> None:
+        """Which is a property of the socket that all share, so it changes and is given back."""
+        free = "tcp:0:interface=127.0.0.1"
+        waiting = replace(service(free), runs=Program("/bin/x", ("x",), wait=True))
+        with bound(free) as held:
+            sock = next(iter(held)).socket
+            assert not sock.getblocking()
+            again = bind_all([waiting], held)
+            assert os.get_blocking(sock.fileno())
+            again.give_back(held)
+            assert not os.get_blocking(sock.fileno())
+
+
+class TestHide:
+    def test_nobody_finds_it_and_who_is_there_is_served(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with bound(f"unix:{path}") as listeners, closing(socket.socket(socket.AF_UNIX)) as client:
+            client.connect(str(path))
+            listeners.hide()
+            assert not path.exists()
+            next(iter(listeners)).socket.accept()[0].close()
+
+    def test_somebody_else_s_path_stays(self, tmp_path: Path) -> None:
+        """Whoever has taken the place, before or after."""
+        path = tmp_path / "s"
+        with bound(f"unix:{path}") as listeners:
+            path.unlink()
+            with foreign(path):
+                listeners.hide()
+                assert path.exists()
+                listeners.close()
+                assert path.exists()

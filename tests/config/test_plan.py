@@ -1,0 +1,213 @@
+"""``netd.config.plan``: what becomes of each service, and why."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netd.config.load import load
+from netd.config.plan import Fate, Plan, Step, plan
+from netd.values.address import InetAddress, Transport, UnixAddress
+from netd.values.service import (
+    Access,
+    Configuration,
+    Plugin,
+    Program,
+    Reference,
+    Runs,
+    Service,
+    Stamp,
+    Wanted,
+)
+
+HANDLER = Runs("handler", Reference("m", "H"))
+FILE = Stamp("/srv/m.py", 1, 10, 100)
+
+
+def service(name: str, worker: str | None = None, **keys: Any) -> Service:
+    keys = {"listen": (InetAddress(Transport.TCP, 80),), "runs": HANDLER, **keys}
+    return Service(name, worker=worker or name, **keys)
+
+
+def configuration(*services: Service, **keys: Any) -> Configuration:
+    return Configuration("netd.toml", services, **keys)
+
+
+def planned(old: list[Service], new: list[Service]) -> dict[str, tuple[Fate, tuple[str, ...]]]:
+    found = plan(configuration(*old), configuration(*new))
+    return {step.service: (step.fate, step.why) for step in found.steps}
+
+
+class TestFates:
+    def test_each(self) -> None:
+        """Those of the new configuration in its order, then those that go."""
+        old = configuration(*map(service, ("kept", "changed", "removed", "disabled")))
+        new = configuration(
+            service("added"),
+            service("changed", threads=7),
+            service("kept"),
+            disabled=frozenset({"disabled", "never there"}),
+        )
+        assert plan(old, new).steps == (
+            Step("added", Fate.ADD),
+            Step("changed", Fate.CHANGE, ("threads",)),
+            Step("kept", Fate.KEEP),
+            Step("removed", Fate.REMOVE),
+            Step("disabled", Fate.DRAIN),
+        )
+
+    def test_nothing_at_all(self) -> None:
+        """An empty configuration after an empty one."""
+        assert plan(configuration(), configuration()).changes_nothing
+
+    def test_changes_nothing(self) -> None:
+        """Only if everybody is kept; who goes is a change, too."""
+        assert plan(configuration(service("a")), configuration(service("a"))).changes_nothing
+        assert not plan(configuration(service("a")), configuration()).changes_nothing
+
+    def test_the_order_is_no_change(self) -> None:
+        a, b = service("a"), service("b")
+        assert plan(configuration(a, b), configuration(b, a)).changes_nothing
+
+    def test_fates(self) -> None:
+        """Who has one of several."""
+        made = Plan((Step("a", Fate.ADD), Step("b", Fate.CHANGE), Step("c", Fate.KEEP)))
+        assert made.fates(Fate.ADD, Fate.CHANGE) == {"a", "b"}
+
+    def test_text(self) -> None:
+        """A line of log."""
+        assert str(Step("a", Fate.CHANGE, ("threads", "/srv/m.py"))) == (
+            "change a: threads, /srv/m.py"
+        )
+        assert str(Step("a", Fate.KEEP)) == "keep a"
+
+
+OTHERWISE: dict[str, Any] = {
+    "listen": (UnixAddress(Transport.UNIX, "/run/a"),),
+    "runs": Runs("handler", Reference("m", "Other")),
+    "concurrency": "process",
+    "threads": 7,
+    "processes": 3,
+    "backlog": 5,
+    "datagram_size": 100,
+    "max_requests": 9,
+    "max_memory": 1 << 30,
+    "handler_timeout": 2.0,
+    "access": Access(deny=("10.0.0.0/8",)),
+    "options": {"directory": "/srv"},
+}
+
+
+class TestDifferences:
+    @pytest.mark.parametrize("key", OTHERWISE)
+    def test_a_key(self, key: str) -> None:
+        """It is named."""
+        new = service("a", **{key: OTHERWISE[key]})
+        assert planned([service("a")], [new]) == {"a": (Fate.CHANGE, (key,))}
+
+    def test_a_mode_of_a_socket(self) -> None:
+        """Part of what is listened on."""
+        path = UnixAddress(Transport.UNIX, "/run/a", mode=0o660)
+        old, new = (service("a", listen=(replace(path, mode=mode),)) for mode in (0o660, 0o600))
+        assert planned([old], [new]) == {"a": (Fate.CHANGE, ("listen",))}
+
+    def test_where_a_value_comes_from_is_no_change(self) -> None:
+        """Only what it is."""
+        wanted = service("a", own=Wanted(threads=7), threads=7, written=frozenset({"threads"}))
+        defaulted = service("a", defaults=Wanted(threads=7), threads=7)
+        assert planned([wanted], [defaulted]) == {"a": (Fate.KEEP, ())}
+
+    def test_defaults_moved_into_a_table(self, tmp_path: Path) -> None:
+        """The same, from real files; includes and places change with it."""
+        (tmp_path / "m.py").touch()
+        table = '[services.a]\nhandler = "m:H"\nlisten = ["tcp:80"]\n'
+        old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+        old.write_text("[defaults]\nhandler_timeout = 7\n" + table)
+        new.write_text(table + "handler_timeout = 7\n")
+        before, after = (replace(load(str(file)), file="netd.toml") for file in (old, new))
+        assert plan(before, after).changes_nothing
+
+    def test_every_field_is_known_here(self) -> None:
+        """Whoever adds one decides whether it is a change."""
+        compared = {field.name for field in fields(Service) if field.compare}
+        elsewhere = {"name", "worker", "sources", "forks", "reuse_port", "owner", "environment"}
+        assert compared == {*OTHERWISE, *elsewhere}
+
+
+class TestSources:
+    @pytest.mark.parametrize(
+        "other",
+        [replace(FILE, inode=2), replace(FILE, size=11), replace(FILE, changed=101)],
+        ids=["inode", "size", "time"],
+    )
+    def test_a_file_that_was_written(self, other: Stamp) -> None:
+        old, new = service("a", sources=(FILE,)), service("a", sources=(other,))
+        assert planned([old], [new]) == {"a": (Fate.CHANGE, ("/srv/m.py",))}
+
+    def test_a_file_that_is_imported_now_or_no_more(self) -> None:
+        """A module that a handler can do without has been written, or deleted."""
+        settings = Stamp("/srv/settings.py", 5, 5, 5)
+        without, with_it = service("a", sources=(FILE,)), service("a", sources=(FILE, settings))
+        assert planned([without], [with_it]) == {"a": (Fate.CHANGE, ("/srv/settings.py",))}
+        assert planned([with_it], [without]) == {"a": (Fate.CHANGE, ("/srv/settings.py",))}
+
+    def test_the_order_of_imports_is_no_change(self) -> None:
+        other = Stamp("/srv/n.py", 5, 5, 5)
+        old, new = service("a", sources=(FILE, other)), service("a", sources=(other, FILE))
+        assert planned([old], [new]) == {"a": (Fate.KEEP, ())}
+
+    @pytest.mark.parametrize(
+        ("runs", "fate"),
+        [
+            (HANDLER, Fate.CHANGE),
+            (Plugin("web", ()), Fate.CHANGE),
+            (Program("/bin/cat", ("cat",)), Fate.KEEP),
+        ],
+        ids=["handler", "plugin", "program"],
+    )
+    def test_the_path_that_code_is_found_by(self, runs: Any, fate: Fate) -> None:
+        """Another ``python_path`` may find other modules, and no other programs."""
+        old = configuration(service("a", runs=runs), python_path=("/srv/one",))
+        new = configuration(service("a", runs=runs), python_path=("/srv/two",))
+        assert plan(old, new).fates(fate) == {"a"}
+
+
+class TestSharedWorkers:
+    SHARED = ("shares worker w, which is replaced",)
+
+    def test_one_that_changes(self) -> None:
+        """Takes the others of its worker with it, and nobody else."""
+        old = [service("a", "w"), service("b", "w"), service("c")]
+        new = [service("a", "w", threads=7), service("b", "w"), service("c")]
+        assert planned(old, new) == {
+            "a": (Fate.CHANGE, ("threads",)),
+            "b": (Fate.CHANGE, self.SHARED),
+            "c": (Fate.KEEP, ()),
+        }
+
+    def test_one_that_comes(self) -> None:
+        new = [service("a", "w"), service("b", "w")]
+        assert planned([service("a", "w")], new) == {
+            "a": (Fate.CHANGE, self.SHARED),
+            "b": (Fate.ADD, ()),
+        }
+
+    def test_one_that_goes(self) -> None:
+        old = [service("a", "w"), service("b", "w")]
+        assert planned(old, [service("a", "w")]) == {
+            "a": (Fate.CHANGE, self.SHARED),
+            "b": (Fate.REMOVE, ()),
+        }
+
+    def test_one_that_moves(self) -> None:
+        """Out of one worker and into another: all three are replaced."""
+        old = [service("a", "v"), service("b", "v"), service("c", "w")]
+        new = [service("a", "v"), service("b", "w"), service("c", "w")]
+        assert planned(old, new) == {
+            "a": (Fate.CHANGE, ("shares worker v, which is replaced",)),
+            "b": (Fate.CHANGE, ("worker",)),
+            "c": (Fate.CHANGE, self.SHARED),
+        }
