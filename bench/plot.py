@@ -27,6 +27,9 @@ COLOURS: Final = {
     "asyncio": "#66a182",
     "uvloop": "#2e6f57",
     "gevent": "#8d6a9f",
+    "ForkingTCPServer": "#1b4965",
+    "tcpserver": "#a98467",
+    "xinetd": "#6c584c",
 }
 
 BAR: Final = 0.2

@@ -20,7 +20,7 @@ from bench.figures import Figure, Sample, figure, ratio
 from bench.measuring import sample
 from bench.programs import Load, compile_program, run_load
 from bench.results import Results
-from bench.scenarios import NAMES, THREADING, Unknown, chosen
+from bench.scenarios import NAMES, SCENARIOS, THREADING, Unknown, chosen
 from bench.servers import HOST, NETD, free_ports, is_there
 from bench.targets import TARGETS, Target, Verdict, as_json
 
@@ -292,3 +292,11 @@ def test_a_short_run_prints_a_table_and_writes_json(tmp_path: Path) -> None:
         assert one["done"] > 0
         assert one["failed"] == 0
         assert one["cpu"] > 0
+
+
+def test_every_server_has_a_colour() -> None:
+    """A plot of a whole run has bars of all of them."""
+    pytest.importorskip("matplotlib", reason="the bench extra is not installed")
+    from bench.plot import COLOURS
+
+    assert {NETD, *(peer for scenario in SCENARIOS for peer in scenario.peers)} <= COLOURS.keys()
