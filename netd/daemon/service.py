@@ -16,7 +16,7 @@ from twisted.python.components import Componentized
 
 from netd.config.plan import Plan, plan
 from netd.daemon.destinations import Destination, cannot_log
-from netd.daemon.estate import Builder, Estate, by_worker
+from netd.daemon.estate import Builder, Estate, binds_itself, by_worker
 from netd.daemon.log import DaemonLog, Log
 from netd.daemon.opening import LogPlace
 from netd.daemon.pool import Pool
@@ -88,7 +88,10 @@ class Daemon(MultiService):
         self._stopped: Deferred[None] | None = None
 
     def at_start(self, call: Callable[[], None]) -> None:
-        """Call when all workers are ready for the first time."""
+        """Call when all workers are ready for the first time, but those that bind for themselves.
+
+        They cannot before another daemon that has their ports has left, which waits for this call.
+        """
         self._at_start.append(call)
 
     def at_end(self, call: Callable[[], None]) -> None:
@@ -144,10 +147,18 @@ class Daemon(MultiService):
         if self._stopped is not None:
             if self.retirement.is_over:
                 self._finish()
-        elif self.running and not self._said_ready and all(pool.is_up for pool in self.estate):
-            self._said_ready = True
-            for call in self._at_start:
+        elif self.running and not self._said_ready:
+            self._see_who_is_up()
+
+    def _see_who_is_up(self) -> None:
+        """See whether all have come up, or all but those in whose way another daemon is."""
+        late = [pool for pool in self.estate if not pool.is_up]
+        if all(binds_itself(placed.service for placed in pool.placed) for pool in late):
+            calls, self._at_start = self._at_start, []
+            for call in calls:
                 call()
+        if not late:
+            self._said_ready = True
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
                 count=len(self.estate.configuration.services),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import textwrap
 from urllib.request import urlopen
@@ -148,6 +149,24 @@ class TestHosting:
         until(lambda: listens(ports[0]), "the plugin is back")
         assert ask(ports[0]) != before
         assert ask(ports[1]) == other
+
+    def test_an_upgrade(self, with_oddly: Project) -> None:
+        """The new daemon is ready without it, since its port is free when the old one has left."""
+        port = free_port()
+        echo = '[services.e]\nlisten = ["tcp:0:interface=127.0.0.1"]\nhandler = "echo"\n'
+        with_oddly.configure(service("s", "oddly", "--port", f"{port}") + echo)
+        daemon = with_oddly.start()
+        before = ask(port)
+        daemon.signal(signal.SIGUSR2)
+        new = int(daemon.log.wait(r"upgraded: pid (\d+) serves now").group(1))
+        daemon.process.wait(PATIENCE)
+        until(lambda: listens(port), "the plugin is back")
+        assert ask(port) != before
+        with daemon.tcp("e") as client:
+            client.sendall(b"hello")
+            assert client.recv(10) == b"hello"
+        os.kill(new, signal.SIGTERM)
+        until(lambda: not is_alive(new), "the new daemon leaves")
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
     def test_binds_as_its_user(self, with_oddly: Project) -> None:
