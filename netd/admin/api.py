@@ -1,7 +1,7 @@
 """The HTTP API of the admin socket: what there is to see by GET, what can be done by POST.
 
 Every answer is JSON. A command answers when it has been carried out; 404 is an unknown service,
-409 something that could not be done, and its ``problems`` say why.
+409 something that could not be done, and ``problems`` say why.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.http import BAD_REQUEST, CONFLICT, INTERNAL_SERVER_ERROR, NOT_FOUND, OK
+from twisted.web.http import (
+    BAD_REQUEST,
+    CONFLICT,
+    INTERNAL_SERVER_ERROR,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    OK,
+)
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -66,7 +73,7 @@ class Commands(Protocol):
 
 def site(commands: Commands, reactor: Any) -> _Bounded:
     """Make the API's factory of connections."""
-    root, api = Resource(), Resource()
+    root, api = _Branch(), _Branch()
     root.putChild(b"api", api)
     api.putChild(b"status", _Seen(lambda request: commands.status()))
     api.putChild(b"connections", _Seen(lambda request: commands.connections(_service(request))))
@@ -125,14 +132,29 @@ Answer = Callable[[Request], Any]
 """Returns what JSON can say, or a Deferred of it; None is an empty object."""
 
 
+class _Branch(Resource):
+    """A path with others below it, and nothing of its own."""
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return _Branch()
+
+    def render(self, request: Request) -> int:
+        return _now(request, _Status(NOT_FOUND, {"problems": [f"there is no {_path(request)}"]}))
+
+
 class _Answering(Resource):
     isLeaf = True
+    _method: bytes
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
         self._answer = answer
 
-    def _render(self, request: Request) -> int:
+    def render(self, request: Request) -> int:
+        if request.method != self._method:
+            request.setHeader(b"Allow", self._method)
+            text = f"{_path(request)} is asked by {self._method.decode()}"
+            return _now(request, _Status(NOT_ALLOWED, {"problems": [text]}))
         gone: list[bool] = []
         request.notifyFinish().addErrback(lambda _: gone.append(True))
         answered: Deferred[Any] = Deferred()
@@ -146,15 +168,13 @@ class _Answering(Resource):
 class _Seen(_Answering):
     """Something to look at."""
 
-    def render_GET(self, request: Request) -> int:
-        return self._render(request)
+    _method = b"GET"
 
 
 class _Done(_Answering):
     """Something to do."""
 
-    def render_POST(self, request: Request) -> int:
-        return self._render(request)
+    _method = b"POST"
 
 
 class _Status(Exception):
@@ -210,6 +230,16 @@ def _failed(failure: Failure) -> _Status:
         return _Status(NOT_FOUND, {"problems": [f"there is no service {error.args[0]}"]})
     log.failure("a command failed", failure)
     return _Status(INTERNAL_SERVER_ERROR, {"problems": [str(error)]})
+
+
+def _path(request: Request) -> str:
+    path: bytes = request.path
+    return path.decode(errors="replace")
+
+
+def _now(request: Request, status: _Status) -> int:
+    _write(request, status)
+    return NOT_DONE_YET
 
 
 def _write(request: Request, answer: Any) -> None:
