@@ -85,7 +85,7 @@ class Slot:
 
     def enter(self, client: str, since: float) -> None:
         """A client is inside from now on."""
-        text = client.encode()
+        text = client.encode(errors="replace")
         _OCCUPANT.pack_into(
             self._page, self._occupant_at, 1, min(len(text), CLIENT_SIZE), since, text
         )

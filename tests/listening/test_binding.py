@@ -101,6 +101,24 @@ IN_USE = "Address already in use: something is listening there"
 
 
 class TestInet:
+    @pytest.mark.parametrize("transport", ["tcp", "udp"])
+    def test_a_port_that_is_shared(self, transport: str) -> None:
+        """With ``allow_reuse_port`` of a server class others may have the port, too."""
+        first = service(f"{transport}:0:interface=127.0.0.1")
+        with closing(bind_all([replace(first, reuse_port=True)])) as listeners:
+            port = port_of(listeners)
+            address = f"{transport}:{port}:interface=127.0.0.1"
+            with closing(bind_all([replace(service(address), reuse_port=True)])) as others:
+                assert port_of(others) == port
+            assert refusal(address) == "Address already in use"
+
+    def test_a_path_is_not_shared(self, tmp_path: Path) -> None:
+        """There is nothing of that kind for Unix sockets, and no problem either."""
+        shared = replace(service(f"unix:{tmp_path}/s", "unixgram:@netd/s"), reuse_port=True)
+        with closing(bind_all([shared])) as listeners:
+            for listener in listeners:
+                assert not listener.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+
     def test_a_stream_listens_and_never_blocks(self) -> None:
         """A stream socket takes clients, restarts at once and accepts without waiting."""
         with bound("tcp:0:interface=127.0.0.1") as listeners:

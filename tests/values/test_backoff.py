@@ -39,6 +39,19 @@ class TestBackoff:
             delay = backoff.died(served=0)
         assert delay == LONGEST_DELAY
 
+    def test_who_has_served_somebody_is_replaced_at_once(self) -> None:
+        """It died of a client, which is no reason to let the next ones wait, however often."""
+        backoff = Backoff()
+        assert [backoff.died(served=0, requests=1) for _ in range(100)] == [0] * 100
+
+    def test_serving_somebody_forgives(self) -> None:
+        """The next death is the first one again."""
+        backoff = Backoff()
+        for _ in range(6):
+            backoff.died(served=0)
+        assert backoff.died(served=0, requests=1) == 0
+        assert [backoff.died(served=0) for _ in range(3)] == [0, 0.1, 0.2]
+
     @given(st.lists(st.floats(0, 2 * STABLE), min_size=1))
     def test_bounds(self, lives: list[float]) -> None:
         """Whatever the worker does, the delay stays between nothing and the longest."""

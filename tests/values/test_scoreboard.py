@@ -87,6 +87,66 @@ class TestOccupants:
             else:
                 assert name.startswith(occupant.client.rstrip("\ufffd"))
 
+    def test_a_name_that_cannot_be_encoded(self) -> None:
+        """What an override calls a client need not be text for everybody."""
+        with board() as made:
+            made.slot(0).enter("caf\udce9", 1.0)
+            assert [each.client for each in made.occupants()] == ["caf?"]
+
+
+class TestParts:
+    """Each worker of a service has a part of the page to itself."""
+
+    @pytest.fixture
+    def parted(self) -> Iterator[Scoreboard]:
+        """A page of two workers with two slots each, of which three are in use."""
+        with board() as made:
+            for number, name in enumerate("abc"):
+                slot = made.slot(number)
+                slot.served, slot.failed = 10**number, number
+                slot.leave()
+                slot.enter(name, float(-number))
+            yield made
+
+    def test_occupants(self, parted: Scoreboard) -> None:
+        """Those of one worker, the longest first; of all where nothing is said."""
+        assert [each.client for each in parted.occupants(range(2))] == ["b", "a"]
+        assert [each.slot for each in parted.occupants(range(2, 4))] == [2]
+        assert [each.client for each in parted.occupants()] == ["c", "b", "a"]
+        assert parted.occupants(range(0)) == []
+
+    def test_counts(self, parted: Scoreboard) -> None:
+        """What one worker has done."""
+        assert parted.counts(range(2)) == Counts(served=11, failed=1)
+        assert parted.counts(range(2, 4)) == Counts(served=100, failed=2)
+        assert parted.counts() == Counts(served=111, failed=3)
+        assert parted.counts(range(3, 4)) == Counts()
+
+    def test_busy(self, parted: Scoreboard) -> None:
+        """How many of a worker's slots have somebody inside, without looking who."""
+        assert [parted.busy(range(2)), parted.busy(range(2, 4))] == [2, 1]
+        parted.slot(1).leave()
+        assert parted.busy(range(2)) == 1
+
+    def test_cleared(self, parted: Scoreboard) -> None:
+        """The slots of a worker that has gone, and nobody else's."""
+        parted.clear(range(1, 3))
+        assert [each.client for each in parted.occupants()] == ["a"]
+        assert parted.counts() == Counts(served=1)
+        assert parted.busy(range(4)) == 1
+
+    def test_busy_pids(self, parted: Scoreboard) -> None:
+        """The processes that have somebody inside are known by their pids, each once."""
+        assert parted.busy_pids() == {os.getpid()}
+        pid = os.fork()
+        if pid == 0:
+            parted.slot(3).enter("d", 1.0)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert parted.busy_pids() == {os.getpid(), pid}
+        parted.clear()
+        assert parted.busy_pids() == set()
+
 
 class TestCounts:
     """What has been done."""
