@@ -151,6 +151,8 @@ class ReactorService:
             self._accounts.say_raised("stream", "-", "stopFactory", error)
 
     def _close(self, stopped: Callable[[], None]) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
         for datagrams in self._datagrams:
             datagrams.transport.connectionLost()
         stopped()

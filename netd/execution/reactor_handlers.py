@@ -56,6 +56,7 @@ class HandlerProtocol(StreamProtocol):
 
     def _overdue(self, task: Task, seconds: float) -> None:
         """The handler has run for too long: its connection ends, and whatever it awaits."""
+        self._deadline = None
         self._connection.say_overdue(task.where(), seconds)
         self._connection.abortConnection()  # type: ignore[no-untyped-call]
 
@@ -84,8 +85,9 @@ class HandlerProtocol(StreamProtocol):
         self._connection.release()
 
     def _stop_watching(self) -> None:
-        if self._deadline is not None and self._deadline.active():
+        if self._deadline is not None:
             self._deadline.cancel()
+            self._deadline = None
 
     def _close(self) -> None:
         self.wfile.release()
@@ -99,6 +101,7 @@ class HandlerProtocol(StreamProtocol):
 
     def _look(self, timeout: float, before: int) -> None:
         """Whether the client has taken something in the meantime; it is given up if not."""
+        self._deadline = None  # made, so it only holds everything here
         pending = self._connection.pending()
         if pending < before:
             self._watch(timeout, pending)

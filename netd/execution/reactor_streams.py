@@ -76,6 +76,10 @@ class Acceptor:
         self._stopped = False
         self.startReading()
 
+    def close(self) -> None:
+        """Give back what the connections needed, which have ended."""
+        self._place.hangups.close()
+
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on, and end the connections that they do not admit."""
         self._admission = self._admission.by(lists, of_unix=self._kind is UnixTransport)

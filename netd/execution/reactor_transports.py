@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from netd.execution.accounts import Accounts
+from netd.execution.hangups import Hangups
 from netd.execution.overdue import overdue
 from netd.execution.sources import Taken
 from netd.execution.traffic import Traffic, traffic
@@ -75,7 +76,7 @@ class Sending:
 class Place:
     """What the connections of one listener have in common. In the thread of *reactor*."""
 
-    __slots__ = ("accounts", "name", "open", "reactor", "sending", "service")
+    __slots__ = ("accounts", "hangups", "name", "open", "reactor", "sending", "service")
 
     def __init__(self, service: str, name: str, accounts: Accounts, reactor: Any) -> None:
         """*name* is the transport's word for the log."""
@@ -84,6 +85,7 @@ class Place:
         self.accounts = accounts
         self.reactor = reactor
         self.sending = Sending(service, reactor)
+        self.hangups = Hangups(service, reactor)
         self.open: set[StreamTransport] = set()
         """Those that have a protocol, and are connected."""
 
@@ -107,6 +109,8 @@ class StreamTransport(tcp.Server):
         self._verdict: str | None = None
         self._is_queued = False
         self._is_watched = False
+        self._is_paused = False
+        self._has_finished = False
         self._holds = 1
         self._carried: Traffic = (0, 0)
         self.connected = 1
@@ -224,10 +228,42 @@ class StreamTransport(tcp.Server):
         if protocol is None:
             self.connectionLost(reason)
             return
+        self._has_finished = True
         try:
             protocol.readConnectionLost()
         except BaseException as error:
             self.fail("the protocol", error)
+        self._watch_for_hangup()
+
+    def pauseProducing(self) -> None:
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+        self._watch_for_hangup()
+
+    def resumeProducing(self) -> None:
+        if self._has_finished:  # it would be told so again
+            return
+        if self._is_paused:
+            self._forget_hangup()
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+    def _watch_for_hangup(self) -> None:
+        if self.connected:
+            self._is_paused = True
+            self._place.hangups.watch(self)
+
+    def _forget_hangup(self) -> None:
+        self._is_paused = False
+        self._place.hangups.forget(self)
+
+    def hung_up(self, *, broken: bool) -> None:
+        """Nobody reads, and both directions have ended.
+
+        If *broken*, or if everything has been read and there could still be an answer, the
+        client has gone.
+        """
+        self._is_paused = False
+        if broken or (self._has_finished and not self._writeDisconnected):
+            self.end(main.CONNECTION_LOST)
 
     def _closeWriteConnection(self) -> None:
         with suppress(OSError):
@@ -253,6 +289,8 @@ class StreamTransport(tcp.Server):
             return
         self._carried = traffic(self.socket)
         self._place.open.discard(self)
+        if self._is_paused:
+            self._forget_hangup()
         try:
             super().connectionLost(reason)
         except BaseException as error:

@@ -145,6 +145,7 @@ class HalfClosing(Protocol):
         pass
 
     def readConnectionLost(self) -> None:
+        say("readConnectionLost")
         if self.faulty == "readConnectionLost":
             raise ValueError("in readConnectionLost")
         transport: Any = self.transport
@@ -243,6 +244,18 @@ class Reset(Protocol):
         transport: Any = self.transport
         transport.write(bytes(32 << 20))
         say("written")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        say("lost:", reason.type.__name__ if reason.type else None)
+
+
+class Paused(Protocol):
+    """Reads nothing, and tells how the connection ends."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.pauseProducing()
+        say("paused")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         say("lost:", reason.type.__name__ if reason.type else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import ssl
@@ -223,6 +224,14 @@ class TestTransport:
             reset(client)
             host.heard("lost: ConnectionLost")
             host.heard("tcp served")
+
+    def test_client_goes_while_nobody_reads(self) -> None:
+        """A protocol that has paused hears of it all the same."""
+        with hosting("Paused") as host:
+            client = host.connect()
+            host.heard("paused")
+            reset(client)
+            host.heard("lost: ConnectionLost")
 
     def test_start_tls(self) -> None:
         """A protocol goes over to TLS in the middle of a connection."""
@@ -493,6 +502,7 @@ ENDS = [
     ("AsyncTalk", b"abort\n", {}),
     ("AsyncTalk", b"close\n", {}),
     ("AsyncImpatient", b"", {}),
+    ("AsyncGenerous", b"\n", {"options": {"timeout": 10}}),
 ]
 
 
@@ -501,13 +511,71 @@ def test_nothing_stays_in_memory(what: str, said: bytes, settings: dict[str, Any
     """A connection that is over is freed at once: no cycle waits for the collector."""
     with hosting(what, collects=False, **settings) as host:
         for _ in range(3):
-            with host.connect() as client, suppress(ConnectionError):
+            with host.connect() as client, suppress(OSError):
                 client.sendall(said)
                 client.shutdown(socket.SHUT_WR)
                 read_all(client)
         host.everything()
         assert host.alive == 0
         assert host.scoreboard.occupants() == []
+
+
+SAID = {
+    "AsyncTalk": b"client nothing swallow rest eof abort close foreign bogus 7".split(),
+    "Faulty": b"raise exit false producer pause pull stop 7".split(),
+    "HalfClosing": [b"7"],
+    "Flood": [b"7"],
+}
+
+
+@pytest.mark.parametrize("what", list(SAID))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_clients_that_do_anything(what: str, seed: int) -> None:
+    """In any order: nobody stays inside, no descriptor and no memory is left, and it stops."""
+    chance = random.Random(seed)
+    said = [*(word + b"\n" for word in SAID[what]), *SAID[what], bytes(100_000)]
+    with hosting(what, collects=False) as host:
+        clients = [Client(host, chance, said) for _ in range(20)]
+        for _ in range(1000):
+            chance.choice(clients).act()
+        for client in clients:
+            client.go()
+        assert host.everything()[-1] == "STOPPED"
+        assert host.alive == 0
+        assert host.scoreboard.occupants() == []
+
+
+class Client:
+    """A client that connects, sends, reads, finishes and goes as it likes, again and again."""
+
+    def __init__(self, host: Host, chance: random.Random, said: list[bytes]) -> None:
+        self._host = host
+        self._chance = chance
+        self._said = said
+        self._socket: socket.socket | None = None
+
+    def act(self) -> None:
+        """Do something."""
+        if self._socket is None:
+            self._socket = self._host.connect()
+            self._socket.setblocking(False)
+            return
+        with suppress(OSError):
+            match self._chance.randrange(6):
+                case 0 | 1 | 2:
+                    self._socket.send(self._chance.choice(self._said))
+                case 3:
+                    self._socket.recv(1 << 20)
+                case 4:
+                    self._socket.shutdown(socket.SHUT_WR)
+                case 5:
+                    self.go()
+
+    def go(self) -> None:
+        """Leave, so that the server must notice."""
+        if self._socket is not None:
+            reset(self._socket)
+            self._socket = None
 
 
 def test_pieces_go_out_together() -> None:

@@ -215,10 +215,15 @@ class TestAfterTheHandler:
     def test_client_takes_nothing(self) -> None:
         """What is left to be sent may wait for the handler's ``timeout``, and no longer."""
         options = {"timeout": 0.05}
-        with hosting("AsyncGenerous", options=options) as host, talk(host, b"\n"):
+        with (
+            hosting("AsyncGenerous", options=options, collects=False) as host,
+            talk(host, b"\n") as client,
+        ):
             host.heard(" tcp lost ")
             assert host.everything()[-1] == "STOPPED"
             assert host.scoreboard.counts().failed == 0
+            assert host.alive == 0
+            client.close()
 
     def test_client_takes_it(self) -> None:
         options = {"timeout": PATIENCE}
@@ -283,6 +288,36 @@ class TestLostConnections:
             host.heard("raised CancelledError")
             host.heard("finish")
             host.heard(" tcp lost ")
+
+    @pytest.mark.parametrize("more", [0, 200_000])
+    def test_while_nobody_reads(self, more: int) -> None:
+        """The client has finished sending, or sent more than there is room for, and then goes."""
+        with hosting("AsyncTalk") as host:
+            client = talk(host, b"nothing\n", bytes(more))
+            host.heard("waiting")
+            if not more:
+                client.shutdown(socket.SHUT_WR)
+            reset(client)
+            host.heard("raised CancelledError")
+            host.heard(" tcp lost ")
+            assert host.everything()[-1] == "STOPPED"
+
+    def test_closed_on_both_ways(self) -> None:
+        """A Unix client that has finished, and then closes, has gone."""
+        with hosting("AsyncTalk", "unix") as host, host.connect("unix") as client:
+            client.sendall(b"nothing\n")
+            host.heard("waiting")
+            client.shutdown(socket.SHUT_WR)
+            client.close()
+            host.heard("raised CancelledError")
+
+    def test_closed_before_everything_is_read(self) -> None:
+        """What a Unix client sent before it closed is still read."""
+        with hosting("AsyncLazy", "unix") as host, host.connect("unix") as client:
+            client.sendall(bytes(150_000))
+            client.close()
+            host.heard("grown by")
+            host.heard(" unix ", "in=150000")
 
     def test_handler_that_carries_on(self) -> None:
         """Everything it wants from its client from then on fails."""
