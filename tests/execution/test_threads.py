@@ -86,8 +86,16 @@ class Handlers(Threaded):
         self.numbers: set[int] = set()
         self._inside: set[int] = set()
         self._lock = threading.Lock()
+        self.expecting: set[int] = set()
+
+    def expect(self, thread: int) -> None:
+        self.expecting.add(thread)
+
+    def expect_no_more(self, thread: int) -> None:
+        self.expecting.discard(thread)
 
     def serve(self, thread: int, taken: Taken) -> None:
+        self.expecting.discard(thread)
         with self._lock:
             assert thread not in self._inside, "two threads have the same number"
             self._inside.add(thread)
@@ -624,10 +632,12 @@ class TestStop:
 class TestErrors:
     """Nothing that goes wrong when taking ends the service, or makes it spin."""
 
-    def test_out_of_descriptors(self) -> None:
+    @pytest.mark.parametrize("may_block", [False, True])
+    def test_out_of_descriptors(self, may_block: bool) -> None:
         """Each failure is followed by a pause; the log has one line for all, and one at the end."""
         with listening() as listener:
             source = Faulty(listener, *(OSError(errno.EMFILE, "No more") for _ in range(3)))
+            source.may_block = may_block
             with pool({source: Handlers()}) as threads:
                 began = threads.reactor.seconds()
                 assert ask(listener) == b"hello\n"
