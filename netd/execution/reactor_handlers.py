@@ -130,25 +130,24 @@ class HandlerDatagrams:
     def serve(self, taken: Taken) -> None:
         """Start the handler. Most are done at once; the others are listed until they are."""
         since = time.monotonic()
-        held: list[Slot] = []
-        task = Task(self._serve(taken, since, held))
-        if not task.ended:
-            held.append(self._datagrams.hold(taken, since))
-            self._watch(task, taken)
-
-    def _watch(self, task: Task, taken: Taken) -> None:
+        stay = _Stay()
+        task = Task(self._serve(taken, since, stay))
+        if task.ended:
+            return
+        stay.slot = self._datagrams.hold(taken, since)
         seconds = self._handler_timeout
         if seconds is not None:
             reactor: Any = self._datagrams.transport.reactor
-            reactor.callLater(seconds, self._look, task, taken, seconds)
+            stay.deadline = reactor.callLater(seconds, self._overdue, task, taken, seconds, stay)
 
-    def _look(self, task: Task, taken: Taken, seconds: float) -> None:
-        """End a handler that has run for too long."""
-        if not task.ended:
-            self._accounts.say("error", overdue(taken.client, seconds, task.where()))
-            task.cancel()
+    def _overdue(self, task: Task, taken: Taken, seconds: float, stay: _Stay) -> None:
+        """The handler has run for too long: what it awaits is cancelled."""
+        stay.deadline = None
+        stay.is_overdue = True
+        self._accounts.say("error", overdue(taken.client, seconds, task.where()))
+        task.cancel()
 
-    async def _serve(self, taken: Taken, since: float, held: list[Slot]) -> None:
+    async def _serve(self, taken: Taken, since: float, stay: _Stay) -> None:
         name, shared = self._datagrams.name, self._accounts.shared
         transport = self._datagrams.transport
         transport.answered = taken.client_address
@@ -160,8 +159,25 @@ class HandlerDatagrams:
         except BaseException as error:
             verdict = "failed"
             shared.failed += 1
-            self._datagrams.say_raised(taken.client, "the handler", error)
+            if not (stay.is_overdue and isinstance(error, CancelledError)):
+                self._datagrams.say_raised(taken.client, "the handler", error)
         self._accounts.log(name, taken.client, verdict, since, traffic(taken.request))
-        if held:
-            self._accounts.show()
-            self._datagrams.release(held[0])
+        if stay.slot is not None:
+            self._end(stay, stay.slot)
+
+    def _end(self, stay: _Stay, slot: Slot) -> None:
+        if stay.deadline is not None:
+            stay.deadline.cancel()
+        self._accounts.show()
+        self._datagrams.release(slot)
+
+
+class _Stay:
+    """What there is of a datagram whose handler was not done at once."""
+
+    __slots__ = ("deadline", "is_overdue", "slot")
+
+    def __init__(self) -> None:
+        self.slot: Slot | None = None
+        self.deadline: DelayedCall | None = None
+        self.is_overdue = False

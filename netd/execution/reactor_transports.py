@@ -323,16 +323,18 @@ class StreamTransport(tcp.Server):
 
     def say_raised(self, what: str, error: BaseException) -> None:
         """Log what the user's code has raised; the request has failed."""
-        if self._verdict != "failed":
-            self._verdict = "failed"
-            self._slot.failed += 1
+        self._fail()
         place = self._place
         place.accounts.say_raised(place.name, self.taken.client, what, error)
 
+    def _fail(self) -> None:
+        if self._verdict != "failed":
+            self._verdict = "failed"
+            self._slot.failed += 1
+
     def say_overdue(self, where: str, seconds: float) -> None:
         """The handler has run for too long, and was at *where*; the request has failed."""
-        self._verdict = "failed"
-        self._slot.failed += 1
+        self._fail()
         self._place.accounts.say("error", overdue(self.taken.client, seconds, where))
 
     def say_lost(self) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, ClassVar
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from netd.execution.reactor_handlers import HandlerProtocol
+from netd.execution.reactor_handlers import HandlerDatagrams, HandlerProtocol
 from netd.execution.sources import Taken
-from netd.handlers import AsyncStreamRequestHandler
+from netd.handlers import AsyncDatagramRequestHandler, AsyncStreamRequestHandler
+from netd.values.scoreboard import Counts
+from tests.execution.test_reactor_receiving import PACKET, Stage
 from tests.handlers.connected import Transport
 from tests.reactors import HandReactor
 
@@ -35,6 +39,9 @@ class Connection:
 
     def say_lost(self) -> None:
         self.told.append("lost")
+
+    def say_overdue(self, where: str, seconds: float) -> None:
+        self.told.append(("overdue", where, seconds))
 
     def say_raised(self, what: str, error: BaseException) -> None:
         self.told.append((what, type(error)))
@@ -74,6 +81,7 @@ class Script:
         raises: bool = False,
         timeout: float | None = None,
         cancelled: Exception | None = None,
+        handler_timeout: float | None = None,
     ) -> None:
         def cancel(wait: Deferred[None]) -> None:
             if cancelled is not None:
@@ -85,7 +93,8 @@ class Script:
         self.heard: list[Any] = []
         self.connection = Connection()
         self.transport = Transport()
-        self.protocol = HandlerProtocol(self._make, None, None, self.connection)  # type: ignore[arg-type]
+        connection: Any = self.connection
+        self.protocol = HandlerProtocol(self._make, None, handler_timeout, connection)
         self.transport.protocol = self.protocol  # type: ignore[attr-defined]
         self.protocol.makeConnection(self.transport)
 
@@ -151,6 +160,30 @@ class TestLost:
         assert script.connection.told == ["hold", "release"]
 
 
+class TestTooLong:
+    """With a ``handler_timeout``."""
+
+    def test_connection_ends(self) -> None:
+        script = Script(handler_timeout=TIMEOUT)
+        script.connection.reactor.advance(TIMEOUT)
+        ((word, where, seconds), abort) = script.connection.told[-2:]
+        assert (word, seconds, abort) == ("overdue", TIMEOUT, "abort")
+        assert where.splitlines()[-1].endswith("in handle")
+        script.lose()
+        assert script.heard == [CancelledError, "done"]
+
+    def test_in_time(self) -> None:
+        """Nobody looks any more, whether the handler or the client has gone."""
+        for end in (lambda script: script.waits[0].callback(None), Script.lose):
+            script = Script(handler_timeout=TIMEOUT)
+            end(script)
+            assert script.connection.reactor.getDelayedCalls() == []
+
+    def test_at_once(self) -> None:
+        script = Script(waits=0, handler_timeout=TIMEOUT)
+        assert script.connection.reactor.getDelayedCalls() == []
+
+
 class TestWhatIsLeft:
     """To be sent, when a handler with a timeout has ended."""
 
@@ -179,6 +212,67 @@ class TestWhatIsLeft:
 
     def test_without_timeout(self) -> None:
         assert Script(waits=0).connection.reactor.getDelayedCalls() == []
+
+
+class Packet(AsyncDatagramRequestHandler):
+    """Waits for *wait*, and answers."""
+
+    wait: ClassVar[Deferred[None]]
+
+    async def handle(self) -> None:
+        await self.wait
+        self.wfile.write(b"answer")
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with closing(Stage()) as made:
+        yield made
+
+
+class TestDatagrams:
+    def begin(self, stage: Stage, wait: Deferred[None], timeout: float | None = None) -> None:
+        """Receive a packet."""
+        Packet.wait = wait
+        datagrams = stage.datagrams_of(PACKET)
+        serve = HandlerDatagrams(datagrams, Packet, None, timeout).serve
+        datagrams.connect(datagrams.transport, serve)
+        datagrams.receive()
+
+    def test_at_once(self, stage: Stage) -> None:
+        """It was never inside."""
+        self.begin(stage, succeed(None), TIMEOUT)
+        assert stage.reactor.getDelayedCalls() == []
+        assert stage.board.counts() == Counts(served=1)
+        assert "127.0.0.1:4711 udp served " in stage.said
+
+    def test_one_that_waits(self, stage: Stage) -> None:
+        """It is listed, and when it is done nothing is left of it."""
+        wait: Deferred[None] = Deferred()
+        self.begin(stage, wait, TIMEOUT)
+        assert len(stage.board.occupants()) == 1
+        wait.callback(None)
+        assert stage.board.occupants() == []
+        assert stage.reactor.getDelayedCalls() == []
+        assert " served " in stage.said
+
+    def test_too_long(self, stage: Stage) -> None:
+        """It is cancelled, which is said once, with the place where it was."""
+        self.begin(stage, Deferred(), TIMEOUT)
+        stage.reactor.advance(TIMEOUT)
+        assert stage.board.occupants() == []
+        assert stage.board.counts() == Counts(served=1, failed=1)
+        said = stage.said
+        assert "has run for more than 5 s" in said
+        assert "in handle" in said
+        assert "raised" not in said
+        assert " udp failed " in said
+
+    def test_raises_when_it_is_cancelled(self, stage: Stage) -> None:
+        """Something of its own is said, too."""
+        self.begin(stage, Deferred(lambda wait: wait.errback(KeyError("mine"))), TIMEOUT)
+        stage.reactor.advance(TIMEOUT)
+        assert "KeyError: 'mine'" in stage.said
 
 
 def left(pending: int) -> Script:

@@ -88,6 +88,24 @@ class TestRunning:
         assert len(story.heard) == 10_000
 
 
+def test_where() -> None:
+    """A line for each coroutine, the innermost last; nothing once it has ended."""
+    wait: Deferred[None] = Deferred()
+
+    async def inner() -> None:
+        await wait
+
+    async def outer() -> None:
+        await inner()
+
+    task = Task(outer())
+    lines = task.where().splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["outer", "inner"]
+    assert all("test_tasks.py" in line for line in lines)
+    wait.callback(None)
+    assert task.where() == ""
+
+
 class TestCancelling:
     def test_while_waiting(self) -> None:
         """What it waits for is cancelled, and it goes on with that."""
