@@ -632,17 +632,21 @@ class TestStop:
 class TestErrors:
     """Nothing that goes wrong when taking ends the service, or makes it spin."""
 
-    @pytest.mark.parametrize("may_block", [False, True])
-    def test_out_of_descriptors(self, may_block: bool) -> None:
-        """Each failure is followed by a pause; the log has one line for all, and one at the end."""
+    @pytest.mark.parametrize("at_once", [1, 2])
+    def test_out_of_descriptors(self, at_once: int) -> None:
+        """Each failure is followed by a pause; the log has one line for all, and one at the end.
+
+        From a source that may block both threads take at once, and both fail.
+        """
         with listening() as listener:
-            source = Faulty(listener, *(OSError(errno.EMFILE, "No more") for _ in range(3)))
-            source.may_block = may_block
-            with pool({source: Handlers()}) as threads:
+            errors = [OSError(errno.EMFILE, "No more") for _ in range(3 * at_once)]
+            source = Faulty(listener, *errors)
+            source.may_block = at_once > 1
+            with pool({source: Handlers()}, maximum=2) as threads:
                 began = threads.reactor.seconds()
                 assert ask(listener) == b"hello\n"
                 assert threads.reactor.seconds() - began >= 3 * PAUSE
-                assert source.takes <= 5
+                assert source.takes <= len(errors) + 2 * at_once
             assert threads.said == [
                 (
                     "error",
