@@ -258,7 +258,7 @@ def children(pid: int) -> list[int]:
     """The pids of the children of a process."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ends just now, or has
         return []
     return [int(child) for child in text.split()]
 
@@ -267,7 +267,7 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and is not reaped does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ends just now, or has
         return False
 
 
@@ -275,7 +275,7 @@ def command_line(pid: int) -> str:
     """What ``ps`` shows as the command line of a process; nothing for one that has ended."""
     try:
         text = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ends just now, or has
         return ""
     return text.replace("\0", " ").strip()
 

@@ -451,6 +451,8 @@ class TestWait:
             pid, proto = read_all(unix).split()
             assert proto == b"UNIX"
             assert read_all(inet).split()[0] != pid
+        # Which ends programs that wait for more: they do not end with a daemon that is killed.
+        assert daemon.stop() == 0
 
     def test_graceful_stop(self, project: Project) -> None:
         """A program is told to end, and waited for."""
