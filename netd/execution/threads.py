@@ -112,6 +112,7 @@ class TakingThreads:
         self._say = say
         self._idle_time = idle_time
         self._inner = tuple(inner)
+        self._outer = tuple(source.fileno() for source in sources)
         self._sources: dict[int, tuple[Source, Service]] = {
             source.fileno(): (source, service)
             for source, service in (*sources.items(), *inner.items())
@@ -148,6 +149,7 @@ class TakingThreads:
         # Nothing more is to be taken, by a thread that is alone and counts to the last one.
         self._is_worn = False
         self._stopping = False
+        self._has_taken_last = True
         self._stopped: Callable[[], None] | None = None
 
     def _handler_timeout(self, bounds: Bounds | None) -> HandlerTimeout | None:
@@ -177,6 +179,7 @@ class TakingThreads:
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more; *stopped* is called here when the last handler has returned."""
         self._stopped = stopped
+        self._has_taken_last = not (self._is_alone and self._watch.is_watching)
         self._stopping = True
         self._watch.stop()
         self._watch.end()
@@ -288,6 +291,10 @@ class TakingThreads:
     def _run(self, number: int) -> None:
         """The loop of one thread."""
         while not self._should_leave(number):
+            if self._stopping and not self._has_taken_last:
+                self._has_taken_last = True
+                self._take_once_more(number)
+                continue
             descriptor = self._watch.poll(0)
             if descriptor is None:
                 descriptor = self._wait(number)
@@ -301,6 +308,18 @@ class TakingThreads:
         with self._lock:
             heappush(self._free, number)
         self._reactor.callFromThread(self._left)
+
+    def _take_once_more(self, number: int) -> None:
+        """Take whoever this process alone has been woken for (EPOLLEXCLUSIVE).
+
+        The end may have come at the same moment, and been seen first; the other processes of the
+        service would not hear of that client before the next one comes.
+        """
+        for descriptor in self._outer:
+            try:
+                self._take(number, descriptor)
+            except BaseException as error:  # as above
+                self._say_went_on(error)
 
     def _say_went_on(self, error: BaseException) -> None:
         with suppress(BaseException):  # the error may be a user's, whose attributes raise
@@ -325,7 +344,7 @@ class TakingThreads:
 
     def _is_at_its_end(self) -> bool:
         """Whether nothing more is to be taken, and nothing that was taken waits to be served."""
-        return self._stopping and not any(map(len, self._inner))
+        return self._stopping and self._has_taken_last and not any(map(len, self._inner))
 
     def _wait(self, number: int) -> int | None:
         """Wait for a source, or the end; None means that the thread is to leave.

@@ -48,6 +48,11 @@ class Watch:
         descriptor = ready[0][0]
         return END if descriptor == self._end else descriptor
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether the sources are watched."""
+        return self._watching
+
     # The reactor's thread.
 
     def start(self) -> None:

@@ -966,3 +966,45 @@ class TestWear:
         ):
             assert [ask(listener) for _ in range(5)] == [b"hello\n"] * 5
         assert len(worn) == 1
+
+
+class TestTheLastWakeUp:
+    """An event that only this process has heard of (EPOLLEXCLUSIVE) is not lost with it."""
+
+    def test_one_that_is_alone_takes_once_more(self) -> None:
+        """Who came while it was told to stop is served; who comes later is left to others."""
+        inside, go_on = threading.Event(), threading.Event()
+
+        def handle(request: socket.socket) -> None:
+            echo(request)
+            inside.set()
+            assert go_on.wait(PATIENCE)
+
+        with (
+            listening() as listener,
+            pool({stream(listener): Handlers(handle)}, maximum=1) as threads,
+            connected(listener) as first,
+        ):
+            first.sendall(b"x\n")
+            assert inside.wait(PATIENCE)
+            with connected(listener) as second, connected(listener) as third:
+                second.sendall(b"y\n")
+                threads.stop()
+                go_on.set()
+                assert threads.stopped.wait(PATIENCE)
+                assert second.recv(10) == b"y\n"
+                third.settimeout(0.01)
+                with pytest.raises(TimeoutError):
+                    third.recv(10)
+
+    def test_not_while_it_is_suspended(self) -> None:
+        """Then its clients wait for those that come after it."""
+        with listening() as listener, pool({stream(listener): Handlers()}, maximum=1) as threads:
+            threads.reactor.run(threads.threads.suspend)
+            with connected(listener) as client:
+                client.sendall(b"x\n")
+                threads.stop()
+                assert threads.stopped.wait(PATIENCE)
+                client.settimeout(0.01)
+                with pytest.raises(TimeoutError):
+                    client.recv(10)
