@@ -22,7 +22,7 @@ from tests.integration.daemons import BIN, PATIENCE, Project, RunningDaemon, unt
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
-_BLOCK: Final = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK: Final = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 ENVIRONMENT: Final = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
@@ -92,7 +92,7 @@ def reader(project: Project) -> Iterator[Reader]:
 
 def test_whole_page(reader: Reader) -> None:
     """From its first block to its last, in an empty directory."""
-    blocks = _BLOCK.findall(PAGE.read_text())
+    blocks = BLOCK.findall(PAGE.read_text())
     assert len(blocks) > 20
     for block in blocks:
         reader.do(*block)
