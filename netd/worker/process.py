@@ -194,7 +194,7 @@ class Worker:
         name = start.service.name
         try:
             self._serving[name].start(taking=not start.suspended)
-        except Exception as error:  # a factory's startFactory, a protocol's startProtocol
+        except BaseException as error:  # a factory's startFactory, a protocol's startProtocol
             return Failed(name, f"cannot be started\n{user_traceback(error)}")
         return None
 
