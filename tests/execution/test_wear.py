@@ -117,6 +117,6 @@ class TestMemory:
     def test_of_this_process(self) -> None:
         """It grows with what is written to."""
         before = resident_memory()
-        hoard = b"x" * (32 << 20)
+        hoard = b"x" * (64 << 20)
         assert resident_memory() - before > 24 << 20
         assert len(hoard)
