@@ -384,6 +384,9 @@ def open_descriptors(pid: int, settled: int = 0) -> dict[int, str]:
 FREE: Final = 700
 """Descriptors from this one on are free in a test's process."""
 
+OURS: Final = "put in place "
+"""How the names of the files begin that are put in place; other tests have files of their own."""
+
 places = st.lists(st.integers(FREE, FREE + 12), min_size=6, max_size=6, unique=True)
 
 
@@ -392,7 +395,7 @@ class TestPutInPlace:
     def test_any_places(self, sources: list[int], targets: list[int], count: int) -> None:
         """Whatever is to be where, and whoever is in the way, each ends up in its place."""
         for number, source in enumerate(sources[:count]):
-            file = os.memfd_create(str(number))
+            file = os.memfd_create(f"{OURS}{number}")
             os.dup2(file, source)
             os.close(file)
         put_in_place(dict(zip(targets[:count], sources[:count], strict=True)))
@@ -404,12 +407,13 @@ class TestPutInPlace:
         for target in links:
             os.close(target)
         assert links == {
-            target: f"/memfd:{number} (deleted)" for number, target in enumerate(targets[:count])
+            target: f"/memfd:{OURS}{number} (deleted)"
+            for number, target in enumerate(targets[:count])
         }
         assert inherited == []
 
 
 def is_mine(name: str) -> bool:
-    """Whether it is the name of an open descriptor that a test has made."""
+    """Whether it is the name of an open descriptor that the test above has made."""
     link = f"/proc/self/fd/{name}"
-    return os.path.lexists(link) and os.readlink(link).startswith("/memfd:")
+    return os.path.lexists(link) and os.readlink(link).startswith(f"/memfd:{OURS}")
