@@ -8,6 +8,7 @@ block, so the next thread wakes for the next client, and none is stranded behind
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 import traceback
@@ -313,9 +314,13 @@ class TakingThreads:
         """Take whoever this process alone has been woken for (EPOLLEXCLUSIVE).
 
         The end may have come at the same moment, and been seen first; the other processes of the
-        service would not hear of that client before the next one comes.
+        service would not hear of that client before the next one comes. Where nobody waits, nobody
+        is asked for: an override of ``get_request`` might wait for him.
         """
+        queues = select.poll()
         for descriptor in self._outer:
+            queues.register(descriptor, select.POLLIN)
+        for descriptor, _ in queues.poll(0):
             try:
                 self._take(number, descriptor)
             except BaseException as error:  # as above
