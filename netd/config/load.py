@@ -510,6 +510,8 @@ def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:
 def _where(address: Address) -> object:
     """What two addresses have in common that cannot both be bound; None for any free port."""
     if isinstance(address, InetAddress):
-        return (address.transport, address.host, address.port) if address.port else None
+        transport = address.transport
+        where = (transport.family, transport.type, address.host, address.port)
+        return where if address.port else None
     # An abstract name is one thing for streams and another for datagrams; a path is one file.
     return (address.transport, address.path) if address.is_abstract else address.path

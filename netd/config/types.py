@@ -221,10 +221,11 @@ Listen = Annotated[
     WithJsonSchema(
         {
             "title": "address",
-            "description": "`tcp:PORT`, `tcp6:PORT`, `udp:PORT` or `udp6:PORT`, on all addresses"
-            " of the machine or, with `:interface=ADDRESS`, on one (IPv6 in brackets); port 0 takes"
-            " any that is free. `unix:PATH` or `unixgram:PATH`, as far as wanted with"
-            " `:mode=660:user=NAME:group=NAME`; a path that starts with `@` is an abstract name,"
+            "description": "`tcp:PORT`, `tcp6:PORT`, `tls:PORT`, `tls6:PORT`, `udp:PORT` or"
+            " `udp6:PORT`, on all addresses of the machine or, with `:interface=ADDRESS`, on one"
+            " (IPv6 in brackets); port 0 takes any that is free. `unix:PATH` or `unixgram:PATH`,"
+            " as far as wanted with `:mode=660:user=NAME:group=NAME`, a stream also with"
+            " `:tls=yes`; a path that starts with `@` is an abstract name,"
             r" and a colon in a path is written `\:`.",
             "type": "string",
             "format": Format.ADDRESS,

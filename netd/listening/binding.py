@@ -184,12 +184,14 @@ def _keyed(listeners: Iterable[_Addressed]) -> Iterator[tuple[_Addressed, Hashab
     free: Counter[Hashable] = Counter()
     for listener in listeners:
         address = listener.address
+        # TLS is what is done with connections: the socket is the same with and without.
+        socket_is = (address.transport.family, address.transport.type)
         if isinstance(address, UnixAddress):
-            yield listener, (address.transport, address.path)
+            yield listener, (socket_is, address.path)
         elif address.port:
-            yield listener, (address.transport, address.host, address.port)
+            yield listener, (socket_is, address.host, address.port)
         else:
-            kind: tuple[Hashable, ...] = (listener.service, address.transport, address.host)
+            kind: tuple[Hashable, ...] = (listener.service, socket_is, address.host)
             free[kind] += 1
             yield listener, (*kind, free[kind], "free")
 

@@ -21,6 +21,8 @@ LONGEST_UNIX_NAME: Final = 107
 _WORDS: Final = tuple(transport.value for transport in Transport)
 _INET_OPTIONS: Final = ("interface",)
 _UNIX_OPTIONS: Final = ("mode", "user", "group")
+_UNIX_STREAM_OPTIONS: Final = (*_UNIX_OPTIONS, "tls")
+_YES_OR_NO: Final = {"yes": True, "no": False}
 _LARGEST_ID: Final = 2**32 - 2  # chown(2) reads 2**32 - 1 as "leave it"
 
 
@@ -120,7 +122,7 @@ def _example(transport: Transport) -> str:
 
 
 def _options(transport: Transport, parts: Iterable[str]) -> dict[str, str]:
-    known = _UNIX_OPTIONS if transport.is_unix else _INET_OPTIONS
+    known = _known_options(transport)
     options: dict[str, str] = {}
     for part in parts:
         name, equals, value = part.partition("=")
@@ -138,6 +140,12 @@ def _options(transport: Transport, parts: Iterable[str]) -> dict[str, str]:
             raise ValueError(f'option "{name}" is empty: give it a value or leave it out{hint}')
         options[name] = value
     return options
+
+
+def _known_options(transport: Transport) -> tuple[str, ...]:
+    if transport.is_unix:
+        return _UNIX_OPTIONS if transport.is_datagram else _UNIX_STREAM_OPTIONS
+    return _INET_OPTIONS
 
 
 def _colons(transport: Transport) -> str:
@@ -198,19 +206,27 @@ def _unix(transport: Transport, path: str, options: Mapping[str, str]) -> UnixAd
         mode=_mode(options.get("mode", "660")),
         user=_account("user", options, lambda name: pwd.getpwnam(name).pw_uid),
         group=_account("group", options, lambda name: grp.getgrnam(name).gr_gid),
+        is_tls=_is_tls(options),
     )
 
 
 def _abstract(transport: Transport, path: str, options: Mapping[str, str]) -> UnixAddress:
     if path == "@":
         raise ValueError('an abstract name needs a character after its "@"')
-    for name in options:
+    for name in options.keys() - {"tls"}:
         raise ValueError(
             f'"{path}" is an abstract name, which is not in the file system and has no {name}: '
             "say in the service's access table who may come in"
         )
     _check_length(path, path[1:].encode())
-    return UnixAddress(transport, path)
+    return UnixAddress(transport, path, is_tls=_is_tls(options))
+
+
+def _is_tls(options: Mapping[str, str]) -> bool:
+    word = options.get("tls", "no")
+    if word not in _YES_OR_NO:
+        raise ValueError(f'tls is "yes" or "no", not "{word}"')
+    return _YES_OR_NO[word]
 
 
 def _check_length(path: str, name: bytes) -> None:

@@ -44,7 +44,7 @@ def _written(listener: Listener) -> dict[str, Any]:
         where = {"port": address.port, "interface": address.interface}
     else:
         where = {"path": address.path, "mode": address.mode}
-        where |= {"user": address.user, "group": address.group}
+        where |= {"user": address.user, "group": address.group, "tls": address.is_tls}
     return {
         "service": listener.service,
         "index": listener.index,
@@ -89,4 +89,6 @@ def _address(transport: Transport, values: dict[str, Any]) -> Address:
     if not transport.is_unix:
         return InetAddress(transport, int(values["port"]), str(values["interface"]))
     user, group = values["user"], values["group"]
-    return UnixAddress(transport, str(values["path"]), int(values["mode"]), user, group)
+    path, mode = str(values["path"]), int(values["mode"])
+    # A daemon that had no TLS handed nothing over about it.
+    return UnixAddress(transport, path, mode, user, group, bool(values.get("tls", False)))

@@ -13,6 +13,8 @@ class Transport(Enum):
 
     TCP = "tcp"
     TCP6 = "tcp6"
+    TLS = "tls"
+    TLS6 = "tls6"
     UDP = "udp"
     UDP6 = "udp6"
     UNIX = "unix"
@@ -23,7 +25,7 @@ class Transport(Enum):
         """The socket's address family."""
         if self in (Transport.UNIX, Transport.UNIXGRAM):
             return socket.AF_UNIX
-        if self in (Transport.TCP6, Transport.UDP6):
+        if self in (Transport.TCP6, Transport.TLS6, Transport.UDP6):
             return socket.AF_INET6
         return socket.AF_INET
 
@@ -36,6 +38,11 @@ class Transport(Enum):
     def is_datagram(self) -> bool:
         """Whether a request is one packet, rather than a connection."""
         return self in (Transport.UDP, Transport.UDP6, Transport.UNIXGRAM)
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether every connection begins with a TLS handshake; a Unix address says so itself."""
+        return self in (Transport.TLS, Transport.TLS6)
 
     @property
     def is_unix(self) -> bool:
@@ -55,6 +62,11 @@ class InetAddress:
     """0 lets the system pick a free one."""
     interface: str = ""
     """A numeric address; empty for all addresses of the family."""
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether every connection begins with a TLS handshake."""
+        return self.transport.is_tls
 
     @property
     def host(self) -> str:
@@ -79,6 +91,8 @@ class UnixAddress:
     user: int | None = None
     """The owner's uid; None leaves who binds."""
     group: int | None = None
+    is_tls: bool = False
+    """Whether every connection begins with a TLS handshake."""
 
     @property
     def is_abstract(self) -> bool:

@@ -10,6 +10,7 @@ from netd.values.address import Address
 from netd.values.environment import INHERITED, ExecutionEnvironment
 from netd.values.log import Log
 from netd.values.problem import Place, Problem
+from netd.values.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,10 @@ DATAGRAM_SIZE: Final = 8192
 """Bytes of the longest datagram, where nobody says a number; ``max_packet_size`` of UDPServer."""
 
 
+HANDSHAKES: Final = 1000
+"""Connections of a service that have not begun to be served, where nobody says a number."""
+
+
 @dataclass(frozen=True)
 class Service:
     """One service: everything that its worker and its listeners need to know."""
@@ -161,6 +166,11 @@ class Service:
     owner: Owner = Owner()
     environment: ExecutionEnvironment = INHERITED
     access: Access = Access()
+    tls: Tls | None = None
+    proxies: tuple[str, ...] = ()
+    """Networks, in canonical form, whose clients begin with a header of the PROXY protocol."""
+    handshakes: int = HANDSHAKES
+    """Connections at once of which the first byte, the header or the handshake is waited for."""
     written: frozenset[str] = field(default=frozenset(), compare=False)
     """The keys that its own table has; the rest is from ``[defaults]``, or from nobody."""
     options: Mapping[str, Any] = field(default_factory=dict)

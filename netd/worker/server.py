@@ -15,6 +15,8 @@ from netd.values.address import Transport
 _CLASSES: Final[dict[Transport, type[socketserver.TCPServer]]] = {
     Transport.TCP: socketserver.ThreadingTCPServer,
     Transport.TCP6: socketserver.ThreadingTCPServer,
+    Transport.TLS: socketserver.ThreadingTCPServer,
+    Transport.TLS6: socketserver.ThreadingTCPServer,
     Transport.UDP: socketserver.ThreadingUDPServer,
     Transport.UDP6: socketserver.ThreadingUDPServer,
     Transport.UNIX: socketserver.ThreadingUnixStreamServer,

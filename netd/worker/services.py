@@ -15,7 +15,7 @@ from netd.execution.serving import user_traceback
 from netd.execution.sources import InetDatagram, InetStream, Source, UnixDatagram, UnixStream
 from netd.execution.wear import Wear
 from netd.listening.inherited import ListenerSocket
-from netd.values.address import Transport
+from netd.values.address import Address, Transport
 from netd.values.channel import ServiceStart
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Runs, Service
@@ -69,9 +69,10 @@ class Office(Protocol):
 class Bound:
     """One listener of a service in this process, which it lasts for the life of."""
 
-    def __init__(self, transport: Transport, descriptor: int) -> None:
-        """Take over *descriptor*."""
-        self.transport = transport
+    def __init__(self, address: Address, descriptor: int) -> None:
+        """Take over *descriptor*, which is bound to *address*."""
+        self.transport = transport = address.transport
+        self.is_tls = address.is_tls
         self.socket = socket.socket(transport.family, transport.type, fileno=descriptor)
         self.shown = ListenerSocket.copy_of(self.socket)
         """What the user's code finds as the server's socket."""
@@ -98,7 +99,7 @@ class Joint:
         self.journal = journal
         self.lists = AccessLists.of(self.service.access)
         self.listeners = [
-            Bound(address.transport, descriptor)
+            Bound(address, descriptor)
             for address, descriptor in zip(self.service.listen, start.listeners, strict=True)
         ]
         self.board = Scoreboard(start.scoreboard, self.service.slots)
