@@ -22,6 +22,7 @@ from netd.values.service import (
     Stamp,
     Wanted,
 )
+from netd.values.tls import Identity, Pem, Tls
 
 HANDLER = Runs("handler", Reference("m", "H"))
 FILE = Stamp("/srv/m.py", 1, 10, 100)
@@ -97,6 +98,9 @@ OTHERWISE: dict[str, Any] = {
     "max_memory": 1 << 30,
     "handler_timeout": 2.0,
     "access": Access(deny=("10.0.0.0/8",)),
+    "tls": Tls(Identity(Pem("/etc/a.pem", b"a"), Pem("/etc/a.key", b"b"))),
+    "proxies": ("10.0.0.1/32",),
+    "handshakes": 5,
     "options": {"directory": "/srv"},
 }
 

@@ -217,12 +217,22 @@ class TestUnixErrors:
     def test_an_option_of_another_transport_is_unknown(self) -> None:
         """A path has no interface; what it has is listed."""
         assert message("unix:/run/time:interface=127.0.0.1") == (
-            'unix: has no option "interface"; known are mode, user, group'
+            'unix: has no option "interface"; known are mode, user, group, tls'
         )
+
+    def test_packets_have_no_tls(self) -> None:
+        """TLS is for streams."""
+        assert message("unixgram:/run/time:tls=yes") == (
+            'unixgram: has no option "tls"; known are mode, user, group'
+        )
+
+    def test_tls_is_yes_or_no(self) -> None:
+        """Nothing else means either."""
+        assert message("unix:/run/time:tls=on") == 'tls is "yes" or "no", not "on"'
 
 
 class TestTransport:
-    KNOWN = "known are tcp, tcp6, udp, udp6, unix, unixgram"
+    KNOWN = "known are tcp, tcp6, tls, tls6, udp, udp6, unix, unixgram"
 
     @pytest.mark.parametrize(
         ("word", "meant"), [("tpc", "tcp"), ("UDP6", "udp6"), ("unixdgram", "unixgram")]

@@ -42,6 +42,8 @@ class TestTransport:
         assert {transport.value for transport in Transport} == {
             "tcp",
             "tcp6",
+            "tls",
+            "tls6",
             "udp",
             "udp6",
             "unix",
