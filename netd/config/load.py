@@ -272,6 +272,8 @@ class _Reading:
             owner=owner,
             environment=environment,
             access=_access(table.access),
+            proxies=tuple(text for entry in table.proxy_protocol.from_ for text in entry),
+            handshakes=table.limits.handshakes,
             written=frozenset(written.table),
             # Services that share a worker must not share what they only have from the defaults.
             options=copy.deepcopy(table.options),

@@ -35,17 +35,23 @@ from netd.config.types import (
     Listen,
     Name,
     PathText,
+    Proxy,
     Size,
     Timeout,
     User,
 )
 from netd.values.log import Format, Level
+from netd.values.service import HANDSHAKES
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""
 
 MOST_PROCESSES: Final = 1_000
 """Worker processes of a service: each costs megabytes, and a channel of the daemon's."""
+
+MOST_HANDSHAKES: Final = 1_000_000
+"""Connections of a service that have not begun: each has a descriptor, and Linux gives a process
+1 048 576 at most where nobody says more (fs.nr_open)."""
 
 ONLY_BESIDE: Final = {"wait": "program", "arguments": "plugin"}
 """Keys of a service that mean something beside another one only."""
@@ -126,6 +132,27 @@ class LimitsTable(Table):
     """Signals that may be queued, of the user as a whole."""
     stack: SizeLimit | None = None
     """The stack of programs that are started; threads have what the daemon was started with."""
+
+
+class ServiceLimitsTable(Table):
+    """What the service's clients may take of it."""
+
+    handshakes: Annotated[int, Field(ge=1, le=MOST_HANDSHAKES)] = HANDSHAKES
+    """Connections at once that have not begun: their TLS handshake, the header of their proxy or
+    their first byte is waited for. From half of it on new ones are dropped at random, 30 % at
+    first and all at this number, as OpenSSH's `MaxStartups` has it."""
+
+
+class ProxyProtocolTable(Table):
+    """Who stands before the service, and says by the PROXY protocol whose connection it hands on.
+
+    Rules, limits, logs and handlers speak of the real client then.
+    """
+
+    from_: Annotated[list[Proxy], Field(validation_alias=AliasChoices("from"))] = []
+    """The proxies. Each of their connections must begin with a header, of version 1 or 2, and so
+    must each of their UDP packets; without it a client is refused. What anybody else sends is
+    data, header or not."""
 
 
 class ServiceTable(Table):
@@ -213,6 +240,8 @@ class ServiceTable(Table):
     """Keyword arguments for what the service runs, after those that `socketserver` gives:
     `options = {directory = "/srv/www"}` for `http.server:SimpleHTTPRequestHandler`."""
     access: AccessTable = AccessTable()
+    proxy_protocol: ProxyProtocolTable = ProxyProtocolTable()
+    limits: ServiceLimitsTable = ServiceLimitsTable()
 
 
 class DaemonTable(Table):

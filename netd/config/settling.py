@@ -62,7 +62,15 @@ def settled(service: Service, facts: Facts) -> Service:
 
 _OF_CODE: Final = ("options", "datagram_size")
 
-_OF_TAKING: Final = ("handler_timeout", "max_requests", "max_memory", "processes", "access")
+_OF_TAKING: Final = (
+    "handler_timeout",
+    "max_requests",
+    "max_memory",
+    "processes",
+    "access",
+    "proxy_protocol",
+    "limits",
+)
 
 _KEYS_OF_OTHERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "program": (_OF_CODE, "a program has no such thing"),

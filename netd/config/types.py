@@ -97,6 +97,16 @@ def _handler(text: str) -> Reference:
         ) from None
 
 
+def _proxy(text: str) -> tuple[str, ...]:
+    """The networks of a proxy. A rule about credentials could only be asked too late."""
+    entries = canonical(text)
+    if entries[0].startswith(("uid:", "gid:")):
+        raise ValueError(
+            f'{shown(text)} says who a Unix client is, and a proxy is an address or "unix"'
+        )
+    return entries
+
+
 def _argument(text: str) -> str:
     if "\0" in text:
         raise ValueError(f"{shown(text)} has a NUL character, and no argument can")
@@ -252,6 +262,22 @@ Entry = Annotated[
     ),
 ]
 """Whom a rule is about; read as the networks and credentials that it stands for."""
+
+Proxy = Annotated[
+    Any,
+    PlainValidator(_text(_proxy)),
+    WithJsonSchema(
+        {
+            "title": "proxy",
+            "description": "An address, a network, or the name of a host, which is looked up when"
+            " the file is read; `unix` for whoever comes by a Unix socket.",
+            "type": "string",
+            "minLength": 1,
+            "examples": ["10.0.0.1", "10.0.0.0/24", "unix"],
+        }
+    ),
+]
+"""Who is a proxy; read as the networks that it stands for."""
 
 Class = Annotated[
     Reference,

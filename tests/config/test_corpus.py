@@ -149,6 +149,17 @@ KEYS: Final = [
     ("access.hours", "[]", "unknown key; known here are allow, deny, dry_run, verify_request,"
      " verify_timeout"),
     ("access.alow", "[]", 'unknown key; did you mean "allow"?'),
+    ("proxy_protocol", '["10.0.0.1"]', "must be a table, not a list"),
+    ("proxy_protocol.from", '"10.0.0.1"', 'must be a list: ["10.0.0.1"], not "10.0.0.1"'),
+    ("proxy_protocol.from", "[1]", "must be a string, not 1"),
+    ("proxy_protocol.from", '["10.0.0.1/8"]', '"10.0.0.1/8" has host bits set; write "10.0.0.0/8"'
+     ' or "10.0.0.1"'),
+    ("proxy_protocol.from", '["uid:0"]', '"uid:0" says who a Unix client is, and a proxy is an'
+     ' address or "unix"'),
+    ("proxy_protocol.form", "[]", 'unknown key; did you mean "from"?'),
+    ("limits.handshakes", "0", "must be 1 or more, not 0"),
+    ("limits.handshakes", "1_000_001", "must be 1000000 or less, not 1000001"),
+    ("limits.handshakes", '"1s"', 'must be a whole number, not "1s"'),
     ("hander", '"m:C"', 'unknown key; did you mean "handler"?'),
     ("Threads", "5", 'unknown key; did you mean "threads"?'),
     ("data-gram-size", "5", 'unknown key; did you mean "datagram_size"?'),

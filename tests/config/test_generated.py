@@ -153,6 +153,10 @@ rest = {
             "dry_run": same(st.booleans()),
         }
     ),
+    "proxy_protocol": tables(
+        {"from": same(st.lists(st.sampled_from(["10.0.0.1", "unix", "::/0"])).map(tuple))}
+    ),
+    "limits": tables({"handshakes": same(st.integers(1, 1_000_000))}),
 }
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 
@@ -225,6 +229,8 @@ def check(found: Configuration, name: str, meant: dict[Any, Any], listen: list[A
     access = {path[1]: value for path, value in meant.items() if path[:1] == ("access",) != path}
     assert service.access.verify_timeout == pytest.approx(access.pop("verify_timeout", 5.0))
     assert service.access == Access(**access, verify_timeout=service.access.verify_timeout)
+    assert service.proxies == meant.get(("proxy_protocol", "from"), ())
+    assert service.handshakes == meant.get(("limits", "handshakes"), 1000)
     expected = {path[1:]: value for path, value in meant.items() if path[:1] == ("options",)}
     expected.pop((), None)
     assert dict(flat(dict(service.options))) == expected

@@ -100,6 +100,8 @@ class TestService:
             written=frozenset({"listen", "handler"}),
             owner=Owner(None, None),
             access=Access(None, (), None, 5.0, False),
+            proxies=(),
+            handshakes=1000,
             options={},
         )
         assert (found.own, found.defaults) == (Wanted(), Wanted())
@@ -124,6 +126,10 @@ class TestService:
             verify_request = "checks:verify"
             verify_timeout = "250ms"
             dry_run = true
+            [services.time.proxy_protocol]
+            from = ["10.0.0.1", "::ffff:10.1.0.0/112", "unix"]
+            [services.time.limits]
+            handshakes = 5
         """).services
         assert found.listen == (
             InetAddress(Transport.TCP6, 80, "::1"),
@@ -143,6 +149,8 @@ class TestService:
             0.25,
             dry_run=True,
         )
+        assert found.proxies == ("10.0.0.1", "10.1.0.0/16", "unix")
+        assert found.handshakes == 5
 
     def test_that_allows_nobody_is_not_one_that_allows_everybody(self, files: Files) -> None:
         """An empty list is an answer; none at all is not."""
