@@ -1,0 +1,134 @@
+"""TLS for the reactor: a service's table as what Twisted makes its TLS connections of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from OpenSSL import SSL
+from OpenSSL._util import lib
+from OpenSSL.crypto import X509, X509StoreFlags
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from zope.interface import implementer
+
+from netd.tls import offer, pem
+from netd.tls.names import ServerNames
+from netd.values.tls import ClientCertificate, Identity, Tls, Version
+
+_VERSIONS: Final[dict[Version, int]] = {
+    "TLSv1.2": SSL.TLS1_2_VERSION,
+    "TLSv1.3": SSL.TLS1_3_VERSION,
+}
+
+_REQUESTS: Final[dict[ClientCertificate, int]] = {
+    "none": SSL.VERIFY_NONE,
+    "optional": SSL.VERIFY_PEER,
+    "required": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+}
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ReactorContext:
+    """The contexts of a service, for ``TLSMemoryBIOFactory`` and ``startTLS`` of Twisted.
+
+    Never changed once it is made; what has changed gets a new one.
+    """
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N803
+        """A connection that Twisted feeds with what it receives."""
+        return SSL.Connection(self._context, None)
+
+
+def reactor_context(tls: Tls) -> ReactorContext:
+    """The contexts that serve *tls*, with the identity that a client asks for by name.
+
+    They offer what those of ``blocking_context`` do. No file is opened. Raises SSL.Error, or
+    ValueError for what is no PEM; ``netd.config`` has tried both before.
+    """
+    made = {tls.identity: _context(tls, tls.identity)}
+    for _, identity in tls.sni:
+        if identity not in made:
+            made[identity] = _context(tls, identity)
+    default = made[tls.identity]
+    if tls.sni:
+        names = ServerNames((name, made[identity]) for name, identity in tls.sni)
+        default.set_tlsext_servername_callback(_choice(names))
+    return ReactorContext(default)
+
+
+def _choice(names: ServerNames[SSL.Context]) -> Callable[[SSL.Connection], None]:
+    def choose(connection: SSL.Connection) -> None:
+        found = names.find(connection.get_servername())
+        if found is not None:
+            connection.set_context(found)
+
+    return choose
+
+
+def _context(tls: Tls, identity: Identity) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_options(
+        SSL.OP_ALL
+        | SSL.OP_NO_RENEGOTIATION
+        | SSL.OP_NO_COMPRESSION
+        | SSL.OP_CIPHER_SERVER_PREFERENCE
+    )
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_min_proto_version(_VERSIONS[tls.minimum_version])
+    if tls.maximum_version is not None:
+        context.set_max_proto_version(_VERSIONS[tls.maximum_version])
+    context.set_cipher_list(offer.CIPHERS.encode())  # sets the security level, too
+    if tls.ciphers is not None:
+        context.set_cipher_list(tls.ciphers.encode())
+    _offer_groups(context)
+    if tls.alpn:
+        context.set_alpn_select_callback(_select([name.encode() for name in tls.alpn]))
+    _load(context, identity)
+    _ask_for_certificates(context, tls)
+    return context
+
+
+def _offer_groups(context: SSL.Context) -> None:
+    groups = offer.groups()
+    # pyOpenSSL has no method for more than one of them.
+    if groups is not None and not lib.SSL_CTX_set1_curves_list(context._context, groups.encode()):
+        raise ValueError(f"OpenSSL does not know the groups {groups}")
+
+
+def _select(offered: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any]:
+    """A choice among the protocols of a client, by the preference of the service."""
+
+    def select(_connection: SSL.Connection, wanted: list[bytes]) -> Any:
+        return next((name for name in offered if name in wanted), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+    return select
+
+
+def _ask_for_certificates(context: SSL.Context, tls: Tls) -> None:
+    """See to the certificates of clients; their purpose is OpenSSL's to check, as a server."""
+    context.set_verify(_REQUESTS[tls.client_certificate])
+    context.set_session_id(offer.SESSION_ID_CONTEXT)
+    # Sessions are with the client, in tickets, and cost no memory here.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    if tls.client_certificate == "none":
+        return
+    store = context.get_cert_store()
+    if tls.client_ca is not None and store is not None:
+        # Whoever is named may have issued certificates, also one that is not at the top.
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
+        for authority in pem.certificates(tls.client_ca.content):
+            store.add_cert(X509.from_cryptography(authority))
+    # A session remembers that its client was verified, so each connection begins anew.
+    context.set_options(SSL.OP_NO_TICKET)
+
+
+def _load(context: SSL.Context, identity: Identity) -> None:
+    own, *chain = pem.certificates(identity.certificate.content)
+    context.use_certificate(own)
+    for each in chain:
+        context.add_extra_chain_cert(each)
+    context.use_privatekey(pem.private_key(identity.private_key.content))
+    context.check_privatekey()
