@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from netd.daemon.entrance import Entrance, Guests
 from netd.daemon.place import Placed
 from netd.daemon.pool import Pool
 from netd.daemon.spawning import Spawner
@@ -68,7 +70,7 @@ class Builder:
         """
         return Pool(
             name,
-            _all_placed(services, listeners),
+            _all_placed(services, listeners, self._reactor),
             configuration.python_path,
             configuration.graceful_timeout,
             self.worker_log(configuration.log),
@@ -94,18 +96,32 @@ def binds_itself(services: Iterable[Service]) -> bool:
     return any(isinstance(service.runs, Plugin) for service in services)
 
 
-def _all_placed(services: Iterable[Service], listeners: Listeners) -> list[Placed]:
+def _all_placed(services: Iterable[Service], listeners: Listeners, reactor: Any) -> list[Placed]:
     """Place all services, or none. Raises OSError."""
     with ExitStack() as undo:
-        placed = [_placed(service, listeners, undo) for service in services]
+        placed = [_placed(service, listeners, reactor, undo) for service in services]
         undo.pop_all()
     return placed
 
 
-def _placed(service: Service, listeners: Listeners, undo: ExitStack) -> Placed:
+def _placed(service: Service, listeners: Listeners, reactor: Any, undo: ExitStack) -> Placed:
     page = Scoreboard.make(service.name, service.slots)
     undo.callback(os.close, page)
     board = Scoreboard(page, service.slots)
     undo.callback(board.close)
     sockets = tuple(listener.socket for listener in listeners.of(service.name))
-    return Placed(service, sockets, page, board)
+    entrances = tuple(_entrances(service, sockets, reactor, undo))
+    return Placed(service, sockets, page, board, entrances)
+
+
+def _entrances(
+    service: Service, sockets: Iterable[socket.socket], reactor: Any, undo: ExitStack
+) -> Iterator[Entrance | None]:
+    guests = Guests(service.handshakes)
+    for address, listener in zip(service.listen, sockets, strict=False):  # a plugin's has none
+        if service.is_handed(address):
+            entrance = Entrance(service, address, listener, guests, reactor)
+            undo.callback(entrance.close)
+            yield entrance
+        else:
+            yield None

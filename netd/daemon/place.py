@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
+from netd.daemon.entrance import Entrance
 from netd.daemon.spawning import Process, Spawner
 from netd.daemon.states import Event, State, after
 from netd.values.backoff import Backoff
@@ -68,6 +69,15 @@ class Placed:
     page: int
     """The descriptor of its scoreboard."""
     board: Scoreboard
+    entrances: tuple[Entrance | None, ...] = ()
+    """For each listener, where the daemon takes from it; empty where it takes from none."""
+
+
+def _numbered(descriptors: dict[int, int], ours: int) -> int:
+    """Give *ours* the next number that the worker has not used yet; return it."""
+    number = len(descriptors) + _CHANNEL
+    descriptors[number] = ours
+    return number
 
 
 class Owner(Protocol):
@@ -199,18 +209,19 @@ class WorkerPlace:
         descriptors = {_CHANNEL: channel}
         services = []
         for placed in self._placed:
-            ours = [placed.page, *(listener.fileno() for listener in placed.listeners)]
-            page, *listeners = range(
-                len(descriptors) + _CHANNEL, len(descriptors) + _CHANNEL + len(ours)
-            )
-            descriptors.update(zip([page, *listeners], ours, strict=True))
+            number = partial(_numbered, descriptors)
+            page = number(placed.page)
             services.append(
                 ServiceStart(
                     placed.service,
-                    tuple(listeners),
+                    tuple(number(listener.fileno()) for listener in placed.listeners),
                     page,
                     self.slots(placed).start,
                     self._owner.is_suspended(placed.service.name),
+                    tuple(
+                        None if entrance is None else number(entrance.queue.fileno())
+                        for entrance in placed.entrances
+                    ),
                 )
             )
         return descriptors, Start(

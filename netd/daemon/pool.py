@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from functools import partial
+from itertools import count, repeat
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from netd.daemon.entrance import Entrance
 from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import State
 from netd.values.channel import AllSuspended, Order, Recheck, Resume, Suspend
-from netd.values.log import WorkerLog
+from netd.values.log import WorkerLog, reaches
+from netd.values.records import line_form
 from netd.values.scoreboard import Counts
 from netd.values.service import Program, Service
 
@@ -67,6 +71,8 @@ class Pool:
         self._is_held = is_held
         """Whether the workers are to be ready, but take nobody."""
         self._is_draining = False
+        self._takes_no_more = False
+        """Whether nobody new is taken by the daemon, for those workers that are handed theirs."""
         self._predecessor: Pool | None = None
         """Whose end is waited for."""
         self._closed: list[Callable[[], None]] = []
@@ -79,6 +85,12 @@ class Pool:
         self._scaling = (
             Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
         )
+
+        for one in placed:
+            for address, entrance in zip(one.service.listen, one.entrances, strict=False):
+                if entrance is not None:
+                    text = address.transport.value
+                    entrance.tell(partial(self._turned_away, one.service.name, text))
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Call *changed*, and nobody else, after every change from now on."""
@@ -118,6 +130,7 @@ class Pool:
         self._add(self._least)
         self._is_started = True
         self._watch_arrivals()
+        self._see_entrances()
 
     def start_after(self, predecessor: Pool) -> None:
         """Start when another pool is closed; this one is not closed before that, either."""
@@ -136,10 +149,17 @@ class Pool:
             if placed.service.name not in self._suspended:
                 self._order_staying(Resume(placed.service.name))
         self._watch_arrivals()
+        self._see_entrances()
+
+    def take_no_more(self) -> None:
+        """Wait for nobody else: who is on the way to the workers comes to them."""
+        self._takes_no_more = True
+        self._see_entrances()
 
     def drain(self) -> None:
         """Let all workers finish what they have, and leave."""
         self._is_draining = True
+        self.take_no_more()
         if self._scaling is not None:
             self._scaling.stop()
         for place in list(self):
@@ -170,6 +190,8 @@ class Pool:
 
     def close(self) -> None:
         """Give back what was kept for the services; when all workers have gone."""
+        for entrance in self._entrances:
+            entrance.close()
         for placed in self.placed:
             placed.board.close()
             os.close(placed.page)
@@ -192,6 +214,12 @@ class Pool:
         ]
 
     @property
+    def is_expecting(self) -> bool:
+        """Whether somebody is on the way to the workers, whom the daemon has taken."""
+        is_awaited = any(place.failure is None for place in self)
+        return is_awaited and any(entrance.is_expecting for entrance in self._entrances)
+
+    @property
     def counts(self) -> Counts:
         """What the processes that have gone have done."""
         return sum((self.counts_of(placed) for placed in self.placed), Counts())
@@ -200,6 +228,7 @@ class Pool:
         """What the processes that have gone have done for one service."""
         name = placed.service.name
         gone = self._counts_of.get(name, Counts())
+        gone += Counts(refused=sum(one.refused for one in placed.entrances if one is not None))
         return sum((place.counts_of.get(name, Counts()) for place in self), gone)
 
     def __iter__(self) -> Iterator[WorkerPlace]:
@@ -288,7 +317,35 @@ class Pool:
         if self._scaling is None or not self._is_started or self._is_draining:
             return
         taking = [placed for placed in self.placed if not self.is_suspended(placed.service.name)]
-        self._scaling.watch([one for placed in taking for one in placed.listeners])
+        self._scaling.watch([one for placed in taking for one in _queues(placed)])
+
+    # What the daemon takes for the workers.
+
+    @property
+    def _entrances(self) -> Iterator[Entrance]:
+        for placed in self.placed:
+            yield from (one for one in placed.entrances if one is not None)
+
+    def _see_entrances(self) -> None:
+        """Take for those who would take now."""
+        takes = self._is_started and not (self._is_held or self._takes_no_more)
+        for placed in self.placed:
+            for entrance in placed.entrances:
+                if entrance is not None:
+                    is_open = takes and placed.service.name not in self._suspended
+                    entrance.open() if is_open else entrance.shut()
+
+    def _turned_away(
+        self, service: str, transport: str, client: str, reason: str, since: float
+    ) -> None:
+        """Log a client that was not handed on, as workers do."""
+        if self._worker_log.connections and reaches("info", self._worker_log.level):
+            form = line_form(self._worker_log.form)
+            seconds = time.monotonic() - since
+            verdict = f"refused: {reason}"
+            self._lines(
+                form.served(time.time(), service, transport, client, verdict, seconds, 0, 0)
+            )
 
     # Suspension.
 
@@ -309,6 +366,7 @@ class Pool:
         for index in asked:
             self._places[index].order(Suspend(service))
         self._watch_arrivals()
+        self._see_entrances()
         self._see_suspended(service)
         return done
 
@@ -318,6 +376,7 @@ class Pool:
         if not self._is_held:
             self._order_staying(Resume(service))
         self._watch_arrivals()
+        self._see_entrances()
         self._tell_suspended(service)
 
     def _see_suspended(self, service: str) -> None:
@@ -420,6 +479,13 @@ class Pool:
 
 def _stays(place: WorkerPlace) -> bool:
     return place.state not in (State.DRAINING, State.CLOSED)
+
+
+def _queues(placed: Placed) -> Iterator[socket.socket]:
+    """Where the workers take from: the listeners, or what the daemon has taken from them."""
+    entrances = placed.entrances or repeat(None, len(placed.listeners))
+    for listener, entrance in zip(placed.listeners, entrances, strict=True):
+        yield listener if entrance is None else entrance.queue
 
 
 def _takes_for_itself(placed: Placed) -> bool:

@@ -72,9 +72,21 @@ class _Generation:
         gone = {id(listener.socket) for listener in self._gone}
         awaited = [one for pool in self.pools for one in pool.awaited if id(one) in gone]
         if somebody_waits(awaited):
-            self._look = self._reactor.callLater(EMPTYING_INTERVAL, self._empty)
+            self._look_again(self._empty)
+        else:
+            for pool in self.pools:
+                pool.take_no_more()
+            self._see_through()
+
+    def _see_through(self) -> None:
+        """Drain, unless somebody is on the way to a worker."""
+        if any(pool.is_expecting for pool in self.pools):
+            self._look_again(self._see_through)
         else:
             self._drain()
+
+    def _look_again(self, look: Callable[[], None]) -> None:
+        self._look = self._reactor.callLater(EMPTYING_INTERVAL, look)
 
     def _drain(self) -> None:
         if not self._is_open:

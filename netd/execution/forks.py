@@ -30,8 +30,9 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
 from netd.execution.resting import Resting
-from netd.execution.sources import NEXT, Source, Taken, TooLong
+from netd.execution.sources import Source, Taken, TooLong
 from netd.execution.threads import InnerSource, Service
+from netd.listening.taking import NEXT
 from netd.values.ending import ending
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Scoreboard, Slot

@@ -21,8 +21,9 @@ from netd.execution.handed import HandedOver
 from netd.execution.hosting import Hooks
 from netd.execution.journal import Journal
 from netd.execution.serving import HANDLER, Handler, Serving, user_traceback
-from netd.execution.sources import Taken, client_text, peer_of
+from netd.execution.sources import Taken, peer_of
 from netd.execution.traffic import NOTHING
+from netd.listening.taking import client_text
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 

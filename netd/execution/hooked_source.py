@@ -11,8 +11,9 @@ from socketserver import BaseServer
 from typing import Any, Final, NoReturn
 
 from netd.execution.serving import user_traceback
-from netd.execution.sources import EXHAUSTED, Taken, TooLong, client_text, peer_of
+from netd.execution.sources import Taken, TooLong, peer_of
 from netd.listening.inherited import TooLarge, taking
+from netd.listening.taking import EXHAUSTED, client_text
 from netd.values.address import Transport
 
 IN_A_ROW: Final = 16

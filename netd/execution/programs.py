@@ -14,14 +14,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netd.execution.relay import Relay
 from netd.execution.serving import Serving
 from netd.execution.sources import Taken, clear_of_standard
-from netd.execution.traffic import UNKNOWN
+from netd.execution.tls import TlsSocket
+from netd.execution.traffic import UNKNOWN, traffic
 from netd.values.address import Transport
 from netd.values.ending import ending
 from netd.values.lines import LONGEST_LINE, Lines
@@ -186,44 +188,58 @@ class ProgramServing(Serving):
 
     def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
         slot.served += 1
+        relay = None
+        connection = taken.request
         try:
-            running = self._start(taken)
+            if isinstance(taken.request, TlsSocket):
+                ours, connection = socket.socketpair()
+                relay = Relay(taken.request, ours)
+            running = self._start(taken, connection)
         except OSError as error:
             slot.failed += 1
             text = f"{taken.client}: {self._program} cannot be started: {error.strerror}"
             self._journal.say(self._service, "error", text)
+            self._let_go(taken, relay)
             self._end(taken, "failed", started, UNKNOWN)
             return
         finally:
             # Not shut down: the program has it.
             with suppress(OSError):
-                taken.request.close()
-        code = self._wait(running, taken)
+                connection.close()
+        code = self._wait(running, taken, relay)
         if code != 0:
             slot.failed += 1
+        carried = UNKNOWN if relay is None else traffic(taken.request)
+        self._let_go(taken, relay)
         verdict = "served" if code == 0 else f"ended with {ending(code)}"
-        self._end(taken, f"{verdict} (pid {running.pid})", started, UNKNOWN)
+        self._end(taken, f"{verdict} (pid {running.pid})", started, carried)
 
-    def _start(self, taken: Taken) -> Running:
-        request: socket.socket = taken.request
-        local = request.getsockname()
+    def _let_go(self, taken: Taken, relay: Relay | None) -> None:
+        """End a TLS connection, which the program does not have."""
+        if relay is not None:
+            relay.close()
+            self._close(taken, "shutdown_request")
+
+    def _start(self, taken: Taken, connection: socket.socket) -> Running:
+        """Start the program on *connection*. Raises OSError."""
+        local = taken.request.getsockname()
         environment = environment_of(self._of, taken, local, self._environment)
         # The interpreter's lock is held meanwhile in any case, so nobody waits longer for this one.
         with self._lock:
-            running = start(self._program, request.fileno(), environment)
+            running = start(self._program, connection.fileno(), environment)
             self._running[running.pid] = running, taken
             if self._over:
                 running.end(signal.SIGKILL)
         return running
 
-    def _wait(self, running: Running, taken: Taken) -> int:
+    def _wait(self, running: Running, taken: Taken, relay: Relay | None) -> int:
         """Log what the program says, until it has ended; return how."""
         say: Callable[[str], None] = lambda line: self._journal.say(  # noqa: E731
             self._service, "warn", f"{taken.client}: {line}"
         )
         lines = Lines(say)
         try:
-            self._follow(running, lines, taken.client)
+            self._follow(_Following(running, lines, relay), taken.client)
             with self._lock:
                 del self._running[running.pid]
                 code = running.reap()
@@ -232,33 +248,49 @@ class ProgramServing(Serving):
             running.close()
         return code
 
-    def _follow(self, running: Running, lines: Lines, client: str) -> None:
-        """Read what the program says until it ends, or is made to."""
-        poll = select.poll()
-        poll.register(running.pidfd, select.POLLIN)
-        poll.register(running.error, select.POLLIN)
+    def _follow(self, following: _Following, client: str) -> None:
+        """Follow a program until it ends, or is made to."""
         ends = _ends(self._timeout)
         for number, deadline in ends:
-            if self._read_until(running, lines, poll, deadline):
+            if following.until(deadline):
                 return
             text = f"{client}: {self._program} has run for more than {self._timeout:g} s"
             self._journal.say(self._service, "error", f"{text}: {number.name}")
-            running.end(number)
-        self._read_until(running, lines, poll, None)
+            following.running.end(number)
+        following.until(None)
 
-    def _read_until(
-        self, running: Running, lines: Lines, poll: select.poll, deadline: float | None
-    ) -> bool:
-        """Read until the program has ended, or until *deadline*; whether it has ended."""
+
+class _Following:
+    """One program, whose standard error is read, and whose connection is carried, until it ends."""
+
+    def __init__(self, running: Running, lines: Lines, relay: Relay | None) -> None:
+        self.running = running
+        self._lines = lines
+        self._relay = relay
+        self._has_ended = False
+        self._poll = select.poll()
+        self._poll.register(running.pidfd, select.POLLIN)
+        self._poll.register(running.error, select.POLLIN)
+
+    def until(self, deadline: float | None) -> bool:
+        """Follow it until it has ended, or until *deadline*; whether it has ended."""
         while True:
+            if self._relay is not None:
+                self._relay.carry(self._poll)
+            if self._has_ended and (self._relay is None or self._relay.is_over):
+                return True
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            ready = [descriptor for descriptor, _ in poll.poll(left and left * 1000)]
-            if running.error in ready and not read_some(running.error, lines):
-                poll.unregister(running.error)
-            if running.pidfd in ready:
-                return True
+            self._see(dict(self._poll.poll(left and left * 1000)))
+
+    def _see(self, ready: Container[int]) -> None:
+        running = self.running
+        if running.error in ready and not read_some(running.error, self._lines):
+            self._poll.unregister(running.error)
+        if running.pidfd in ready:
+            self._has_ended = True
+            self._poll.unregister(running.pidfd)
 
 
 def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:

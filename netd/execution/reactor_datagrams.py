@@ -14,8 +14,9 @@ from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.reactor_ports import DatagramTransport
 from netd.execution.resting import Resting
-from netd.execution.sources import NEXT, Source, Taken, TooLong
+from netd.execution.sources import Source, Taken, TooLong
 from netd.execution.traffic import traffic
+from netd.listening.taking import NEXT
 from netd.values.scoreboard import Slot
 
 BATCH: Final = 64

@@ -22,7 +22,8 @@ from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.reactor_transports import Build, Place, StreamTransport, UnixTransport
 from netd.execution.resting import Resting
-from netd.execution.sources import NEXT, Source, Taken
+from netd.execution.sources import Source, Taken
+from netd.listening.taking import NEXT
 from netd.values.scoreboard import Slot
 
 BATCH: Final = 32

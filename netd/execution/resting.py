@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from netd.execution.sources import EXHAUSTED
 from netd.execution.threads import PAUSE
+from netd.listening.taking import EXHAUSTED
 from netd.values.reactor import Reactor
 
 

@@ -16,7 +16,9 @@ from typing import Any, Final, NoReturn
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal, Served
+from netd.execution.refusal import Refused
 from netd.execution.sources import Taken, TooLong
+from netd.execution.tls import TlsSocket, end_stream, shut_down
 from netd.execution.traffic import NOTHING, Traffic, traffic
 from netd.values.scoreboard import Slot
 
@@ -25,6 +27,9 @@ Handler = Callable[[Any, Any, BaseServer], object]
 
 
 HANDLER: Final = "the handler"
+
+TRUNCATED: Final = "truncated"
+"""What has become of a TLS stream that ended without TLS's own end."""
 
 
 class Serving:
@@ -81,6 +86,26 @@ class Serving:
             del self._inside[thread]
             slot.leave()
 
+    def refuses_early(self, taken: Taken) -> str | None:
+        """Ask the lists before the client has shown who it is. Any thread.
+
+        In a dry run they are only asked when it has, so that it is logged once.
+        """
+        if self._gate is None or self._dry_run:
+            return None
+        return self._gate.refuses_early(taken.client_address, taken.peer)
+
+    def refuse(self, thread: int, refused: Refused) -> None:
+        """Count and log a client that does not come to be served, and close its connection."""
+        slot = self._slots[thread]
+        slot.refused += 1
+        slot.leave()
+        taken, detail = refused.taken, refused.detail
+        reason = f"{refused.reason}, {detail}" if detail else refused.reason
+        carried = traffic(taken.request)
+        taken.request.close()
+        self._end(taken, f"refused: {reason}", refused.since, carried)
+
     def _comes_in_all_the_same(self, taken: Taken, slot: Slot, started: float, reason: str) -> bool:
         """Count and log a refusal, and unless that is all, close the connection."""
         slot.refused += 1
@@ -110,8 +135,11 @@ class Serving:
             with suppress(BaseException):
                 self._report(taken, error)
         self._leave_a_fork()
+        end_stream(taken.request)
         carried = traffic(taken.request)
         self._close(taken, "shutdown_request")
+        if isinstance(taken.request, TlsSocket) and taken.request.is_truncated:
+            verdict = f"{verdict}: {TRUNCATED}"
         self._end(taken, verdict, started, carried)
 
     def _leave_a_fork(self, error: BaseException | None = None) -> None:
@@ -156,8 +184,7 @@ class Serving:
     def _expel(self, taken: Taken, reason: str) -> None:
         """End the connection of a client that the lists do not admit any more."""
         if isinstance(taken.request, socket.socket):
-            with suppress(OSError):
-                taken.request.shutdown(socket.SHUT_RDWR)
+            shut_down(taken.request)
             self._say_expelled(taken, reason)
 
     def _say_expelled(self, taken: Taken, reason: str) -> None:

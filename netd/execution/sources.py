@@ -6,42 +6,16 @@ kernel socket), so a source never closes, shuts down or re-configures it.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
-import struct
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from netd.admission.lists import Credentials
+from netd.admission.peers import UCRED, credentials_of
+from netd.listening.taking import client_text
 from netd.values.address import Transport
-
-EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""The system has no more descriptors or memory: try again later, never at once."""
-
-NEXT: Final = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EINTR,
-        # The client gave up before it was taken, or the network told a lie about it: accept(2),
-        # "Error handling", wants these treated like "nothing there".
-        errno.ECONNABORTED,
-        errno.ECONNREFUSED,
-        errno.ECONNRESET,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.ENONET,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.EPERM,
-        errno.EPROTO,
-    }
-)
-"""Errors of one client's own: take the next."""
-
+from netd.values.handing import receive
 
 STANDARD: Final = 3
 """Descriptors below this one are standard input, output and error."""
@@ -77,22 +51,13 @@ class Source(Protocol):
         """The descriptor to watch for readability."""
         ...
 
-    def take(self) -> Taken:
-        """Take one request without waiting.
+    def take(self) -> Any:
+        """Take one request (``Taken``) without waiting; or a connection that has not begun.
 
         Raises BlockingIOError when there is none, another OSError when taking failed, TooLong
         when the datagram was dropped.
         """
         ...
-
-
-def client_text(transport: Transport) -> Callable[[Any], str]:
-    """Return what writes a client's address for people; of a Unix client there is none."""
-    if transport.is_unix:
-        return lambda address: "unix"
-    if transport.family == socket.AF_INET6:
-        return lambda address: f"[{address[0]}]:{address[1]}"
-    return lambda address: f"{address[0]}:{address[1]}"
 
 
 def clear_of_standard(descriptor: int) -> int:
@@ -146,10 +111,30 @@ class UnixStream:
         descriptor = clear_of_standard(accepted.detach())
         request = CountedSocket(accepted.family, accepted.type, 0, fileno=descriptor)
         try:
-            pid, credentials = _peer(request, self._with_groups)
+            pid, credentials = credentials_of(request, with_groups=self._with_groups)
         except OSError:
             return Taken(request, address, "unix", None)
         return Taken(request, address, f"uid:{credentials.uid},pid:{pid}", credentials)
+
+
+class Handed:
+    """Takes connections that the daemon has taken, and waited for until they had begun."""
+
+    may_block = False
+
+    def __init__(self, queue: socket.socket, transport: Transport) -> None:
+        self.transport = transport
+        self.fileno = queue.fileno
+        self._queue = queue
+
+    def take(self) -> Taken:
+        """Take one connection; the caller closes it."""
+        descriptor, handed = receive(self._queue)
+        kind = CountedSocket if self.transport.is_unix else socket.socket
+        family, type_ = self.transport.family, self.transport.type
+        request = kind(family, type_, 0, fileno=clear_of_standard(descriptor))
+        peer = peer_of(request)
+        return Taken(request, handed.client_address, handed.client, peer)
 
 
 class InetDatagram:
@@ -200,23 +185,14 @@ class UnixDatagram:
         peer, client = None, "unix"
         for level, kind, body in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                pid, uid, gid = _UCRED.unpack(body[: _UCRED.size])
+                pid, uid, gid = UCRED.unpack(body[: UCRED.size])
                 peer, client = Credentials(uid, gid), f"uid:{uid},pid:{pid}"
         if len(data) > self._limit:
             raise TooLong(client, self._limit)
         return Taken((data, self._shown), address, client, peer)
 
 
-_UCRED: Final = struct.Struct("3i")
-"""``struct ucred`` of unix(7): process, user, group."""
-
-_UCRED_SPACE: Final = socket.CMSG_SPACE(_UCRED.size)
-
-_SO_PEERGROUPS: Final = 59
-"""SO_PEERGROUPS of <asm-generic/socket.h> (Linux 4.13), which Python's socket does not name."""
-
-_MOST_GROUPS: Final = 256
-"""As many as Python's getsockopt (1024 bytes) can take; a peer with more counts as unknown."""
+_UCRED_SPACE: Final = socket.CMSG_SPACE(UCRED.size)
 
 
 def peer_of(request: Any) -> Credentials | None:
@@ -224,22 +200,9 @@ def peer_of(request: Any) -> Credentials | None:
     if not isinstance(request, socket.socket) or request.family != socket.AF_UNIX:
         return None
     try:
-        return _peer(request, with_groups=True)[1]
+        return credentials_of(request, with_groups=True)[1]
     except OSError:
         return None
-
-
-def _peer(request: socket.socket, with_groups: bool) -> tuple[int, Credentials]:
-    """Process and credentials of the other side. Raises OSError."""
-    packed = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, uid, gid = _UCRED.unpack(packed)
-    groups = _peer_groups(request) if with_groups else frozenset[int]()
-    return pid, Credentials(uid, gid, groups)
-
-
-def _peer_groups(request: socket.socket) -> frozenset[int]:
-    packed = request.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
-    return frozenset(struct.unpack(f"{len(packed) // 4}I", packed))
 
 
 class CountedSocket(socket.socket):

@@ -22,15 +22,21 @@ from typing import Final, Protocol
 
 from twisted.python.threadpool import ThreadPool
 
+from netd.execution.beginning import Beginning, Beginnings, WaitsToWrite
 from netd.execution.overdue import HandlerTimeout
-from netd.execution.sources import EXHAUSTED, NEXT, Source, Taken, TooLong
+from netd.execution.refusal import Refused
+from netd.execution.sources import Source, Taken, TooLong
 from netd.execution.watching import END, Watch
 from netd.execution.wear import Wear
+from netd.listening.taking import EXHAUSTED, NEXT
 from netd.values.growth import LOOK_INTERVAL, Growth, Sample
 from netd.values.reactor import Reactor
 
 PAUSE: Final = 0.1
 """Seconds without taking when the system has no descriptors left (as OpenSSH and Ranch do)."""
+
+LAST_WAIT: Final = 50
+"""Milliseconds between looks at the epoll when the end has come, and somebody is waited for."""
 
 IDLE_TIME: Final = 10.0
 """Seconds without a request after which a thread leaves while another one waits, too."""
@@ -49,6 +55,10 @@ class Service(Protocol):
 
     def drop(self, thread: int, why: TooLong) -> None:
         """A datagram was dropped."""
+        ...
+
+    def refuse(self, thread: int, refused: Refused) -> None:
+        """A connection that was taken does not come to be served: close it; raises nothing."""
         ...
 
     def expect(self, thread: int) -> None:
@@ -91,7 +101,8 @@ class TakingThreads:
     """The threads of one service: at most *maximum*, started and retired as needed.
 
     *sources* says for each source the service that serves what is taken from it; *inner* does for
-    those that are filled from within, which are taken from to the last. *say* is given
+    those that are filled from within, which are taken from to the last. *waiting* are those who
+    have been taken and have not begun, where sources take such connections. *say* is given
     a level and a text for the log, from any thread. *thread_factory* makes the threads, which
     must be daemonic: a stuck handler may not hold up the end of the process. Closes nothing that
     it is given.
@@ -108,6 +119,7 @@ class TakingThreads:
         idle_time: float = IDLE_TIME,
         inner: Mapping[InnerSource, Service] = MappingProxyType({}),
         bounds: Bounds | None = None,
+        waiting: Beginnings | None = None,
     ) -> None:
         self._reactor = reactor
         self._say = say
@@ -149,6 +161,9 @@ class TakingThreads:
         self._short_of_threads = False
         # Nothing more is to be taken, by a thread that is alone and counts to the last one.
         self._is_worn = False
+        self._waiting_to_begin = waiting
+        # By descriptor. Each is gone on with by the one thread that has its event.
+        self._beginnings: dict[int, tuple[Beginning, Service]] = {}
         self._stopping = False
         self._has_taken_last = True
         self._stopped: Callable[[], None] | None = None
@@ -180,9 +195,17 @@ class TakingThreads:
     def stop(self, stopped: Callable[[], None]) -> None:
         """Take nothing more; *stopped* is called here when the last handler has returned."""
         self._stopped = stopped
-        self._has_taken_last = not (self._is_alone and self._watch.is_watching)
-        self._stopping = True
+        has_taken_last = not (self._is_alone and self._watch.is_watching)
         self._watch.stop()
+        if self._waiting_to_begin is None:
+            self._end(has_taken_last)
+        else:
+            self._waiting_to_begin.when_empty(partial(self._end, has_taken_last))
+
+    def _end(self, has_taken_last: bool) -> None:
+        """Nobody is taken any more, nor waited for: let the threads go."""
+        self._has_taken_last = has_taken_last
+        self._stopping = True
         self._watch.end()
         self._reactor.callLater(0, self._tell_stopped)
 
@@ -301,7 +324,9 @@ class TakingThreads:
                 descriptor = self._wait(number)
             if descriptor is None:
                 break
-            if descriptor != END:
+            if descriptor == END:
+                self._wait_at_the_end()
+            else:
                 try:
                     self._take(number, descriptor)
                 except BaseException as error:  # a bug of ours, or no memory for a line of log
@@ -326,6 +351,14 @@ class TakingThreads:
             except BaseException as error:  # as above
                 self._say_went_on(error)
 
+    def _wait_at_the_end(self) -> None:
+        """Wait for those who have been taken last: the epoll has nothing but the end to tell of."""
+        if self._beginnings:
+            connections = select.poll()
+            for descriptor in list(self._beginnings):
+                connections.register(descriptor)
+            connections.poll(LAST_WAIT)
+
     def _say_went_on(self, error: BaseException) -> None:
         with suppress(BaseException):  # the error may be a user's, whose attributes raise
             frames = "".join(traceback.format_tb(error.__traceback__))
@@ -349,7 +382,12 @@ class TakingThreads:
 
     def _is_at_its_end(self) -> bool:
         """Whether nothing more is to be taken, and nothing that was taken waits to be served."""
-        return self._stopping and self._has_taken_last and not any(map(len, self._inner))
+        return (
+            self._stopping
+            and self._has_taken_last
+            and not self._beginnings
+            and not any(map(len, self._inner))
+        )
 
     def _wait(self, number: int) -> int | None:
         """Wait for a source, or the end; None means that the thread is to leave.
@@ -379,6 +417,9 @@ class TakingThreads:
             return True
 
     def _take(self, number: int, descriptor: int) -> None:
+        if descriptor in self._beginnings:
+            self._go_on(number, descriptor)
+            return
         source, service = self._sources[descriptor]
         if source.may_block:
             self._watch.again(descriptor)
@@ -393,14 +434,59 @@ class TakingThreads:
             return
         if not source.may_block:
             self._watch.again(descriptor)
-        self._taken[number] += 1
         if self._failing:
             self._recover(descriptor)
+        if isinstance(taken, Beginning):
+            self._wait_for(number, taken, service)
+        else:
+            self._serve(number, taken, service)
+
+    def _serve(self, number: int, taken: Taken, service: Service) -> None:
+        self._taken[number] += 1
         self._have_somebody_look()
         if self._bounds is None:
             service.serve(number, taken)
         else:
             self._serve_bounded(self._bounds, service, number, taken)
+
+    def _wait_for(self, number: int, beginning: Beginning, service: Service) -> None:
+        """Have whichever thread is free go on when the client has said something."""
+        assert self._waiting_to_begin is not None
+        descriptor = beginning.fileno()
+        self._beginnings[descriptor] = beginning, service
+        self._waiting_to_begin.add(beginning)
+        try:
+            self._watch.wait_for(descriptor)
+        except OSError as error:  # ENOMEM, ENOSPC: epoll_ctl(2)
+            self._wait_no_more(descriptor, beginning)
+            service.refuse(number, beginning.refused("unwatched", str(error)))
+
+    def _go_on(self, number: int, descriptor: int) -> None:
+        """Go on with a connection that has not begun; serve it, if that is all."""
+        beginning, service = self._beginnings[descriptor]
+        # A handshake takes as long as many a handler, and without the interpreter's lock.
+        self._have_somebody_look()
+        try:
+            taken = beginning.go_on()
+        except BlockingIOError as error:
+            self._watch.wait_more(descriptor, to_write=isinstance(error, WaitsToWrite))
+        except BaseException as error:
+            self._wait_no_more(descriptor, beginning)
+            if not isinstance(error, Refused):  # a bug of ours
+                error = beginning.refused(type(error).__name__, str(error))
+            service.refuse(number, error)
+        else:
+            self._wait_no_more(descriptor, beginning)
+            self._serve(number, taken, service)
+
+    def _wait_no_more(self, descriptor: int, beginning: Beginning) -> None:
+        assert self._waiting_to_begin is not None
+        # First, while the number cannot be another's: it is closed by who is told of it.
+        del self._beginnings[descriptor]
+        if beginning.fileno() == descriptor:
+            with suppress(OSError):
+                self._watch.wait_no_more(descriptor)
+        self._waiting_to_begin.remove(beginning)
 
     def _took_none(
         self, number: int, descriptor: int, service: Service, error: BaseException
@@ -409,6 +495,9 @@ class TakingThreads:
         if isinstance(error, TooLong):
             self._watch.again(descriptor)
             service.drop(number, error)
+        elif isinstance(error, Refused):
+            self._watch.again(descriptor)
+            service.refuse(number, error)
         elif isinstance(error, OSError) and error.errno in NEXT:
             self._watch.again(descriptor)
             if self._failing:

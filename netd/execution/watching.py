@@ -11,6 +11,9 @@ from typing import Final
 EXCLUSIVE: Final = getattr(select, "EPOLLEXCLUSIVE", 1 << 28)
 """Of the processes that wait for one listener, an event wakes one or a few, not all."""
 
+_READABLE_ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT
+_WRITABLE_ONCE: Final = select.EPOLLOUT | select.EPOLLONESHOT
+
 END: Final = -1
 """What ``poll`` returns from ``end`` on."""
 
@@ -72,6 +75,18 @@ class Watch:
         os.eventfd_write(self._end, 1)
 
     # Any thread.
+
+    def wait_for(self, descriptor: int) -> None:
+        """Report once that a connection can be read; whether sources are watched or not."""
+        self._epoll.register(descriptor, _READABLE_ONCE)
+
+    def wait_more(self, descriptor: int, *, to_write: bool = False) -> None:
+        """Report it once more; or that it can be written to."""
+        self._epoll.modify(descriptor, _WRITABLE_ONCE if to_write else _READABLE_ONCE)
+
+    def wait_no_more(self, descriptor: int) -> None:
+        """Report nothing more of a connection, which is not closed yet."""
+        self._epoll.unregister(descriptor)
 
     def again(self, descriptor: int) -> None:
         """The source's event has been dealt with; report the next."""

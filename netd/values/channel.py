@@ -42,6 +42,9 @@ class ServiceStart:
     """Of the worker's slots in the service's scoreboard, which all its processes share."""
     suspended: bool = False
     """Whether nothing is to be taken yet."""
+    queues: tuple[int | None, ...] = ()
+    """For each listener, where connections come from that the daemon has taken from it; empty where
+    it takes from none."""
 
 
 @dataclass(frozen=True)

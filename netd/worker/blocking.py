@@ -12,11 +12,12 @@ from netd.admission.lists import AccessLists
 from netd.execution.forks import ForkPerRequest
 from netd.execution.hooked_serving import HookedServing
 from netd.execution.hooked_source import HookedSource
-from netd.execution.hosting import Hooks, Host, adopted, hosted
+from netd.execution.hosting import Host, adopted, hosted
 from netd.execution.serving import Serving
 from netd.execution.sources import Source
 from netd.execution.threads import Bounds, InnerSource, Service, TakingThreads
 from netd.execution.ticks import ReactorTicks, ThreadTicks, Ticks
+from netd.worker.entrances import Entrances
 from netd.worker.importing import CannotImport, load
 from netd.worker.log import ServiceThread
 from netd.worker.server import HandlerHost, server_of
@@ -90,6 +91,7 @@ def by_threads(joint: Joint) -> BlockingService:
         partial(ServiceThread, service=service.name),
         inner=build.inner,
         bounds=_bounds(joint, most),
+        waiting=build.entrances.waiting,
     )
     return BlockingService(threads, build.ticks, build.close, servings=build.sources.values())
 
@@ -97,8 +99,12 @@ def by_threads(joint: Joint) -> BlockingService:
 def by_forks(joint: Joint) -> BlockingService:
     """The same for a service that forks for every request. Raises ``importing.CannotImport``."""
     build = _built(joint)
+    in_child = build.entrances.in_child
     forks = ForkPerRequest(
-        build.sources,
+        {
+            source: in_child(bound, serving)
+            for bound, (source, serving) in zip(joint.listeners, build.sources.items(), strict=True)
+        },
         build.inner,
         joint.slots,
         joint.board,
@@ -135,6 +141,7 @@ class _Build:
     def __init__(self, joint: Joint) -> None:
         self._joint = joint
         self._filter = request_filter(joint)
+        self.entrances = Entrances(joint)
         self.sources: dict[Source, Serving] = {}
         self.inner: dict[InnerSource, Service] = {}
         self.ticks: list[Ticks] = []
@@ -168,7 +175,7 @@ class _Handlers(_Build):
         host = HandlerHost(joint.say, joint.suspend)
         server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
-        self.sources[joint.source(bound)] = serving
+        self.sources[self.entrances.source(bound, serving)] = serving
 
 
 class _Servers(_Build):
@@ -194,7 +201,7 @@ class _Servers(_Build):
         )
         server = self._make(bound, serving)
         serving.host(server)
-        self.sources[self._source(bound, server, serving.hooks)] = serving
+        self.sources[self._source(bound, server, serving)] = serving
         if serving.hooks.process_request:
             self.inner[serving.handed] = _Handed(serving)
         if serving.hooks.service_actions or serving.hooks.handle_timeout:
@@ -235,12 +242,12 @@ class _Servers(_Build):
         if own.threads is None and own.concurrency is None:
             self.most_threads = 1
 
-    def _source(self, bound: Bound, server: BaseServer, hooks: Hooks) -> Source:
+    def _source(self, bound: Bound, server: BaseServer, serving: HookedServing) -> Source:
         is_wrapped = getattr(server, "socket", None) is not bound.shown
-        if hooks.get_request or is_wrapped:
+        if serving.hooks.get_request or is_wrapped:
             joint = self._joint
             return HookedSource(server, bound.socket, bound.transport, joint.say)
-        return self._joint.source(bound)
+        return self.entrances.source(bound, serving)
 
     def _ticks_of(self, server: BaseServer, serving: HookedServing) -> Ticks:
         hooks, joint = serving.hooks, self._joint
@@ -261,6 +268,7 @@ class _Handed:
     def __init__(self, serving: HookedServing) -> None:
         self.serve = serving.serve_handed
         self.drop = serving.drop
+        self.refuse = serving.refuse
         self.expect = serving.expect
         self.expect_no_more = serving.expect_no_more
         self.begin_anew = serving.begin_anew

@@ -97,7 +97,8 @@ def _leave_the_terminal() -> None:
 
 def _keep_descriptors_from_programs(start: Start) -> None:
     for service in start.services:
-        for descriptor in (CHANNEL, service.scoreboard, *service.listeners):
+        queues = (queue for queue in service.queues if queue is not None)
+        for descriptor in (CHANNEL, service.scoreboard, *service.listeners, *queues):
             os.set_inheritable(descriptor, False)
 
 

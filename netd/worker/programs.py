@@ -11,6 +11,7 @@ from netd.execution.threads import Bounds, TakingThreads
 from netd.execution.waiting_programs import WaitingProgram, WaitingPrograms
 from netd.values.service import Program
 from netd.worker.blocking import BlockingService, request_filter
+from netd.worker.entrances import Entrances
 from netd.worker.log import ServiceThread
 from netd.worker.server import HandlerHost, server_of
 from netd.worker.services import Bound, Joint
@@ -23,7 +24,11 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
     """
     asks = request_filter(joint)
     servings = [_serving(joint, bound, program, asks) for bound in joint.listeners]
-    sources = dict(zip(map(joint.source, joint.listeners), servings, strict=True))
+    entrances = Entrances(joint)
+    sources = {
+        entrances.source(bound, serving): serving
+        for bound, serving in zip(joint.listeners, servings, strict=True)
+    }
     service = joint.service
     wear = joint.wear
     # A program that runs for too long is ended by the thread that waits for it.
@@ -36,6 +41,7 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
         joint.say,
         partial(ServiceThread, service=service.name),
         bounds=bounds,
+        waiting=entrances.waiting,
     )
     kill = [serving.kill for serving in servings]
     return BlockingService(threads, [], [], kill, servings)

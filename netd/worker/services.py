@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 from netd.admission.filter import RequestFilter
@@ -12,7 +13,14 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
 from netd.execution.serving import user_traceback
-from netd.execution.sources import InetDatagram, InetStream, Source, UnixDatagram, UnixStream
+from netd.execution.sources import (
+    Handed,
+    InetDatagram,
+    InetStream,
+    Source,
+    UnixDatagram,
+    UnixStream,
+)
 from netd.execution.wear import Wear
 from netd.listening.inherited import ListenerSocket
 from netd.values.address import Address, Transport
@@ -69,13 +77,23 @@ class Office(Protocol):
 class Bound:
     """One listener of a service in this process, which it lasts for the life of."""
 
-    def __init__(self, address: Address, descriptor: int) -> None:
-        """Take over *descriptor*, which is bound to *address*."""
+    def __init__(self, address: Address, descriptor: int, queue: int | None) -> None:
+        """Take over *descriptor*, which is bound to *address*.
+
+        *queue* is where connections come from that the daemon has taken from it, if it does.
+        """
         self.transport = transport = address.transport
         self.is_tls = address.is_tls
         self.socket = socket.socket(transport.family, transport.type, fileno=descriptor)
         self.shown = ListenerSocket.copy_of(self.socket)
         """What the user's code finds as the server's socket."""
+        self.queue = None if queue is None else _queue_of(queue)
+
+
+def _queue_of(descriptor: int) -> socket.socket:
+    queue = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
+    queue.setblocking(False)
+    return queue
 
 
 class Joint:
@@ -99,8 +117,13 @@ class Joint:
         self.journal = journal
         self.lists = AccessLists.of(self.service.access)
         self.listeners = [
-            Bound(address, descriptor)
-            for address, descriptor in zip(self.service.listen, start.listeners, strict=True)
+            Bound(address, descriptor, queue)
+            for address, descriptor, queue in zip(
+                self.service.listen,
+                start.listeners,
+                start.queues or repeat(None, len(start.listeners)),
+                strict=True,
+            )
         ]
         self.board = Scoreboard(start.scoreboard, self.service.slots)
         os.close(start.scoreboard)  # the mapping stays
@@ -147,6 +170,8 @@ class Joint:
     def source(self, bound: Bound) -> Source:
         """What takes requests from a listener as they come."""
         limit = self.service.datagram_size
+        if bound.queue is not None:
+            return Handed(bound.queue, bound.transport)
         if bound.transport is Transport.UNIX:
             # Always: the lists of a reload may ask for them while a client is inside.
             return UnixStream(bound.socket, with_groups=True)

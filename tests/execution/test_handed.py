@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from netd.execution.handed import HandedOver
-from netd.execution.sources import NEXT, Taken
+from netd.execution.sources import Taken
+from netd.listening.taking import NEXT
 from netd.values.address import Transport
 from tests.reactors import PATIENCE
 

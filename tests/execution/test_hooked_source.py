@@ -15,8 +15,9 @@ import pytest
 
 from netd.execution.hooked_source import IN_A_ROW, HookedSource
 from netd.execution.hosting import hosted
-from netd.execution.sources import EXHAUSTED, TooLong
+from netd.execution.sources import TooLong
 from netd.listening.inherited import ListenerSocket
+from netd.listening.taking import EXHAUSTED
 from netd.values.address import Transport
 from tests.execution.hosts import NoHost
 

@@ -18,8 +18,6 @@ import pytest
 
 from netd.admission.lists import Credentials
 from netd.execution.sources import (
-    EXHAUSTED,
-    NEXT,
     CountedSocket,
     InetDatagram,
     InetStream,
@@ -28,6 +26,7 @@ from netd.execution.sources import (
     UnixDatagram,
     UnixStream,
 )
+from netd.listening.taking import EXHAUSTED, NEXT
 from netd.values.address import Transport
 
 PATIENCE = 30.0

@@ -1,0 +1,339 @@
+"""Connections of which the first bytes are waited for here, before a worker is given them.
+
+A worker that has one client at a time must not take a connection that has nothing to say yet: it
+would wait there behind another client, while the next worker is idle. So the daemon takes what
+begins by a PROXY header or by TLS, waits until that has begun, and puts it into a queue from which
+whichever worker is free takes. It receives nothing but the header, and runs nobody's code.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netd.admission.gate import Gate
+from netd.admission.lists import AccessLists, Credentials
+from netd.admission.peers import credentials_of
+from netd.admission.proxies import Proxies
+from netd.listening.arrival import Arrival, NotAdmitted
+from netd.listening.closing import somebody_waits
+from netd.listening.early_drop import drops_early
+from netd.listening.taking import CROWDED, EXHAUSTED, NEXT, TIMED_OUT, client_text
+from netd.values.address import Address
+from netd.values.handing import Handed, hand_over
+from netd.values.reactor import DelayedCall
+from netd.values.service import Service
+from netd.values.tls import HANDSHAKE_TIMEOUT
+
+log = Logger()
+
+BATCH: Final = 32
+"""Connections taken a wake-up, before those that are waited for have their turn."""
+
+PAUSE: Final = 0.1
+"""Seconds without taking when the system has no descriptors left; as workers do."""
+
+
+TurnedAway = Callable[[str, str, float], None]
+"""Told of a client that was not handed on, why, and when it was taken (CLOCK_MONOTONIC)."""
+
+
+class Guests:
+    """How many connections of one service are waited for, at all of its entrances together."""
+
+    def __init__(self, most: int, chance: Callable[[], float] = random.random) -> None:
+        self._most = most
+        self._chance = chance
+        self.count = 0
+
+    def have_room(self) -> bool:
+        """Whether the next one may wait, too; from half of the most on, by chance."""
+        return not drops_early(self.count, self._most, self._chance())
+
+
+@implementer(IReadDescriptor)
+class Entrance:
+    """Takes from *listener* for the workers of *service*. In the reactor's thread.
+
+    Owns ``queue``, which workers take from as they would from a listener, until ``close``. The
+    listener stays the caller's.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        address: Address,
+        listener: socket.socket,
+        guests: Guests,
+        reactor: Any,
+    ) -> None:
+        self._listener = listener
+        self.fileno = listener.fileno
+        self._reactor = reactor
+        self._turned_away: TurnedAway | None = None
+        self.refused = 0
+        """How many were not handed on."""
+        self._guests = guests
+        self._is_unix = address.transport.is_unix
+        self._is_tls = address.is_tls
+        self._proxies = Proxies(service.proxies, of_unix=self._is_unix)
+        self._gate = Gate(AccessLists.of(service.access), None, of_unix=self._is_unix)
+        self._dry_run = service.access.dry_run
+        self._timeout = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
+        self._text = client_text(address.transport)
+        self.queue, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._waiting: dict[_Guest, None] = {}
+        """Those whose first bytes are waited for, the first who came first."""
+        self._ready: deque[_Guest] = deque()
+        """Those for whom there was no room in the queue."""
+        self._room = _Room(self._ours, self._hand_over)
+        self._deadline: DelayedCall | None = None
+        self._again: DelayedCall | None = None
+        """Of another attempt to hand over."""
+        self._is_open = False
+        self._is_failing = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is waited for, or waits to be put into the queue."""
+        return not self._waiting and not self._ready
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether somebody is on the way to a worker, or waits in the queue for one."""
+        return not self.is_empty or somebody_waits([self.queue])
+
+    def tell(self, turned_away: TurnedAway) -> None:
+        """Tell of everybody who does not come to be handed on."""
+        self._turned_away = turned_away
+
+    def open(self) -> None:
+        """Take connections."""
+        self._is_open = True
+        self._reactor.addReader(self)
+
+    def shut(self) -> None:
+        """Take no more, until ``open``; those who have been taken go on."""
+        self._is_open = False
+        self._reactor.removeReader(self)
+
+    def close(self) -> None:
+        """Close the queue, and whoever is still waited for."""
+        self.shut()
+        self._reactor.removeWriter(self._room)
+        for call in (self._deadline, self._again):
+            if call is not None and call.active():
+                call.cancel()
+        for guest in [*self._waiting, *self._ready]:
+            self._turn_away(guest, TIMED_OUT)
+        self._ours.close()
+        self.queue.close()
+
+    # Taking.
+
+    def doRead(self) -> None:
+        """Take a bounded number of connections. Raises nothing."""
+        for _ in range(BATCH):
+            try:
+                connection, address = self._listener.accept()
+            except OSError as error:
+                if error.errno not in NEXT:
+                    self._rest(error)
+                    return
+                if isinstance(error, BlockingIOError):
+                    return
+                continue
+            except Exception as error:  # MemoryError, or a bug of ours
+                self._rest(error)
+                return
+            self._works()
+            self._receive(connection, address)
+
+    def _rest(self, error: BaseException) -> None:
+        """Take nothing for a while, and say so once."""
+        if not self._is_failing:
+            self._is_failing = True
+            is_exhausted = isinstance(error, OSError) and error.errno in EXHAUSTED
+            why = "out of descriptors or memory" if is_exhausted else "cannot take clients"
+            log.error("{why}, they wait in the backlog: {error}", why=why, error=error)
+        self._reactor.removeReader(self)
+        self._reactor.callLater(PAUSE, self._take_again)
+
+    def _take_again(self) -> None:
+        if self._is_open:
+            self._reactor.addReader(self)
+
+    def _works(self) -> None:
+        if self._is_failing:
+            self._is_failing = False
+            log.info("taking clients again")
+
+    def _receive(self, connection: socket.socket, address: Any) -> None:
+        """Wait for what a connection begins with, if it may come in."""
+        connection.setblocking(False)
+        client, peer = self._who(connection, address)
+        is_proxied = self._proxies.has(address, peer)
+        arrival = Arrival(
+            connection,
+            address,
+            client,
+            time.monotonic(),
+            awaits_header=is_proxied,
+            awaits_byte=self._is_tls,
+        )
+        guest = _Guest(arrival, peer, self._advance)
+        reason = None
+        if not self._guests.have_room():
+            reason = CROWDED
+        elif not is_proxied:
+            reason = self._refuses(address, peer)
+        self._guests.count += 1
+        self._waiting[guest] = None
+        if reason is not None:
+            self._turn_away(guest, reason)
+            return
+        self._reactor.addReader(guest)
+        if self._deadline is None:
+            self._deadline = self._reactor.callLater(self._timeout, self._see_time)
+
+    def _who(self, connection: socket.socket, address: Any) -> tuple[str, Credentials | None]:
+        """A client for people, and a Unix client's credentials."""
+        if not self._is_unix:
+            return self._text(address), None
+        try:
+            pid, peer = credentials_of(connection, with_groups=True)
+        except OSError:
+            return "unix", None
+        return f"uid:{peer.uid},pid:{pid}", peer
+
+    def _refuses(self, address: Any, peer: Credentials | None) -> str | None:
+        """Ask the lists; in a dry run the worker does, who logs it."""
+        return None if self._dry_run else self._gate.refuses_early(address, peer)
+
+    # Waiting.
+
+    def _advance(self, guest: _Guest) -> None:
+        arrival = guest.arrival
+        try:
+            if not arrival.advance():
+                return
+        except NotAdmitted as error:
+            reason = f"{error.reason}, {error.detail}" if error.detail else error.reason
+            self._turn_away(guest, reason)
+            return
+        if arrival.is_proxied:
+            reason_now = self._refuses(arrival.client_address, guest.peer)
+            if reason_now is not None:
+                self._turn_away(guest, reason_now)
+                return
+        self._reactor.removeReader(guest)
+        del self._waiting[guest]
+        self._ready.append(guest)
+        self._hand_over()
+
+    def _see_time(self) -> None:
+        """Turn those away whose time is over, and come back for the next."""
+        self._deadline = None
+        now = time.monotonic()
+        for guest in list(self._waiting):
+            left = guest.arrival.since + self._timeout - now
+            if left > 0:
+                self._deadline = self._reactor.callLater(left, self._see_time)
+                return
+            self._turn_away(guest, TIMED_OUT)
+
+    def _turn_away(self, guest: _Guest, reason: str) -> None:
+        self._reactor.removeReader(guest)
+        self._waiting.pop(guest, None)
+        with suppress(ValueError):
+            self._ready.remove(guest)
+        self._let_go(guest)
+        self.refused += 1
+        if self._turned_away is not None:
+            self._turned_away(guest.arrival.client, reason, guest.arrival.since)
+
+    def _let_go(self, guest: _Guest) -> None:
+        self._guests.count -= 1
+        guest.arrival.request.close()
+
+    # Handing over.
+
+    def _hand_over(self) -> None:
+        """Put whoever is ready into the queue, and come back when there is room for the rest."""
+        while self._ready:
+            guest = self._ready[0]
+            arrival = guest.arrival
+            handed = Handed(arrival.client_address, arrival.client, arrival.since)
+            try:
+                hand_over(self._ours, arrival.request, handed)
+            except OSError as error:
+                # ETOOMANYREFS: so many are in the queue that the kernel bounds it (unix(7)).
+                self._wait_for_room(error)
+                return
+            self._ready.popleft()
+            self._let_go(guest)
+        self._reactor.removeWriter(self._room)
+
+    def _wait_for_room(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            self._reactor.addWriter(self._room)
+        else:
+            self._again = self._reactor.callLater(PAUSE, self._hand_over)
+
+    # For the reactor.
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor complains of the listener, or is ending."""
+
+    def logPrefix(self) -> str:
+        return "netd"
+
+
+@implementer(IReadDescriptor)
+class _Guest:
+    """A connection that is waited for."""
+
+    def __init__(
+        self, arrival: Arrival, peer: Credentials | None, advance: Callable[[_Guest], None]
+    ) -> None:
+        self.arrival = arrival
+        self.peer = peer
+        self._advance = advance
+
+    def fileno(self) -> int:
+        return self.arrival.request.fileno()
+
+    def doRead(self) -> None:
+        self._advance(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has gone, as is found by looking; or the reactor is ending."""
+        self._advance(self)
+
+    def logPrefix(self) -> str:
+        return "netd"
+
+
+@implementer(IWriteDescriptor)
+class _Room:
+    """The queue, when there is no room in it."""
+
+    def __init__(self, queue: socket.socket, there_is: Callable[[], None]) -> None:
+        self.fileno = queue.fileno
+        self.doWrite = there_is
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is ending."""
+
+    def logPrefix(self) -> str:
+        return "netd"

@@ -1,0 +1,294 @@
+"""Connections that have been taken and have not begun: of which something is waited for.
+
+Where TLS or the PROXY protocol comes first, a client that says nothing must cost a descriptor, not
+a thread. So it waits in the epoll of its pool, and whichever thread is told that it has said
+something goes on with it as far as that leads, without waiting: the header, then the handshake,
+which takes the client two or three turns. What comes out of it is a request like any other.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from netd.admission.deadlines import Deadlines
+from netd.execution.refusal import Refused
+from netd.execution.serving import Serving
+from netd.execution.sources import Source, Taken
+from netd.execution.tls import Handshakes, TlsSocket, failure_text, shut_down
+from netd.listening.arrival import Arrival, NotAdmitted
+from netd.listening.early_drop import drops_early
+from netd.listening.taking import CROWDED, TIMED_OUT
+from netd.values.reactor import Reactor
+
+HANDSHAKE: Final = "handshake"
+
+
+class WaitsToWrite(BlockingIOError):
+    """The handshake goes on when the client takes what it is sent."""
+
+
+class Beginning:
+    """One connection on its way to its handler. One thread at a time goes on with it.
+
+    *arrival* is what it begins with; *refuses* is asked when that has said who the client is, and
+    *handshakes* does what TLS begins with.
+    """
+
+    __slots__ = (
+        "_arrival",
+        "_handshakes",
+        "_has_arrived",
+        "_refuses",
+        "is_overdue",
+        "socket",
+        "taken",
+    )
+
+    def __init__(
+        self,
+        taken: Taken,
+        arrival: Arrival,
+        refuses: Callable[[Taken], str | None],
+        handshakes: Handshakes | None,
+    ) -> None:
+        self.taken = taken
+        self.socket: socket.socket = taken.request
+        self._arrival = arrival
+        self._has_arrived = False
+        self._refuses = refuses
+        self._handshakes = handshakes
+        self.is_overdue = False
+
+    def fileno(self) -> int:
+        """The descriptor that is waited for; -1 when it is closed."""
+        return self.socket.fileno()
+
+    def go_on(self) -> Taken:
+        """Go on as far as what the client has sent leads, and return the request that comes of it.
+
+        Raises BlockingIOError when there is more to wait for, and Refused.
+        """
+        if self.is_overdue:
+            raise self.refused(TIMED_OUT)
+        if not self._has_arrived:
+            self._arrive()
+        if self._handshakes is not None:
+            self._shake_hands(self._handshakes)
+        # As accept() leaves it.
+        self.socket.settimeout(socket.getdefaulttimeout())
+        return self.taken
+
+    def refused(self, reason: str, detail: str = "") -> Refused:
+        """That it does not come to be served, and why."""
+        if self.is_overdue:
+            reason, detail = TIMED_OUT, ""
+        return Refused(self.taken, reason, detail, self._arrival.since)
+
+    def hang_up(self) -> None:
+        """The time is over: whoever goes on with it next is told so. Any thread."""
+        self.is_overdue = True
+        shut_down(self.socket)
+
+    def _arrive(self) -> None:
+        arrival = self._arrival
+        try:
+            if not arrival.advance():
+                raise BlockingIOError
+        except NotAdmitted as error:
+            raise self.refused(error.reason, error.detail) from None
+        self._has_arrived = True
+        if arrival.is_proxied:
+            self.taken = self.taken._replace(
+                client_address=arrival.client_address, client=arrival.client
+            )
+        if arrival.header is not None:
+            reason = self._refuses(self.taken)
+            if reason is not None:
+                raise self.refused(reason)
+
+    def _shake_hands(self, handshakes: Handshakes) -> None:
+        try:
+            if not isinstance(self.socket, TlsSocket):
+                self.socket = handshakes.begin(self.socket)
+                self.taken = self.taken._replace(request=self.socket)
+            certificate = handshakes.go_on(self.socket)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+        except ssl.SSLWantWriteError:
+            raise WaitsToWrite from None
+        except (OSError, ValueError) as error:  # ValueError: of a certificate that cannot be read
+            raise self.refused(HANDSHAKE, failure_text(error)) from None
+        if certificate is not None:
+            self.taken = self.taken._replace(certificate=certificate)
+
+
+class Beginnings:
+    """Those of one service that are waited for: at most *most*, each for *seconds*. Any thread.
+
+    From half of that on the next ones are turned away by chance (``early_drop``).
+    """
+
+    def __init__(
+        self,
+        most: int,
+        seconds: float,
+        reactor: Reactor,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._reactor = reactor
+        self._chance = chance
+        self._deadlines = Deadlines(reactor)
+        self._lock = threading.Lock()
+        self._open: set[Beginning] = set()
+        self._empty: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def has_room(self) -> bool:
+        """Whether the next client may wait, too."""
+        return not drops_early(len(self._open), self._most, self._chance())
+
+    def add(self, beginning: Beginning) -> None:
+        """It is waited for, from now on."""
+        with self._lock:
+            self._open.add(beginning)
+        self._deadlines.set(beginning, self._seconds, beginning.hang_up)
+
+    def remove(self, beginning: Beginning) -> None:
+        """It has begun, or never will."""
+        self._deadlines.met(beginning)
+        with self._lock:
+            self._open.discard(beginning)
+            empty = self._empty if not self._open else None
+            if empty is not None:
+                self._empty = None
+        if empty is not None:
+            self._reactor.callFromThread(empty)
+
+    # The reactor's thread.
+
+    def when_empty(self, call: Callable[[], None]) -> None:
+        """Call here, once, when nobody is waited for any more; nobody else is taken meanwhile."""
+        with self._lock:
+            is_empty = not self._open
+            if not is_empty:
+                self._empty = call
+        if is_empty:
+            call()
+
+
+class Lists(Protocol):
+    """Who is asked about a client as soon as it is known who that is."""
+
+    def refuses_early(self, taken: Taken) -> str | None:
+        """The reason word, or None."""
+
+
+class Entrance:
+    """A source whose connections begin by something else than a request.
+
+    What it takes from *source* is a ``Beginning``, which whoever takes it waits for, as one of
+    *waiting*; or, where nothing comes first, a request. *is_proxy* says of a peer whether it has to
+    send a header; *handshakes* does what TLS begins with. Each is waited for here first, for
+    *patience* seconds.
+    """
+
+    may_block = False
+
+    def __init__(
+        self,
+        source: Source,
+        waiting: Beginnings,
+        lists: Lists,
+        is_proxy: Callable[[Taken], bool] | None,
+        handshakes: Handshakes | None,
+        patience: float = 0.0,
+    ) -> None:
+        self.transport = source.transport
+        self.fileno = source.fileno
+        self.waiting = waiting
+        self._take = source.take
+        self._refuses = lists.refuses_early
+        self._is_proxy = is_proxy
+        self._handshakes = handshakes
+        self._patience = patience
+
+    def take(self) -> Taken | Beginning:
+        """Take one connection. Raises as every source does, and Refused."""
+        taken: Taken = self._take()
+        is_proxied = self._is_proxy is not None and self._is_proxy(taken)
+        if not is_proxied and self._handshakes is None:
+            return taken
+        if not self.waiting.has_room():
+            raise Refused(taken, CROWDED)
+        if not is_proxied:
+            reason = self._refuses(taken)
+            if reason is not None:
+                raise Refused(taken, reason)
+        taken.request.setblocking(False)
+        arrival = Arrival(
+            taken.request,
+            taken.client_address,
+            taken.client,
+            time.monotonic(),
+            awaits_header=is_proxied,
+            awaits_byte=self._handshakes is not None,
+        )
+        beginning = Beginning(taken, arrival, self._refuses, self._handshakes)
+        return self._begun(beginning) if self._patience else beginning
+
+    def _begun(self, beginning: Beginning) -> Taken | Beginning:
+        """Wait for a short while for what it takes to begin. Raises Refused."""
+        until = time.monotonic() + self._patience
+        poll = select.poll()
+        while True:
+            try:
+                return beginning.go_on()
+            except BlockingIOError as error:
+                to_write = isinstance(error, WaitsToWrite)
+            poll.register(beginning.fileno(), select.POLLOUT if to_write else select.POLLIN)
+            left = until - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                return beginning
+
+
+class HandshakeFirst:
+    """Serves connections by *serving* after their handshake, where a process has one client only.
+
+    So it may wait for that client, for *seconds*.
+    """
+
+    def __init__(self, serving: Serving, handshakes: Handshakes, seconds: float) -> None:
+        self._serving = serving
+        self._handshakes = handshakes
+        self._seconds = seconds
+        self.drop = serving.drop
+        self.refuse = serving.refuse
+        self.expect = serving.expect
+        self.expect_no_more = serving.expect_no_more
+        self.begin_anew = serving.begin_anew
+        self.forked = serving.forked
+        self.lost = serving.lost
+
+    def serve(self, thread: int, taken: Taken) -> None:
+        """Shake hands with the client, and serve it."""
+        since = time.monotonic()
+        try:
+            request, certificate = self._handshakes.whole(taken.request, since + self._seconds)
+        except TimeoutError:
+            self._serving.refuse(thread, Refused(taken, TIMED_OUT, "", since))
+        except (OSError, ValueError) as error:
+            detail = failure_text(error)
+            self._serving.refuse(thread, Refused(taken, HANDSHAKE, detail, since))
+        else:
+            self._serving.serve(thread, taken._replace(request=request, certificate=certificate))

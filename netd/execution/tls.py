@@ -1,0 +1,156 @@
+"""TLS on the connections of handlers that may wait: the standard library's sockets (``ssl``).
+
+The handshake is done without waiting, a step for each time that the client has sent something; so
+what is here never blocks, but for the handshake of a process that has one client
+(``whole_handshake``).
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from netd.admission.lists import PeerCertificate
+
+NO_SESSION: Final = "the connection had ended before the handshake"
+
+
+class TlsSocket(ssl.SSLSocket):
+    """What handlers get: an ``ssl.SSLSocket`` that knows whether its stream was cut off.
+
+    A stream that ends without TLS's own end (RFC 8446, 6.1) may have been cut on its way.
+    """
+
+    is_truncated = False
+    suppress_ragged_eofs: bool
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        """Read as ``ssl.SSLSocket`` does; an end that is none counts, suppressed or not."""
+        suppressed, self.suppress_ragged_eofs = self.suppress_ragged_eofs, False
+        try:
+            return super().read(len, buffer)
+        except ssl.SSLEOFError:
+            self.is_truncated = True
+            if not suppressed:
+                raise
+            return b"" if buffer is None else 0
+        finally:
+            self.suppress_ragged_eofs = suppressed
+
+
+class Handshakes:
+    """What the handshakes of one listener have in common. Any thread.
+
+    *context* is theirs alone. *certificate_of* reads a certificate that was verified, in DER; None
+    where clients are not asked for one.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        suppress_ragged_eofs: bool,
+        certificate_of: Callable[[bytes], PeerCertificate] | None,
+    ) -> None:
+        context.sslsocket_class = TlsSocket
+        self._context = context
+        self._suppress_ragged_eofs = suppress_ragged_eofs
+        self._certificate_of = certificate_of
+
+    def begin(self, connection: socket.socket) -> TlsSocket:
+        """Take over a connection, whose timeout stays; nothing is sent or received.
+
+        Raises OSError or ValueError, with the connection closed.
+        """
+        wrapped = self._context.wrap_socket(
+            connection,
+            server_side=True,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=self._suppress_ragged_eofs,
+        )
+        assert isinstance(wrapped, TlsSocket)
+        return wrapped
+
+    def go_on(self, connection: TlsSocket) -> PeerCertificate | None:
+        """Go on with the handshake; when it is done, return the client's certificate, if any.
+
+        Raises ssl.SSLWantReadError and ssl.SSLWantWriteError where the connection does not wait and
+        there is more to do, other OSErrors and ValueError where it has failed.
+        """
+        connection.do_handshake()
+        # What was sent before a connection ended, and instead of a handshake, must not be taken for
+        # what came through it (CVE-2023-40217).
+        if connection.version() is None:
+            raise ValueError(NO_SESSION)
+        if self._certificate_of is None:
+            return None
+        certificate = connection.getpeercert(binary_form=True)
+        return None if certificate is None else self._certificate_of(certificate)
+
+    def whole(self, connection: socket.socket, until: float) -> tuple[TlsSocket, Any]:
+        """Do all of it, and wait for the client until *until* (``time.monotonic``).
+
+        Takes over the connection, which waits again afterwards. Raises OSError or ValueError, with
+        it closed; TimeoutError when it is too late.
+        """
+        connection.setblocking(False)
+        wrapped = self.begin(connection)
+        try:
+            certificate = self._wait_through(wrapped, until)
+        except BaseException:
+            wrapped.close()
+            raise
+        wrapped.settimeout(socket.getdefaulttimeout())
+        return wrapped, certificate
+
+    def _wait_through(self, connection: TlsSocket, until: float) -> PeerCertificate | None:
+        poll = select.poll()
+        while True:
+            try:
+                return self.go_on(connection)
+            except ssl.SSLWantReadError:
+                events = select.POLLIN
+            except ssl.SSLWantWriteError:
+                events = select.POLLOUT
+            poll.register(connection, events)
+            left = until - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError
+
+
+def failure_text(error: BaseException) -> str:
+    """Why a handshake has failed, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLEOFError | ConnectionError):
+        return "the client has gone"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
+
+
+def end_stream(request: Any) -> None:
+    """Say that nothing more comes, without waiting for the same from the client.
+
+    Without it a client cannot tell the end from a cut (RFC 8446, 6.1). Raises nothing.
+    """
+    if isinstance(request, ssl.SSLSocket):
+        with suppress(OSError, ValueError):
+            request.settimeout(0)
+            request.unwrap()
+
+
+def shut_down(connection: socket.socket) -> None:
+    """End a connection that another thread uses, who gets an error or its end next.
+
+    Not by the method of an SSLSocket: that takes its session away first, so that whoever reads
+    would be given what was sent encrypted. Raises nothing.
+    """
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
