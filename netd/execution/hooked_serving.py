@@ -20,15 +20,18 @@ from netd.admission.gate import Gate
 from netd.execution.handed import HandedOver
 from netd.execution.hosting import Hooks
 from netd.execution.journal import Journal
+from netd.execution.refusal import Refused
 from netd.execution.serving import HANDLER, Handler, Serving, user_traceback
 from netd.execution.sources import Taken, peer_of
 from netd.execution.traffic import NOTHING
+from netd.listening.inherited import offering
 from netd.listening.taking import client_text
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 
 REFUSED: Final = "verify_request"
 RAISED: Final = "verify_request raised"
+GET_REQUEST: Final = "get_request"
 
 
 class HookedServing(Serving):
@@ -62,6 +65,7 @@ class HookedServing(Serving):
         self._acts = False
         """Whether ``service_actions`` is called after a request."""
         self._text = client_text(transport)
+        self._gets_what_was_taken = False
         self.last_request = time.monotonic()
         self.handed = HandedOver(transport)
 
@@ -71,12 +75,36 @@ class HookedServing(Serving):
         self._acts = self._hooks.service_actions
         self.serve_by(server, _way_to_handle(server, self._hooks))
 
+    def get_what_is_taken(self) -> None:
+        """Call ``get_request`` for each connection that is taken, where TLS comes first on it."""
+        self._gets_what_was_taken = True
+
     @property
     def hooks(self) -> Hooks:
         """The overrides of the server object."""
         return self._hooks
 
     # The thread that took the request.
+
+    def serve(self, thread: int, taken: Taken) -> None:
+        if self._gets_what_was_taken:
+            self._get(thread, taken)
+        else:
+            super().serve(thread, taken)
+
+    def _get(self, thread: int, taken: Taken) -> None:
+        """Let ``get_request`` accept what was taken for what comes first on it."""
+        since = time.monotonic()
+        try:
+            with offering(taken.request, taken.client_address):
+                request, address = self._server.get_request()
+        except BaseException as error:
+            self._leave_a_fork(error)
+            if not isinstance(error, OSError):  # a client that was lost, to socketserver
+                self._say_raised(taken, error, "get_request()")
+            self.refuse(thread, Refused(taken, GET_REQUEST, "", since))
+        else:
+            super().serve(thread, taken._replace(request=request, client_address=address))
 
     def _serve(self, taken: Taken, slot: Slot, started: float) -> None:
         self.last_request = started

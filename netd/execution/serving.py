@@ -18,7 +18,7 @@ from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal, Served
 from netd.execution.refusal import Refused
 from netd.execution.sources import Taken, TooLong
-from netd.execution.tls import TlsSocket, end_stream, shut_down
+from netd.execution.tls import Handshakes, TlsSocket, end_stream, shut_down
 from netd.execution.traffic import NOTHING, Traffic, traffic
 from netd.values.scoreboard import Slot
 
@@ -62,6 +62,8 @@ class Serving:
         self._pid = os.getpid()
         self._inside: dict[int, Taken] = {}
         """Whom each thread serves."""
+        self._started: dict[socket.socket, TlsSocket] = {}
+        """What has become of connections on which a handler has started TLS."""
 
     def serve_by(self, server: BaseServer, handler: Handler) -> None:
         """Serve by *handler* from now on, under the *server* object that it sees.
@@ -135,12 +137,29 @@ class Serving:
             with suppress(BaseException):
                 self._report(taken, error)
         self._leave_a_fork()
+        if self._started:
+            taken = self._as_it_is(taken)
         end_stream(taken.request)
         carried = traffic(taken.request)
         self._close(taken, "shutdown_request")
         if isinstance(taken.request, TlsSocket) and taken.request.is_truncated:
             verdict = f"{verdict}: {TRUNCATED}"
         self._end(taken, verdict, started, carried)
+
+    def start_tls(
+        self, handshakes: Handshakes, seconds: float, connection: socket.socket
+    ) -> TlsSocket:
+        """Start TLS on a connection that a handler serves, and has this thread.
+
+        It is the new socket's from now on. Raises OSError or ValueError, with it closed.
+        """
+        tls, _ = handshakes.whole(connection, time.monotonic() + seconds)
+        self._started[connection] = tls
+        return tls
+
+    def _as_it_is(self, taken: Taken) -> Taken:
+        """A request with the socket that it has by now."""
+        return taken._replace(request=self._started.pop(taken.request, taken.request))
 
     def _leave_a_fork(self, error: BaseException | None = None) -> None:
         """End this process if it is one that a user's code has forked, and come back from."""
@@ -184,7 +203,7 @@ class Serving:
     def _expel(self, taken: Taken, reason: str) -> None:
         """End the connection of a client that the lists do not admit any more."""
         if isinstance(taken.request, socket.socket):
-            shut_down(taken.request)
+            shut_down(self._started.get(taken.request, taken.request))
             self._say_expelled(taken, reason)
 
     def _say_expelled(self, taken: Taken, reason: str) -> None:

@@ -7,6 +7,7 @@ from netd.handlers.asynchronous import (
 )
 from netd.handlers.reading import Reader
 from netd.handlers.registry import INamedHandler, NamedHandler
+from netd.handlers.starttls import start_tls
 from netd.handlers.streams import streams
 from netd.handlers.writing import PacketWriter, Writer
 
@@ -19,5 +20,6 @@ __all__ = [
     "PacketWriter",
     "Reader",
     "Writer",
+    "start_tls",
     "streams",
 ]

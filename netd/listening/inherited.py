@@ -30,6 +30,21 @@ def taking() -> Iterator[None]:
         _thread.is_taking = False
 
 
+@contextmanager
+def offering(connection: socket.socket, address: Any) -> Iterator[None]:
+    """Let the next ``accept()`` of this thread on a listener return *connection*.
+
+    It was taken before, for what comes first on it (TLS). Closed at the end, if nobody accepted.
+    """
+    _thread.offered = connection, address
+    try:
+        yield
+    finally:
+        offered, _thread.offered = _thread.offered, None
+        if offered is not None:
+            connection.close()
+
+
 class TooLarge(Exception):
     """A datagram was longer than asked for; it has been received, and is gone."""
 
@@ -81,6 +96,14 @@ class ListenerSocket(_Unchanging, socket.socket):
         # ``socket.setdefaulttimeout`` of a user's module would change it.
         kind = listener.type | socket.SOCK_NONBLOCK
         return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; in ``offering`` the one that is offered."""
+        offered: tuple[socket.socket, Any] | None = getattr(_thread, "offered", None)
+        if offered is None:
+            return super().accept()
+        _thread.offered = None
+        return offered
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
         """Receive a datagram; in ``taking`` without waiting, and only a whole one.

@@ -175,6 +175,7 @@ class _Handlers(_Build):
         host = HandlerHost(joint.say, joint.suspend)
         server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
+        self.entrances.provide(server, serving)
         self.sources[self.entrances.source(bound, serving)] = serving
 
 
@@ -201,6 +202,7 @@ class _Servers(_Build):
         )
         server = self._make(bound, serving)
         serving.host(server)
+        self.entrances.provide(server, serving)
         self.sources[self._source(bound, server, serving)] = serving
         if serving.hooks.process_request:
             self.inner[serving.handed] = _Handed(serving)
@@ -244,7 +246,9 @@ class _Servers(_Build):
 
     def _source(self, bound: Bound, server: BaseServer, serving: HookedServing) -> Source:
         is_wrapped = getattr(server, "socket", None) is not bound.shown
-        if serving.hooks.get_request or is_wrapped:
+        if serving.hooks.get_request and self.entrances.begin(bound):
+            serving.get_what_is_taken()
+        elif serving.hooks.get_request or is_wrapped:
             joint = self._joint
             return HookedSource(server, bound.socket, bound.transport, joint.say)
         return self.entrances.source(bound, serving)

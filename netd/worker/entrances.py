@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from socketserver import BaseServer
 from typing import Final
 
 from netd.admission.proxies import Proxies
@@ -11,6 +12,7 @@ from netd.execution.serving import Serving
 from netd.execution.sources import Source, Taken
 from netd.execution.threads import Service
 from netd.execution.tls import Handshakes
+from netd.handlers.starttls import provide
 from netd.tls.blocking import blocking_context
 from netd.tls.peer import certificate_of
 from netd.values.tls import HANDSHAKE_TIMEOUT
@@ -36,7 +38,7 @@ class Entrances:
         """What takes from a listener; *lists* are asked as soon as it is known who comes."""
         plain = self._joint.source(bound)
         proxies = self._joint.service.proxies
-        if bound.transport.is_datagram or not (bound.is_tls or proxies):
+        if not self.begin(bound):
             return plain
         if self._joint.service.forks:  # the rest is for the child
             return plain
@@ -51,6 +53,16 @@ class Entrances:
         handshakes = self._handshakes if bound.is_tls else None
         patience = 0.0 if bound.queue is None else PATIENCE
         return Entrance(plain, self.waiting, lists, is_proxy, handshakes, patience)
+
+    def begin(self, bound: Bound) -> bool:
+        """Whether connections to a listener begin by something else than a request."""
+        is_stream = not bound.transport.is_datagram
+        return is_stream and (bound.is_tls or bool(self._joint.service.proxies))
+
+    def provide(self, server: BaseServer, serving: Serving) -> None:
+        """Let handlers under *server* start TLS on their connections (STARTTLS)."""
+        if self._handshakes is not None:
+            provide(server, partial(serving.start_tls, self._handshakes, self._timeout))
 
     def in_child(self, bound: Bound, serving: Serving) -> Service:
         """What serves in a process of its own, where that has the handshake to do first."""

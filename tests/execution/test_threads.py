@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from netd.execution.refusal import Refused
 from netd.execution.sources import InetDatagram, InetStream, Source, Taken, TooLong
 from netd.execution.threads import IDLE_TIME, PAUSE, Bounds, Service, TakingThreads
 from netd.execution.wear import Wear
@@ -58,6 +59,9 @@ def echo(request: socket.socket) -> None:
 
 class Threaded:
     """What other sources, and other ways to take, ask of a service."""
+
+    def refuse(self, thread: int, refused: Refused) -> None:
+        raise NotImplementedError
 
     def expect(self, thread: int) -> None:
         raise NotImplementedError

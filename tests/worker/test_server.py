@@ -42,6 +42,8 @@ EVERY = [
 CLASSES = {
     Transport.TCP: socketserver.ThreadingTCPServer,
     Transport.TCP6: socketserver.ThreadingTCPServer,
+    Transport.TLS: socketserver.ThreadingTCPServer,
+    Transport.TLS6: socketserver.ThreadingTCPServer,
     Transport.UDP: socketserver.ThreadingUDPServer,
     Transport.UDP6: socketserver.ThreadingUDPServer,
     Transport.UNIX: socketserver.ThreadingUnixStreamServer,
