@@ -26,34 +26,39 @@ _REQUESTS: Final[dict[ClientCertificate, ssl.VerifyMode]] = {
     "required": ssl.CERT_REQUIRED,
 }
 
-_Choice = Callable[[ssl.SSLSocket | ssl.SSLObject, str | None, ssl.SSLContext], None]
+_Connection = ssl.SSLSocket | ssl.SSLObject
+
+_Choice = Callable[[_Connection, str | None, ssl.SSLContext], None]
+
+Told = Callable[[_Connection, str | None], None]
+"""Is told, in the handshake, which server name the client of a connection asks for."""
 
 
-def blocking_context(tls: Tls) -> ssl.SSLContext:
+def blocking_context(tls: Tls, told: Told | None = None) -> ssl.SSLContext:
     """A context that serves *tls*, with the identity that a client asks for by name.
 
     Neither it nor those of the other identities may be changed: what has changed gets a new one.
-    No file is opened. The process says nothing more of server names that are no ASCII. Raises
-    ssl.SSLError for what OpenSSL does not take, which ``netd.config`` has tried before, and OSError
-    when there is no memory or descriptor for it.
+    *told* must not raise. No file is opened. The process says nothing more of server names that
+    are no ASCII. Raises ssl.SSLError for what OpenSSL does not take, which ``netd.config`` has
+    tried before, and OSError when there is no memory or descriptor for it.
     """
     made = {tls.identity: _context(tls, tls.identity)}
     for _, identity in tls.sni:
         if identity not in made:
             made[identity] = _context(tls, identity)
     default = made[tls.identity]
-    if tls.sni:
+    if tls.sni or told is not None:
         names = ServerNames((name, made[identity]) for name, identity in tls.sni)
-        default.sni_callback = _choice(names)
+        default.sni_callback = _choice(names, told)
         if not isinstance(sys.unraisablehook, _Unraisable):
             sys.unraisablehook = _Unraisable(sys.unraisablehook)
     return default
 
 
-def _choice(names: ServerNames[ssl.SSLContext]) -> _Choice:
-    def choose(
-        connection: ssl.SSLSocket | ssl.SSLObject, asked: str | None, _default: ssl.SSLContext
-    ) -> None:
+def _choice(names: ServerNames[ssl.SSLContext], told: Told | None) -> _Choice:
+    def choose(connection: _Connection, asked: str | None, _default: ssl.SSLContext) -> None:
+        if told is not None:
+            told(connection, asked)
         found = names.find(asked)
         if found is not None:
             connection.context = found

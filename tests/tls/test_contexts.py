@@ -401,6 +401,15 @@ class TestWhatIsPromised:
         make(table())
         assert os.listdir("/proc/self/fd") == before
 
+    @pytest.mark.parametrize("sni", [(), (("www.example", identity("www.example")),)])
+    def test_the_name_is_told(self, sni: Any) -> None:
+        """Whoever serves a connection can know what its client asked for."""
+        found = []
+        context = blocking_context(table(sni=sni), lambda _, asked: found.append(asked))
+        for name in ("www.example", "unknown.example", None):
+            shaken(Blocking(context, server_side=True), client(name))
+        assert found == ["www.example", "unknown.example", None]
+
     def test_no_file_may_be_written(self) -> None:
         """A service that may write nothing (RLIMIT_FSIZE) has TLS all the same."""
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
