@@ -10,16 +10,19 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from netd.admission.lists import CERTIFICATE
 from netd.admission.networks import Unreadable, network, packed
 
 _FORMS: Final = (
     'an address or network ("10.0.0.0/8", "::1"), a host name, "unix", "uid:1000", "user:alice",'
-    ' "gid:100" or "group:staff"'
+    ' "gid:100", "group:staff" or "certificate:client.example"'
 )
 _NO_SCOPE: Final = "a rule has no scope id, since it holds on every link"
 _LARGEST_ID: Final = 2**32 - 2
 """The number after it, -1 to the kernel, means "nobody in particular" (chown(2))."""
 _HOST_NAME: Final = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
+_URI: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21-\x7e]+")
+"""RFC 3986, 3, as far as it matters where nothing is fetched."""
 _ENDS_IN_NUMBER: Final = re.compile(r"(\S*\.)?([0-9]+|0[xX][0-9a-fA-F]*)\.?")
 _Answer = list[tuple[Any, Any, int, str, tuple[Any, ...]]]
 _RESOLVER_CODES: Final = {
@@ -28,7 +31,8 @@ _RESOLVER_CODES: Final = {
 
 
 def canonical(entry: str) -> tuple[str, ...]:
-    """Read an entry: the networks, ``unix``, ``uid:N`` or ``gid:N`` that it stands for.
+    """Read an entry: the networks, ``unix``, ``uid:N``, ``gid:N`` or ``certificate:NAME`` that it
+    stands for.
 
     Host names are looked up here, once, by the system's resolver, users and groups in the system's
     databases. Raises ValueError that says what is wrong and what would be right.
@@ -148,11 +152,28 @@ def _group(name: str) -> str:
         raise ValueError('no such group here; for a number write "gid:N"') from None
 
 
+def _certificate(name: str) -> str:
+    """A name in a client's certificate: an address, a URI or a host."""
+    if _is_address(name):
+        number = packed(name)
+        return CERTIFICATE + _network_text(number, 8 * len(number))
+    if _URI.fullmatch(name):
+        return CERTIFICATE + name
+    # Most lists have no such entry, and need none of what it takes to read one.
+    from netd.tls.names import WILDCARD
+    from netd.tls.names import canonical as canonical_name
+
+    if name.startswith(WILDCARD):
+        raise ValueError("a rule names one client, and a wildcard stands in a certificate")
+    return CERTIFICATE + canonical_name(name)
+
+
 _PEERS: Final[dict[str, Callable[[str], str]]] = {
     "uid": _uid,
     "user": _user,
     "gid": _gid,
     "group": _group,
+    "certificate": _certificate,
 }
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from netd.admission.filter import RequestFilter
-from netd.admission.lists import AccessLists, Credentials
+from netd.admission.lists import AccessLists, Credentials, PeerCertificate
 
 REMEMBERED: Final = 4096
 """Addresses whose answer by the lists is kept, in two thirds of a mebibyte: most clients come
@@ -21,6 +21,10 @@ class Gate:
     ) -> None:
         self._lists = lists
         self._refuses_inet = lru_cache(REMEMBERED)(lists.refuses_inet)
+        # Where no certificate matters there is no difference, and one memory for both.
+        self._refuses_early_inet = self._refuses_inet
+        if lists.needs_certificate:
+            self._refuses_early_inet = lru_cache(REMEMBERED)(lists.refuses_early_inet)
         self._filter = request_filter
         self._of_unix = of_unix
 
@@ -33,19 +37,42 @@ class Gate:
         """Whether everybody is admitted without a question."""
         return self._lists.is_open and self._filter is None
 
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether an entry of the lists asks for a client's certificate."""
+        return self._lists.needs_certificate
+
+    def refuses_early(self, client_address: Any, peer: Credentials | None) -> str | None:
+        """Return the reason word before a TLS handshake, or None to go on. Raises nothing.
+
+        Nobody is refused whose certificate might yet let him in, and the filter is not asked.
+        """
+        if self._lists.is_open:
+            return None
+        if self._of_unix:
+            return self._lists.refuses_early_unix(peer)
+        return self._refuses_early_inet(client_address[0])
+
     def refuses(
-        self, request: Any, client_address: Any, client: str, peer: Credentials | None
+        self,
+        request: Any,
+        client_address: Any,
+        client: str,
+        peer: Credentials | None,
+        certificate: PeerCertificate | None = None,
     ) -> str | None:
         """Return the reason word, or None to admit. Raises nothing.
 
         *request* and *client_address* are what ``socketserver`` passes, *client* names the
-        client for people, *peer* is who a Unix client is.
+        client for people, *peer* is who a Unix client is, *certificate* what the client has shown.
         """
         if not self._lists.is_open:
             if self._of_unix:
-                reason = self._lists.refuses_unix(peer)
-            else:
+                reason = self._lists.refuses_unix(peer, certificate)
+            elif certificate is None or not self._lists.needs_certificate:
                 reason = self._refuses_inet(client_address[0])
+            else:
+                reason = self._lists.refuses_inet(client_address[0], certificate)
             if reason is not None:
                 return reason
         if self._filter is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final, Protocol
 
 from netd.admission.networks import NetworkSet, Unreadable, packed
 from netd.values.service import Access
@@ -18,6 +19,18 @@ class Credentials:
     gid: int
     groups: frozenset[int] = frozenset()
     """The supplementary ones."""
+
+
+class PeerCertificate(Protocol):
+    """A client's certificate, which its TLS handshake has verified."""
+
+    def is_for(self, name: str) -> bool:
+        """Whether it is for *name*: a host, an address or a URI, as an entry has it."""
+        ...
+
+
+CERTIFICATE: Final = "certificate:"
+"""What an entry begins with that stands for a name in a client's certificate."""
 
 
 class Refusal(StrEnum):
@@ -36,23 +49,27 @@ class RuleList:
     any_unix: bool
     uids: frozenset[int]
     gids: frozenset[int]
+    certificates: tuple[str, ...] = ()
+    """Names, one of which a client's certificate has to be for."""
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> RuleList:
         """Sort canonical entries (netd.admission.entries). Raises ValueError for any other."""
         peers: dict[str, set[int]] = {"uid": set(), "gid": set()}
-        networks = []
+        networks, certificates = [], []
         any_unix = False
         for entry in entries:
             kind, _, number = entry.partition(":")
             if entry == "unix":
                 any_unix = True
+            elif entry.startswith(CERTIFICATE):
+                certificates.append(entry.removeprefix(CERTIFICATE))
             elif kind in peers:
                 peers[kind].add(int(number))
             else:
                 networks.append(entry)
         uids, gids = frozenset(peers["uid"]), frozenset(peers["gid"])
-        return cls(NetworkSet(networks), any_unix, uids, gids)
+        return cls(NetworkSet(networks), any_unix, uids, gids, tuple(certificates))
 
     @property
     def needs_credentials(self) -> bool:
@@ -67,6 +84,10 @@ class RuleList:
             peer.uid in self.uids or peer.gid in self.gids or not self.gids.isdisjoint(peer.groups)
         )
 
+    def has_certificate(self, certificate: PeerCertificate | None) -> bool:
+        """Whether an entry matches a client's certificate; None is a client without one."""
+        return certificate is not None and any(map(certificate.is_for, self.certificates))
+
 
 @dataclass(frozen=True, slots=True)
 class AccessLists:
@@ -74,12 +95,17 @@ class AccessLists:
 
     A client is admitted when no ``deny`` entry matches and, where there is an ``allow`` list, one
     of its entries does. Addresses and networks never match Unix clients, and the reverse.
+
+    With TLS it is asked twice. Before the handshake nobody is refused whose certificate might yet
+    let him in; after it the whole rule holds.
     """
 
     allow: RuleList | None
     deny: RuleList
     needs_credentials: bool
     """Whether ``refuses_unix`` has to be told who the client is."""
+    needs_certificate: bool
+    """Whether an entry asks for a client's certificate."""
     is_open: bool
     """Whether there is nothing to decide: everybody is admitted, whatever the address."""
 
@@ -94,10 +120,12 @@ class AccessLists:
         needs_credentials = deny.needs_credentials or (
             allow is not None and allow.needs_credentials
         )
-        return cls(allow, deny, needs_credentials, is_open=allow is None and not access.deny)
+        needs_certificate = bool(deny.certificates or (allow is not None and allow.certificates))
+        is_open = allow is None and not access.deny
+        return cls(allow, deny, needs_credentials, needs_certificate, is_open)
 
-    def refuses_inet(self, host: str) -> Refusal | None:
-        """Decide on a TCP or UDP client by its address; None admits it.
+    def refuses_inet(self, host: str, certificate: PeerCertificate | None = None) -> Refusal | None:
+        """Decide on a TCP or UDP client by its address and certificate; None admits it.
 
         An address that cannot be read is refused wherever there is a list.
         """
@@ -107,13 +135,28 @@ class AccessLists:
             number = packed(host)
         except Unreadable:
             return Refusal.UNREADABLE_ADDRESS
-        if self.deny.networks.contains(number):
+        if self.deny.networks.contains(number) or self.deny.has_certificate(certificate):
             return Refusal.DENY
         if self.allow is None or self.allow.networks.contains(number):
             return None
-        return Refusal.NOT_ALLOWED
+        return None if self.allow.has_certificate(certificate) else Refusal.NOT_ALLOWED
 
-    def refuses_unix(self, peer: Credentials | None) -> Refusal | None:
+    def refuses_early_inet(self, host: str) -> Refusal | None:
+        """Decide before the handshake: refuse only whom no certificate could help."""
+        return self._early(self.refuses_inet(host))
+
+    def refuses_early_unix(self, peer: Credentials | None) -> Refusal | None:
+        """The same for a client of a Unix socket."""
+        return self._early(self.refuses_unix(peer))
+
+    def _early(self, refusal: Refusal | None) -> Refusal | None:
+        if refusal is Refusal.NOT_ALLOWED and self.allow is not None and self.allow.certificates:
+            return None
+        return refusal
+
+    def refuses_unix(
+        self, peer: Credentials | None, certificate: PeerCertificate | None = None
+    ) -> Refusal | None:
         """Decide on a client of a Unix socket; None admits it.
 
         A peer of None is one whose credentials nobody knows, such as the sender of a datagram: it
@@ -121,8 +164,8 @@ class AccessLists:
         """
         if peer is None and self.needs_credentials:
             return Refusal.UNREADABLE_ADDRESS
-        if self.deny.has_peer(peer):
+        if self.deny.has_peer(peer) or self.deny.has_certificate(certificate):
             return Refusal.DENY
         if self.allow is None or self.allow.has_peer(peer):
             return None
-        return Refusal.NOT_ALLOWED
+        return None if self.allow.has_certificate(certificate) else Refusal.NOT_ALLOWED

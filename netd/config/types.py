@@ -100,10 +100,8 @@ def _handler(text: str) -> Reference:
 def _proxy(text: str) -> tuple[str, ...]:
     """The networks of a proxy. A rule about credentials could only be asked too late."""
     entries = canonical(text)
-    if entries[0].startswith(("uid:", "gid:")):
-        raise ValueError(
-            f'{shown(text)} says who a Unix client is, and a proxy is an address or "unix"'
-        )
+    if entries[0].startswith(("uid:", "gid:", "certificate:")):
+        raise ValueError(f'{shown(text)} says who a client is, and a proxy is an address or "unix"')
     return entries
 
 
@@ -254,10 +252,18 @@ Entry = Annotated[
             "title": "client",
             "description": "An address, a network, or the name of a host, which is looked up when"
             " the file is read. Of clients of Unix sockets: `unix` for all, `uid:NUMBER`,"
-            " `user:NAME`, `gid:NUMBER`, `group:NAME`.",
+            " `user:NAME`, `gid:NUMBER`, `group:NAME`. Of clients that show a certificate:"
+            " `certificate:NAME`, a host, an address or a URI that the certificate is for.",
             "type": "string",
             "minLength": 1,
-            "examples": ["10.0.0.0/8", "::1", "unix", "uid:1000", "group:daemon"],
+            "examples": [
+                "10.0.0.0/8",
+                "::1",
+                "unix",
+                "uid:1000",
+                "group:daemon",
+                "certificate:client.example",
+            ],
         }
     ),
 ]

@@ -179,7 +179,7 @@ class ProtocolDatagrams:
 
     def serve(self, taken: Taken) -> None:
         """Call the protocol, with the address as Twisted has it."""
-        (data, _), address, client, _ = taken
+        (data, _), address, client, *_ = taken
         if self._of_inet6:
             address = _pair(address)
         self._shared.served += 1

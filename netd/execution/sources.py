@@ -11,7 +11,7 @@ import os
 import socket
 from typing import Any, Final, NamedTuple, Protocol
 
-from netd.admission.lists import Credentials
+from netd.admission.lists import Credentials, PeerCertificate
 from netd.admission.peers import UCRED, credentials_of
 from netd.listening.taking import client_text
 from netd.values.address import Transport
@@ -38,6 +38,8 @@ class Taken(NamedTuple):
     """The client for people: ``192.0.2.7:4711``, ``[::1]:4711``, ``uid:1000,pid:4242``."""
     peer: Credentials | None
     """Of a Unix peer; None for everybody else, and where they are unknown."""
+    certificate: PeerCertificate | None = None
+    """What the client has shown in its TLS handshake; None before that, and without one."""
 
 
 class Source(Protocol):

@@ -136,7 +136,7 @@ class TestHostNames:
         assert refusal("example.org/24").endswith('write "example.org"')
 
     @pytest.mark.parametrize(
-        "entry", ["", " 10.0.0.1", "a..b", "*.example.org", "x" * 64, "certificate:client.example"]
+        "entry", ["", " 10.0.0.1", "a..b", "*.example.org", "x" * 64, "cert:client.example"]
     )
     def test_nothing_we_know(self, entry: str) -> None:
         """What is no entry at all is answered with the forms there are."""
@@ -187,3 +187,39 @@ class TestPeers:
         """A NUL ends a name in C; here there is no such user."""
         assert "no such user here" in refusal("user:root\0x")
         assert "no such group here" in refusal("group:root\0x")
+
+
+class TestCertificates:
+    """Entries for names in the certificates of clients."""
+
+    @pytest.mark.parametrize(
+        ("entry", "expected"),
+        [
+            ("certificate:client.example", "certificate:client.example"),
+            ("certificate:Client.EXAMPLE.", "certificate:client.example"),
+            ("certificate:bücher.example", "certificate:xn--bcher-kva.example"),
+            ("certificate:192.0.2.1", "certificate:192.0.2.1"),
+            ("certificate:2001:DB8:0::1", "certificate:2001:db8::1"),
+            ("certificate:spiffe://a.example/Web", "certificate:spiffe://a.example/Web"),
+            ("certificate:sip:voice.example", "certificate:sip:voice.example"),
+        ],
+    )
+    def test_canonical(self, entry: str, expected: str) -> None:
+        """A host, an address, or a URI, each in its one form; no name is looked up."""
+        assert canonical(entry) == (expected,)
+        assert canonical(expected) == (expected,)
+
+    @pytest.mark.parametrize(
+        ("entry", "problem"),
+        [
+            ("certificate:", "no host name"),
+            ("certificate:*.client.example", "names one client"),
+            ("certificate:a b", "no host name"),
+            ("certificate:10.1", "never for addresses"),
+            ("certificate:CN=client", "no host name"),
+        ],
+    )
+    def test_bad_name(self, entry: str, problem: str) -> None:
+        """What no certificate can be for is said."""
+        assert refusal(entry).startswith(f'"{entry}": ')
+        assert problem in refusal(entry)

@@ -144,3 +144,47 @@ class TestFilter:
         reason = gate(request_filter=asked).refuses("r", ("10.0.0.1", 1), "10.0.0.1:1", None)
         assert reason == "verify_request raised"
         assert asked.reported == ["10.0.0.1:1"]
+
+
+class Shown:
+    """A certificate that is for some names."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def is_for(self, name: str) -> bool:
+        return name in self._names
+
+
+class TestCertificates:
+    """Clients that show one."""
+
+    @pytest.mark.parametrize("of_unix", [False, True])
+    def test_after_the_handshake(self, of_unix: bool) -> None:
+        """A certificate counts for its own client, and not for the next from the same address."""
+        door = gate(["certificate:a"], ["certificate:b"], of_unix=of_unix)
+        client = ("request", ("10.0.0.1", 4711), "client", ALICE)
+        for _ in range(2):
+            assert door.refuses(*client, Shown("a")) is None
+            assert door.refuses(*client, Shown("a", "b")) == "deny"
+            assert door.refuses(*client, Shown()) == "not-allowed"
+            assert door.refuses(*client) == "not-allowed"
+
+    @pytest.mark.parametrize("of_unix", [False, True])
+    def test_before_the_handshake(self, of_unix: bool) -> None:
+        """It is not held against anybody that he has not shown it yet, and no filter is asked."""
+        asked = Filter()
+        for allow, early in ((["certificate:a"], None), (["192.0.2.1", "uid:0"], "not-allowed")):
+            door = gate(allow, [], asked, of_unix=of_unix)
+            assert door.refuses_early(("10.0.0.1", 4711), ALICE) == early
+        assert asked.asked == []
+
+    def test_open(self) -> None:
+        """Without lists there is no question, not even about an address."""
+        assert gate().refuses_early(("nonsense", 0), None) is None
+        assert gate(request_filter=Filter()).refuses_early(("nonsense", 0), None) is None
+
+    def test_whether_one_is_asked_for(self) -> None:
+        """Whoever builds a certificate can leave that, where no entry needs it."""
+        assert gate(["certificate:a"]).needs_certificate
+        assert not gate(["10.0.0.1"]).needs_certificate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -128,6 +129,89 @@ class TestUnix:
         assert lists().refuses_unix(None) is None
 
 
+class Shown:
+    """A certificate that is for some names."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def is_for(self, name: str) -> bool:
+        return name in self._names
+
+
+NAMES = ["certificate:a", "certificate:b"]
+SHOWN = st.none() | st.sampled_from([Shown(), Shown("a"), Shown("a", "b")])
+
+
+def has_name(shown: Shown | None, rules: list[str]) -> bool:
+    """Whether one of some entries names a certificate."""
+    return shown is not None and any(
+        shown.is_for(rule.removeprefix("certificate:")) for rule in rules
+    )
+
+
+class TestCertificates:
+    """Clients that have shown a certificate, and the question before they could."""
+
+    @given(
+        st.none() | entries(["10.0.0.0/8", "unix", "uid:0", *NAMES]),
+        entries(["10.0.0.0/8", "unix", "uid:0", *NAMES]),
+        SHOWN,
+    )
+    def test_is_the_rule(self, allow: list[str] | None, deny: list[str], shown: Any) -> None:
+        """A name is one more way to be matched, whatever the client comes by."""
+        rules = lists(allow, deny)
+        for host in ("10.0.0.1", "192.0.2.1"):
+            denied = in_one(host, deny) or has_name(shown, deny)
+            allowed = in_one(host, allow or []) or has_name(shown, allow or [])
+            assert rules.refuses_inet(host, shown) == verdict(denied, allow, allowed)
+        denied = is_one(ALICE, deny) or has_name(shown, deny)
+        allowed = is_one(ALICE, allow or []) or has_name(shown, allow or [])
+        assert rules.refuses_unix(ALICE, shown) == verdict(denied, allow, allowed)
+
+    @given(
+        st.none() | entries(["10.0.0.0/8", "unix", "uid:0", *NAMES]),
+        entries(["10.0.0.0/8", "unix", "uid:0", *NAMES]),
+    )
+    def test_nobody_is_refused_too_early(self, allow: list[str] | None, deny: list[str]) -> None:
+        """Before the handshake, those are refused whom no certificate could let in, and no more."""
+        rules = lists(allow, deny)
+        possible = [Shown(), Shown("a"), Shown("b"), Shown("a", "b"), None]
+        for host in ("10.0.0.1", "192.0.2.1"):
+            hopeless = all(rules.refuses_inet(host, shown) for shown in possible)
+            early = rules.refuses_early_inet(host)
+            # Somebody may also have nothing but certificates that are denied; he is told later.
+            assert hopeless or early is None
+            assert early in (None, rules.refuses_inet(host))
+        hopeless = all(rules.refuses_unix(ALICE, shown) for shown in possible)
+        assert hopeless or rules.refuses_early_unix(ALICE) is None
+
+    @pytest.mark.parametrize(
+        ("allow", "deny", "early"),
+        [
+            (None, ["10.0.0.0/8"], "deny"),
+            (["certificate:a"], ["10.0.0.0/8"], "deny"),
+            (["192.0.2.1"], [], "not-allowed"),
+            (["192.0.2.1", "certificate:a"], [], None),
+            (["10.0.0.1"], ["certificate:a"], None),
+            ([], ["certificate:a"], "not-allowed"),
+        ],
+    )
+    def test_before_the_handshake(
+        self, allow: list[str] | None, deny: list[str], early: str | None
+    ) -> None:
+        """By a denied address; by an allow list that has neither the address nor certificates."""
+        assert lists(allow, deny).refuses_early_inet("10.0.0.1") == early
+
+    def test_unreadable_stays_so(self) -> None:
+        """Nothing helps an address that cannot be read, or credentials that nobody knows."""
+        rules = lists(["certificate:a", "uid:1"])
+        assert rules.refuses_early_inet("") == "unreadable-address"
+        assert rules.refuses_inet("", Shown("a")) == "unreadable-address"
+        assert rules.refuses_early_unix(None) == "unreadable-address"
+        assert rules.refuses_unix(None, Shown("a")) == "unreadable-address"
+
+
 class TestOf:
     """What is known of the lists before any client comes."""
 
@@ -144,7 +228,13 @@ class TestOf:
         assert lists(None, ["gid:1"]).needs_credentials
         assert not lists(["unix", "::1"], ["10.0.0.1"]).needs_credentials
 
-    @pytest.mark.parametrize("entry", ["certificate:x", "user:root", "uid:x", "10.0.0.0/99", ""])
+    def test_needs_certificate(self) -> None:
+        """The same for certificates."""
+        assert lists(["certificate:a"]).needs_certificate
+        assert lists(None, ["certificate:a"]).needs_certificate
+        assert not lists(["unix", "::1"], ["10.0.0.1"]).needs_certificate
+
+    @pytest.mark.parametrize("entry", ["cert:x", "user:root", "uid:x", "10.0.0.0/99", ""])
     def test_canonical_only(self, entry: str) -> None:
         """An entry that is not canonical never becomes a rule that matches nobody."""
         with pytest.raises(ValueError, match=r"."):

@@ -1,0 +1,100 @@
+"""Who is at the other end: the certificate that a client has shown, verified by its handshake."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from cryptography import x509
+from cryptography.x509 import DNSName, IPAddress, UniformResourceIdentifier
+from service_identity import CertificateError
+from service_identity.hazmat import (
+    DNS_ID,
+    URI_ID,
+    CertificatePattern,
+    DNSPattern,
+    IPAddress_ID,
+    IPAddressPattern,
+    ServiceID,
+    URIPattern,
+)
+
+
+class ClientCertificate:
+    """A client's certificate, from its DER (X.690).
+
+    That it is to be trusted is OpenSSL's to say, in the handshake; this only reads it. Raises
+    ValueError for one that cannot be read: whoever shows it should be refused, since nobody can say
+    that no ``deny`` entry matches.
+    """
+
+    def __init__(self, der: bytes) -> None:
+        read = x509.load_der_x509_certificate(der)
+        self.subject: Final = read.subject.rfc4514_string()
+        """As RFC 4514 writes it, ``CN=client,O=example``."""
+        self.issuer: Final = read.issuer.rfc4514_string()
+        self.serial: Final = f"{read.serial_number:X}"
+        """In hexadecimal digits."""
+        self.not_before: Final = read.not_valid_before_utc
+        self.not_after: Final = read.not_valid_after_utc
+        names = _alternative_names(read)
+        self.hosts: Final = tuple(names.get_values_for_type(DNSName))
+        self.uris: Final = tuple(names.get_values_for_type(UniformResourceIdentifier))
+        self.addresses: Final = tuple(map(str, names.get_values_for_type(IPAddress)))
+        self._patterns: Final = tuple(self._read_patterns())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All whom it is for: hosts, addresses, URIs. The subject's own name is none of them."""
+        return (*self.hosts, *self.addresses, *self.uris)
+
+    def is_for(self, name: str) -> bool:
+        """Whether it is for *name*: a host, an address or a URI, as an access entry has it.
+
+        RFC 9525 says what a certificate is for, and service-identity how that is compared. It knows
+        of a URI its scheme and host only; one with more (``spiffe://…``) has to be the same.
+        """
+        if name in self.uris:
+            return True
+        wanted = _identifier(name)
+        return wanted is not None and any(map(wanted.verify, self._patterns))
+
+    def _read_patterns(self) -> Iterator[CertificatePattern]:
+        """What service-identity compares; a name that it does not know what to do with is for
+        nobody."""
+        for host in self.hosts:
+            yield from _read(DNSPattern.from_bytes, host)
+        for uri in self.uris:
+            yield from _read(URIPattern.from_bytes, uri)
+        for address in self.addresses:
+            yield IPAddressPattern(ipaddress.ip_address(address))
+
+
+def _alternative_names(read: x509.Certificate) -> x509.SubjectAlternativeName:
+    try:
+        found = read.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return x509.SubjectAlternativeName([])
+    except x509.DuplicateExtension as error:
+        raise ValueError(str(error)) from error
+    return found.value
+
+
+def _read(read: Callable[[bytes], CertificatePattern], name: str) -> Iterator[CertificatePattern]:
+    try:
+        yield read(name.encode())
+    except (CertificateError, ValueError):
+        return
+
+
+def _identifier(name: str) -> ServiceID | None:
+    """What service-identity looks for; None for what it has no rule for."""
+    try:
+        return IPAddress_ID(name)
+    except ValueError:
+        pass
+    try:
+        return URI_ID(name) if ":" in name else DNS_ID(name)
+    except ValueError:
+        return None
