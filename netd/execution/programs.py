@@ -19,11 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netd.admission.lists import PeerCertificate
 from netd.execution.relay import Relay
 from netd.execution.serving import Serving
 from netd.execution.sources import Taken, clear_of_standard
 from netd.execution.tls import TlsSocket
 from netd.execution.traffic import UNKNOWN, traffic
+from netd.tls.environment import environment as tls_environment
+from netd.tls.peer import ClientCertificate
 from netd.values.address import Transport
 from netd.values.ending import ending
 from netd.values.lines import LONGEST_LINE, Lines
@@ -40,8 +43,15 @@ _OF_A_CONNECTION: Final = (
     "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "REMOTE_ADDR",
     "REMOTE_PORT", "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST", "UNIXLOCALPATH",
     "UNIXREMOTEEUID", "UNIXREMOTEEGID", "UDPLOCALIP", "UDPLOCALPORT",
+    "HTTPS", "SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI",
 )  # fmt: skip
-"""Names of UCSPI, and of ours, of which none may be left over from whoever started the daemon."""
+"""Names of UCSPI, of TLS, and of ours, of which none may be left over from whoever started the
+daemon."""
+
+
+def _is_of_a_connection(name: str) -> bool:
+    return name in _OF_A_CONNECTION or name.startswith("SSL_CLIENT_")
+
 
 _RESET: Final = [
     number
@@ -58,7 +68,7 @@ def environment_of(
 
     *local* is the connection's own address. The names are those of ucspi-tcp and ucspi-unix.
     """
-    names = {key: value for key, value in base.items() if key not in _OF_A_CONNECTION}
+    names = {key: value for key, value in base.items() if not _is_of_a_connection(key)}
     if transport.is_unix:
         names |= {"PROTO": "UNIX", "UNIXLOCALPATH": _path_text(local)}
         if taken is not None and taken.peer is not None:
@@ -72,6 +82,16 @@ def environment_of(
         names |= {"TCPREMOTEIP": host, "TCPREMOTEPORT": str(port)}
         names |= {"REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
     return names
+
+
+def _tls_environment(connection: TlsSocket, certificate: PeerCertificate | None) -> dict[str, str]:
+    cipher = connection.cipher()
+    return tls_environment(
+        connection.version(),
+        None if cipher is None else cipher[0],
+        connection.asked_name,
+        certificate if isinstance(certificate, ClientCertificate) else None,
+    )
 
 
 def _path_text(name: Any) -> str:
@@ -224,6 +244,8 @@ class ProgramServing(Serving):
         """Start the program on *connection*. Raises OSError."""
         local = taken.request.getsockname()
         environment = environment_of(self._of, taken, local, self._environment)
+        if isinstance(taken.request, TlsSocket):
+            environment |= _tls_environment(taken.request, taken.certificate)
         # The interpreter's lock is held meanwhile in any case, so nobody waits longer for this one.
         with self._lock:
             running = start(self._program, connection.fileno(), environment)

@@ -27,6 +27,8 @@ class TlsSocket(ssl.SSLSocket):
     """
 
     is_truncated = False
+    asked_name: str | None = None
+    """The server name that the client has asked for (RFC 6066), where that is remembered."""
     suppress_ragged_eofs: bool
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
@@ -120,6 +122,12 @@ class Handshakes:
             left = until - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 raise TimeoutError
+
+
+def remember_name(connection: ssl.SSLSocket | ssl.SSLObject, asked: str | None) -> None:
+    """Keep the server name that a client asks for in its handshake. Raises nothing."""
+    if isinstance(connection, TlsSocket):
+        connection.asked_name = asked
 
 
 def failure_text(error: BaseException) -> str:

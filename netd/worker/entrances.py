@@ -11,10 +11,10 @@ from netd.execution.beginning import Beginnings, Entrance, HandshakeFirst, Lists
 from netd.execution.serving import Serving
 from netd.execution.sources import Source, Taken
 from netd.execution.threads import Service
-from netd.execution.tls import Handshakes
+from netd.execution.tls import Handshakes, remember_name
 from netd.handlers.starttls import provide
 from netd.tls.blocking import blocking_context
-from netd.tls.peer import certificate_of
+from netd.tls.peer import ClientCertificate
 from netd.values.tls import HANDSHAKE_TIMEOUT
 from netd.worker.services import Bound, Joint
 
@@ -81,5 +81,6 @@ def handshakes_of(joint: Joint) -> Handshakes | None:
     if tls is None:
         return None
     asks = tls.client_certificate != "none"
-    context = blocking_context(tls)
-    return Handshakes(context, tls.suppress_ragged_eofs, certificate_of if asks else None)
+    # Only a program cannot ask its connection.
+    context = blocking_context(tls, None if joint.service.is_code else remember_name)
+    return Handshakes(context, tls.suppress_ragged_eofs, ClientCertificate if asks else None)

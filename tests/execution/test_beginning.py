@@ -236,12 +236,12 @@ class TestHandshake:
     def test_what_is_no_handshake_never_reaches_a_handler(self, words: bytes) -> None:
         """CVE-2023-40217: not even when the connection has ended right behind it."""
         with served() as service:
-            with service.connect() as connection:
-                with suppress(OSError):  # it may be closed already, and reset
-                    connection.sendall(words)
-                    connection.shutdown(socket.SHUT_WR)
-                    while connection.recv(100):
-                        pass
+            # It may be closed already, and reset.
+            with service.connect() as connection, suppress(OSError):
+                connection.sendall(words)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(100):
+                    pass
             assert service.service.wait_for_refusals() == ["handshake"]
 
     def test_words_and_a_reset(self) -> None:
