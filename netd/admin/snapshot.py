@@ -11,12 +11,12 @@ from netd import __version__
 from netd.daemon.estate import Estate
 from netd.daemon.place import Placed
 from netd.daemon.pool import Pool
-from netd.daemon.states import State
+from netd.daemon.states import DaemonState
 from netd.values.scoreboard import Counts, Occupant
 
 
 def snapshot(
-    estate: Estate, retiring: Iterable[Pool], state: str, started: float
+    estate: Estate, retiring: Iterable[Pool], state: DaemonState, started: float
 ) -> dict[str, Any]:
     """Describe the daemon; *started* is a time of CLOCK_MONOTONIC."""
     return {
@@ -27,7 +27,11 @@ def snapshot(
         "uptime": round(time.monotonic() - started, 3),
         "services": [_service(placed, pool, estate) for pool in estate for placed in pool.placed],
         "draining": [
-            {"service": placed.service.name, "connections": len(placed.board.occupants())}
+            {
+                "service": placed.service.name,
+                "state": pool.state(placed.service.name),
+                "connections": len(placed.board.occupants()),
+            }
             for pool in retiring
             for placed in pool.placed
         ],
@@ -39,14 +43,12 @@ def _service(placed: Placed, pool: Pool, estate: Estate) -> dict[str, Any]:
     counts = pool.counts_of(placed) + placed.board.counts()
     return {
         "name": service.name,
-        "state": _state(pool, service.name),
+        "state": pool.state(service.name),
         "worker": service.worker,
         "runs": str(service.runs),
         "concurrency": service.concurrency,
         "listeners": [listener.bound for listener in estate.listeners.of(service.name)],
-        "processes": [
-            {"pid": place.pid, "state": place.state.value} for place in pool if place.pid
-        ],
+        "processes": [{"pid": place.pid, "state": place.state} for place in pool if place.pid],
         "active": placed.board.busy(range(service.slots)),
         **_counts(counts),
     }
@@ -59,14 +61,6 @@ def _counts(counts: Counts) -> dict[str, int]:
         "failed": counts.failed,
         "dropped": counts.dropped,
     }
-
-
-def _state(pool: Pool, service: str) -> str:
-    if pool.is_suspended(service):
-        return "suspended"
-    if pool.is_up:
-        return "serving"
-    return "failing" if any(place.state is State.WAITING for place in pool) else "starting"
 
 
 def connections(pools: Iterable[Pool], service: str | None) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""What the schema says about its keys: the docstring under each attribute of a table."""
+"""What is said about keys, and members of enumerations: the docstring under each attribute."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import Enum
 from itertools import pairwise
 
 from pydantic import AliasChoices, BaseModel
@@ -42,15 +43,24 @@ def unwrapped(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
+def of_members(enum: type[Enum]) -> Mapping[str, str]:
+    """The docstring of each member of *enum* that has one, by its name."""
+    return dict(_under_attributes(enum))
+
+
 def _own(model: type[BaseModel]) -> Mapping[str, str]:
-    (table,) = ast.parse(inspect.getsource(model)).body
-    assert isinstance(table, ast.ClassDef)
-    found = {}
-    for key, text in pairwise(table.body):
+    fields = model.model_fields
+    return {keys(name, fields[name])[0]: text for name, text in _under_attributes(model)}
+
+
+def _under_attributes(where: type) -> Iterator[tuple[str, str]]:
+    """The names in the body of a class, each with the docstring under it if there is one."""
+    (body,) = ast.parse(inspect.getsource(where)).body
+    assert isinstance(body, ast.ClassDef)
+    for key, text in pairwise(body.body):
         match key, text:
             case (
-                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]),
                 ast.Expr(value=ast.Constant(value=str(docstring))),
             ):
-                found[keys(name, model.model_fields[name])[0]] = unwrapped(docstring)
-    return found
+                yield name, unwrapped(docstring)

@@ -15,8 +15,9 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from netd.daemon.entrance import Entrance
+from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.spawning import Process, Spawner
-from netd.daemon.states import Event, State, after
+from netd.daemon.states import WORKER, WorkerEvent, WorkerState
 from netd.values.backoff import Backoff
 from netd.values.channel import (
     LONGEST_REPORT,
@@ -121,7 +122,7 @@ class WorkerPlace:
     ) -> None:
         self.name = name
         self.index = index
-        self.state = State.EMPTY
+        self._life = Lifecycle(f"worker {name}", WORKER, WorkerState.EMPTY)
         self.counts_of: dict[str, Counts] = {}
         """What the processes that have gone have done, by service."""
         self._placed = tuple(placed)
@@ -141,6 +142,11 @@ class WorkerPlace:
         """Why the last process here was never ready; None once one is."""
 
     @property
+    def state(self) -> WorkerState:
+        """What there is in it."""
+        return self._life.state
+
+    @property
     def counts(self) -> Counts:
         """What the processes that have gone have done."""
         return sum(self.counts_of.values(), Counts())
@@ -152,7 +158,8 @@ class WorkerPlace:
 
     def start(self) -> None:
         """Put a process into the empty place."""
-        self._advance(Event.START)
+        if not self._advance(WorkerEvent.START):
+            return
         self._ready_at = None
         try:
             self._spawn()
@@ -177,16 +184,16 @@ class WorkerPlace:
     def drain(self) -> None:
         """Let the worker finish what it has and leave; then the place is closed."""
         before = self.state
-        self._advance(Event.DRAIN)
-        if before in (State.STARTING, State.SERVING):
+        self._advance(WorkerEvent.DRAIN)
+        if before in (WorkerState.STARTING, WorkerState.SERVING):
             self._clear_timer()
             self.order(Drain())
-        elif before is State.WAITING:
+        elif before is WorkerState.WAITING:
             self._clear_timer()
 
     def end(self) -> None:
         """Tell a worker that is draining to leave at once, and see to it that it does."""
-        if self.state is not State.DRAINING:
+        if self.state is not WorkerState.DRAINING:
             return
         for placed in self._placed:
             inside = placed.board.occupants(self.slots(placed))
@@ -239,7 +246,7 @@ class WorkerPlace:
         if isinstance(report, Lines):
             self._lines(report.text)
         elif isinstance(report, Failed):
-            if self.state is not State.SERVING:  # otherwise another one has come up since
+            if self.state is not WorkerState.SERVING:  # otherwise another one has come up since
                 self.failure = f"services.{report.service}: {report.message}"
             log.error("service {name}: {message}", name=report.service, message=report.message)
         elif channel is self._channel:
@@ -280,14 +287,14 @@ class WorkerPlace:
         return any(placed.service.name == service for placed in self._placed)
 
     def _ready(self, channel: _WorkerChannel) -> None:
-        if self.state is State.SERVING:
+        if self.state is WorkerState.SERVING:
             channel.misunderstand("that it is ready, again")
             return
-        if self.state is State.STARTING:
+        if self.state is WorkerState.STARTING:
             self._clear_timer()
         self._ready_at = self._reactor.seconds()
         self.failure = None
-        self._advance(Event.READY)
+        self._advance(WorkerEvent.READY)
 
     def _misunderstood(self, channel: _WorkerChannel, why: str) -> None:
         log.error("worker {name} said {why}; it is ended", name=self.name, why=why)
@@ -296,7 +303,7 @@ class WorkerPlace:
 
     def _lost(self, channel: _WorkerChannel) -> None:
         """The process has gone, or is about to; if not, a handler has closed its channel."""
-        if channel is self._channel and self.state in (State.STARTING, State.SERVING):
+        if channel is self._channel and self.state in (WorkerState.STARTING, WorkerState.SERVING):
             self._set_timer(LAST_WORDS, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -316,7 +323,7 @@ class WorkerPlace:
 
     def _ended(self, how: str) -> None:
         """The process has gone: say what that cost, and replace it, unless it was to go."""
-        if self.state is State.STARTING and self.failure is None:
+        if self.state is WorkerState.STARTING and self.failure is None:
             self.failure = f"worker {self.name} ended with {how} before it was ready"
         self._clear_timer()
         lost, requests = self._take_stock()
@@ -325,14 +332,14 @@ class WorkerPlace:
         if self._channel is not None:
             self._reactor.callLater(LAST_WORDS, self._channel.close)
             self._channel = None
-        if self.state is not State.DRAINING:
+        if self.state is not WorkerState.DRAINING:
             served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
             delay = self._backoff.died(served, requests)
             self._set_timer(delay, self.start)
             self._say_ended(pid, how, lost, f"; the next in {delay:g} s")
         elif lost:
             self._say_ended(pid, how, lost, "")
-        self._advance(Event.DIED)
+        self._advance(WorkerEvent.DIED)
 
     def _say_ended(self, pid: int | None, how: str, lost: list[str], then: str) -> None:
         log.error(
@@ -366,9 +373,12 @@ class WorkerPlace:
             placed.board.clear(slots)
         return lost, requests
 
-    def _advance(self, event: Event) -> None:
-        self.state = after(self.state, event)
-        self._owner.changed(self)
+    def _advance(self, event: WorkerEvent) -> bool:
+        """*event* has happened; whether it could."""
+        could = self._life.on(event)
+        if could:
+            self._owner.changed(self)
+        return could
 
     def relog(self, worker_log: WorkerLog) -> None:
         """Have the worker log otherwise, and the next ones in this place."""

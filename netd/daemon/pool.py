@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count, repeat
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netd.daemon.entrance import Entrance
+from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
-from netd.daemon.states import State
+from netd.daemon.states import SERVICE, TAKES_NOBODY, ServiceEvent, ServiceState, WorkerState
 from netd.values.channel import AllSuspended, Order, Recheck, Resume, Suspend
 from netd.values.log import WorkerLog, reaches
 from netd.values.records import line_form
@@ -25,6 +26,8 @@ from netd.values.scoreboard import Counts
 from netd.values.service import Program, Service
 
 log = Logger()
+
+_MAY_TAKE: Final = (WorkerState.STARTING, WorkerState.SERVING)
 
 
 class Pool:
@@ -65,8 +68,9 @@ class Pool:
         self._places: dict[int, WorkerPlace] = {}
         self._counts_of: dict[str, Counts] = {}
         """Of the places that were closed, by service."""
-        self._suspended: dict[str, set[int]] = {service: set() for service in suspended}
-        """The services that are suspended, and which places have not said so yet."""
+        self._lives = {name: _life_of(name) for name in self._names}
+        self._asked: dict[str, set[int]] = {}
+        """Services that are to be suspended, and which places have not said so yet."""
         self._when_suspended: dict[str, list[Deferred[None]]] = {}
         self._is_held = is_held
         """Whether the workers are to be ready, but take nobody."""
@@ -85,12 +89,22 @@ class Pool:
         self._scaling = (
             Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
         )
-
+        for name in suspended:
+            self._lives[name].on(ServiceEvent.SUSPEND)
+            self._lives[name].on(ServiceEvent.IDLE)
         for one in placed:
             for address, entrance in zip(one.service.listen, one.entrances, strict=False):
                 if entrance is not None:
                     text = address.transport.value
                     entrance.tell(partial(self._turned_away, one.service.name, text))
+
+    @property
+    def _names(self) -> list[str]:
+        return [placed.service.name for placed in self.placed]
+
+    def state(self, service: str) -> ServiceState:
+        """What one of its services is about."""
+        return self._lives[service].state
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Call *changed*, and nobody else, after every change from now on."""
@@ -98,7 +112,7 @@ class Pool:
 
     def serves(self, service: str) -> bool:
         """Whether a service is among those of this pool."""
-        return any(placed.service.name == service for placed in self.placed)
+        return service in self._lives
 
     def when_closed(self, call: Callable[[], None]) -> None:
         """Call when the pool is closed, or at once if it is."""
@@ -145,9 +159,10 @@ class Pool:
     def release(self) -> None:
         """Let the workers take that were held back."""
         self._is_held = False
-        for placed in self.placed:
-            if placed.service.name not in self._suspended:
-                self._order_staying(Resume(placed.service.name))
+        for name in self._names:
+            if not self.is_suspended(name):
+                self._order_staying(Resume(name))
+        self._see_who_serves()
         self._watch_arrivals()
         self._see_entrances()
 
@@ -160,6 +175,7 @@ class Pool:
         """Let all workers finish what they have, and leave."""
         self._is_draining = True
         self.take_no_more()
+        self._all_go_on(ServiceEvent.DRAIN)
         if self._scaling is not None:
             self._scaling.stop()
         for place in list(self):
@@ -181,12 +197,33 @@ class Pool:
     @property
     def is_up(self) -> bool:
         """Whether all the workers serve that there are at least."""
-        return sum(place.state is State.SERVING for place in self) >= self._least
+        return sum(place.state is WorkerState.SERVING for place in self) >= self._least
 
     @property
     def failure(self) -> str | None:
         """Why a worker has not come up, if one has not."""
         return next((place.failure for place in self if place.failure is not None), None)
+
+    def _see_who_serves(self) -> None:
+        """Let the states of the services be what those of the workers come to."""
+        if not self._is_draining:
+            self._all_go_on(self._how_it_is)
+
+    @property
+    def _how_it_is(self) -> ServiceEvent:
+        if self.is_up and not self._is_held:
+            return ServiceEvent.UP
+        has_died = any(place.state is WorkerState.WAITING for place in self)
+        return ServiceEvent.DIED if has_died else ServiceEvent.SHORT
+
+    def _all_go_on(self, event: ServiceEvent) -> None:
+        for life in self._lives.values():
+            life.on(event)
+
+    def _all_are_gone(self) -> None:
+        for life in self._lives.values():
+            if life.state is not ServiceState.STOPPED:
+                life.on(ServiceEvent.GONE)
 
     def close(self) -> None:
         """Give back what was kept for the services; when all workers have gone."""
@@ -209,7 +246,7 @@ class Pool:
         return [
             listener
             for placed in self.placed
-            if placed.service.name not in self._suspended and not _takes_for_itself(placed)
+            if self.state(placed.service.name) not in TAKES_NOBODY and not _takes_for_itself(placed)
             for listener in placed.listeners
         ]
 
@@ -270,7 +307,7 @@ class Pool:
             busy += placed.board.busy(part)
             counts += placed.board.counts(part)
         taken = counts.served + counts.refused + counts.dropped
-        is_up = place.state is State.SERVING
+        is_up = place.state is WorkerState.SERVING
         return View(place.index, place.pid or 0, slots, busy, taken, is_up)
 
     def _add(self, number: int) -> None:
@@ -332,7 +369,7 @@ class Pool:
         for placed in self.placed:
             for entrance in placed.entrances:
                 if entrance is not None:
-                    is_open = takes and placed.service.name not in self._suspended
+                    is_open = takes and not self.is_suspended(placed.service.name)
                     entrance.open() if is_open else entrance.shut()
 
     def _turned_away(
@@ -352,7 +389,7 @@ class Pool:
     @property
     def suspended_services(self) -> frozenset[str]:
         """The services that take nothing."""
-        return frozenset(self._suspended)
+        return frozenset(name for name in self._names if self.state(name) in TAKES_NOBODY)
 
     def suspend(self, service: str) -> Deferred[None]:
         """Have all workers take nothing more for *service*.
@@ -361,8 +398,9 @@ class Pool:
         """
         done: Deferred[None] = Deferred()
         self._when_suspended.setdefault(service, []).append(done)
-        asked = {place.index for place in self if place.state in (State.STARTING, State.SERVING)}
-        self._suspended[service] = asked
+        self._lives[service].on(ServiceEvent.SUSPEND)
+        asked = {place.index for place in self if place.state in _MAY_TAKE}
+        self._asked[service] = asked
         for index in asked:
             self._places[index].order(Suspend(service))
         self._watch_arrivals()
@@ -372,7 +410,9 @@ class Pool:
 
     def resume(self, service: str) -> None:
         """Have all workers take again."""
-        self._suspended.pop(service, None)
+        self._asked.pop(service, None)
+        self._lives[service].on(ServiceEvent.RESUME)
+        self._see_who_serves()
         if not self._is_held:
             self._order_staying(Resume(service))
         self._watch_arrivals()
@@ -381,8 +421,10 @@ class Pool:
 
     def _see_suspended(self, service: str) -> None:
         """Tell those who wait for it when nobody takes for *service* any more."""
-        if not self._suspended.get(service, {None}):
-            if not self._is_draining:
+        if not self._asked.get(service):
+            before = self.state(service)
+            self._lives[service].on(ServiceEvent.IDLE)
+            if self.state(service) is not before:
                 log.info("service {service} is suspended", service=service)
             self.order(AllSuspended(service))
             self._tell_suspended(service)
@@ -396,26 +438,28 @@ class Pool:
 
     def changed(self, place: WorkerPlace) -> None:
         """A place has another state."""
-        if place.state is State.SERVING:
+        if place.state is WorkerState.SERVING:
             self._take_over(place)
-        if place.state is State.CLOSED:
+        if place.state is WorkerState.CLOSED:
             self._forget(place)
-        if place.state is not State.SERVING:  # and its next process starts suspended
-            for service in list(self._suspended):  # who is told may resume it
+        if place.state is not WorkerState.SERVING:  # and its next process starts suspended
+            for service in list(self._asked):  # who is told may resume it
                 self.suspended(place, service)
+        self._see_who_serves()
         self._see_closed()
         self._changed()
 
     def _see_closed(self) -> None:
         """Tell those who wait for the end, if this is it."""
         if self.is_closed:
+            self._all_are_gone()
             called, self._closed = self._closed, []
             for call in called:
                 call()
 
     def worn(self, place: WorkerPlace) -> None:
         """A worker has done enough: let another start, and this one leave when that is ready."""
-        if place in self._successors.values() or place.state is not State.SERVING:
+        if place in self._successors.values() or place.state is not WorkerState.SERVING:
             return
         if self._room:
             self._replace(place)
@@ -459,11 +503,11 @@ class Pool:
 
     def is_suspended(self, service: str) -> bool:
         """Whether a new worker is to take nothing for *service*."""
-        return self._is_held or service in self._suspended
+        return self._is_held or self.state(service) in TAKES_NOBODY
 
     def shutdown(self, service: str) -> None:
         """A handler wants *service* suspended."""
-        if service in self._suspended:
+        if self.state(service) in TAKES_NOBODY:
             self._see_suspended(service)
         else:
             log.info("service {service}: shutdown() was called", service=service)
@@ -471,14 +515,18 @@ class Pool:
 
     def suspended(self, place: WorkerPlace, service: str) -> None:
         """A worker takes nothing more for *service*, or has gone."""
-        waiting = self._suspended.get(service)
+        waiting = self._asked.get(service)
         if waiting is not None and place.index in waiting:
             waiting.discard(place.index)
             self._see_suspended(service)
 
 
+def _life_of(service: str) -> Lifecycle[ServiceState, ServiceEvent]:
+    return Lifecycle(f"service {service}", SERVICE, ServiceState.STARTING)
+
+
 def _stays(place: WorkerPlace) -> bool:
-    return place.state not in (State.DRAINING, State.CLOSED)
+    return place.state not in (WorkerState.DRAINING, WorkerState.CLOSED)
 
 
 def _queues(placed: Placed) -> Iterator[socket.socket]:

@@ -17,6 +17,7 @@ from twisted.python.components import Componentized
 from netd.config.plan import Plan, plan
 from netd.daemon.destinations import Destination, cannot_log
 from netd.daemon.estate import Builder, Estate, binds_itself, by_worker
+from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.log import DaemonLog, Log
 from netd.daemon.opening import LogPlace
 from netd.daemon.pool import Pool
@@ -24,6 +25,7 @@ from netd.daemon.reloading import Outcome, Reload
 from netd.daemon.reloads import Reloads
 from netd.daemon.retirement import Retirement
 from netd.daemon.spawning import Spawner
+from netd.daemon.states import DAEMON, DaemonEvent, DaemonState
 from netd.daemon.upgrade import CommandLine, Upgrade, Upgraded
 from netd.listening.binding import Listener, Listeners
 from netd.values.log import Log as LogSettings
@@ -36,8 +38,10 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, 
 STOPPING: Final = "the daemon is stopping"
 """Why nothing is reloaded any more."""
 
-SUCCEEDED: Final = "another daemon is taking this one's place, and reads the configuration itself"
+REPLACED: Final = "another daemon is taking this one's place, and reads the configuration itself"
 """Why nothing is reloaded meanwhile."""
+
+_BEING_REPLACED: Final = frozenset({DaemonState.UPGRADING, DaemonState.REPLACED})
 
 
 class Daemon(MultiService):
@@ -76,8 +80,8 @@ class Daemon(MultiService):
         self._reload: Reload | None = None
         self.started = 0.0
         """Seconds of CLOCK_MONOTONIC."""
+        self._life = Lifecycle("the daemon", DAEMON, DaemonState.BOUND)
         self._said_ready = False
-        self._is_leaving = False
         self._is_ending = False
         """Whether nobody is given any time."""
         self._at_start: list[Callable[[], None]] = []
@@ -107,6 +111,7 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Start the workers. The listeners have been bound before."""
         super().startService()
+        self._life.on(DaemonEvent.START)
         self.started = time.monotonic()
         self._log.start()
         self._reactor.callWhenRunning(self._obey_signals)
@@ -129,10 +134,10 @@ class Daemon(MultiService):
         Those who are in the queues of the listeners are served, too.
         """
         super().stopService()
+        self._life.on(DaemonEvent.STOP)
+        self._give_up()
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
-        if self._reload is not None:
-            self._reload.give_up(STOPPING)
         seconds = self.estate.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
         # What another daemon has now stays as it is.
@@ -142,22 +147,36 @@ class Daemon(MultiService):
             self.retirement.end()
         return stopped
 
+    def _give_up(self) -> None:
+        """Prepare nothing any more: what is new is taken back, and another daemon ended."""
+        if self._reload is not None:
+            self._reload.give_up(STOPPING)
+        if self._upgrade is not None:
+            self._upgrade.give_up(STOPPING)
+
     def _pools_changed(self) -> None:
         """See whether everything has come up, or has come to its end."""
         if self._stopped is not None:
             if self.retirement.is_over:
                 self._finish()
-        elif self.running and not self._said_ready:
+        elif self._life.may(DaemonEvent.READY):
             self._see_who_is_up()
 
     def _see_who_is_up(self) -> None:
-        """See whether all have come up, or all but those in whose way another daemon is."""
+        """See whether all have come up, or all but those in whose way another daemon is.
+
+        Once they have, that is no question any more.
+        """
+        if self._said_ready:
+            self._life.on(DaemonEvent.READY)
+            return
         late = [pool for pool in self.estate if not pool.is_up]
         if all(binds_itself(placed.service for placed in pool.placed) for pool in late):
             calls, self._at_start = self._at_start, []
             for call in calls:
                 call()
         if not late:
+            self._life.on(DaemonEvent.READY)
             self._said_ready = True
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
@@ -168,6 +187,7 @@ class Daemon(MultiService):
     def _finish(self) -> None:
         """All workers have gone: give everything back, and let the reactor stop."""
         stopped, self._stopped = self._stopped, None
+        self._life.on(DaemonEvent.GONE)
         self._spawner.close()
         if not self._is_succeeded:
             for call in self._at_end:
@@ -180,22 +200,19 @@ class Daemon(MultiService):
             stopped.callback(None)
 
     @property
-    def state(self) -> str:
-        """What the daemon is about, in a word."""
-        if not self.running:
-            return "stopping"
-        if self._reload is not None:
-            return "reloading"
-        if self._upgrade is not None:
-            return "upgrading"
-        return "running" if self._said_ready else "starting"
+    def state(self) -> DaemonState:
+        """What the daemon is about."""
+        return self._life.state
 
     def stop(self) -> None:
         """Stop gracefully, after the time that others are given to notice (``drain_delay``)."""
+        if not self._life.may(DaemonEvent.LEAVE):
+            return
+        self._life.on(DaemonEvent.LEAVE)
+        self._give_up()
         delay = self.estate.configuration.drain_delay
-        if delay and not self._is_leaving:
+        if delay:
             log.info("stopping in {delay:g} s", delay=delay)
-        self._is_leaving = True
         self._reactor.callLater(delay, self._stop_now)
 
     def _stop_now(self) -> None:
@@ -206,8 +223,11 @@ class Daemon(MultiService):
 
     def upgrade(self) -> Deferred[Upgraded]:
         """Start a new daemon in our place, and leave when it is ready. Fires with what came."""
-        if self._upgrade is not None or not self.running or self._reload is not None:
-            return succeed(Upgraded(None, f"the daemon is {self.state}: try again later"))
+        if not self._life.may(DaemonEvent.UPGRADE):
+            how = Upgraded(None, f"the daemon is {self.state}: try again later")
+            _say_not_upgraded(how)
+            return succeed(how)
+        self._life.on(DaemonEvent.UPGRADE)
         listeners = Listeners([*self.estate.listeners, *self.handed_over])
         log.info("upgrading: starting {command}", command=" ".join(self._command.arguments))
         self._upgrade = Upgrade(self._command, listeners, self._reactor)
@@ -216,9 +236,12 @@ class Daemon(MultiService):
     def _upgraded(self, how: Upgraded) -> Upgraded:
         self._upgrade = None
         if how.pid is None:
-            log.error("not upgraded: {problem}", problem=how.problem)
+            _say_not_upgraded(how)
+            self._life.on(DaemonEvent.NOT_UPGRADED)
+            self._pools_changed()
         else:
             log.info("upgraded: pid {pid} serves now", pid=how.pid)
+            self._life.on(DaemonEvent.UPGRADED)
             self._is_succeeded = True
             # After whoever asked has had his answer.
             self._reactor.callLater(0.1, self._stop_now)
@@ -241,15 +264,15 @@ class Daemon(MultiService):
         return checked.addCallback(lambda new: plan(self.estate.configuration, new))
 
     def _begin_reload(self, configuration: Configuration) -> Deferred[Outcome]:
-        if not self.running:
-            return succeed(Outcome(False, None, (STOPPING,)))
-        if self._upgrade is not None or self._is_succeeded:
-            return succeed(Outcome(False, None, (SUCCEEDED,)))
+        if not self._life.may(DaemonEvent.RELOAD):
+            why = REPLACED if self.state in _BEING_REPLACED else STOPPING
+            return succeed(Outcome(False, None, (why,)))
         before = self.estate.configuration.log
         try:
             destination = self._log_place.other(before, configuration.log)
         except OSError as error:
             return succeed(Outcome(False, None, (cannot_log(error),)))
+        self._life.on(DaemonEvent.RELOAD)
         self._reload = Reload(self.estate, configuration, self._builder, self._switch)
         return self._reload.begin().addCallback(self._reloaded, before, destination)
 
@@ -257,6 +280,8 @@ class Daemon(MultiService):
         self, outcome: Outcome, before: LogSettings, destination: Destination | None
     ) -> Outcome:
         self._reload = None
+        self._life.on(DaemonEvent.RELOADED)
+        self._pools_changed()
         now = self.estate.configuration.log
         if outcome.done and now != before:
             self._log.change(destination, self._log_place.form(now), now.level)
@@ -302,7 +327,7 @@ class Daemon(MultiService):
             self.upgrade()
         elif number == signal.SIGUSR1:
             self._log.reopen()
-        elif self.running and not self._is_leaving:
+        elif self._life.may(DaemonEvent.LEAVE):
             log.info("{signal}: stopping", signal=signal.Signals(number).name)
             self.stop()
         else:
@@ -310,6 +335,10 @@ class Daemon(MultiService):
             self._is_ending = True
             self._stop_now()
             self.retirement.end()
+
+
+def _say_not_upgraded(how: Upgraded) -> None:
+    log.error("not upgraded: {problem}", problem=how.problem)
 
 
 def _say_listeners(listeners: Listeners) -> None:

@@ -88,6 +88,11 @@ class Upgrade:
         self._deadline = self._reactor.callLater(DEADLINE, self._late)
         return self._ended
 
+    def give_up(self, why: str) -> None:
+        """End the new daemon, because of *why*, if it is not ready yet."""
+        if not self._ended.called:
+            self._fail(why)
+
     def _started(self, ready: int) -> subprocess.Popen[bytes]:
         """Start the process, in which nothing ends it that is not meant to: HUP is ignored."""
         descriptors = [listener.socket.fileno() for listener in self._listeners]

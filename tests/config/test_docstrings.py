@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from netd.config.docstrings import docstrings, first_sentence, unwrapped
+from enum import Enum
+
+from netd.config.docstrings import docstrings, first_sentence, of_members, unwrapped
 from netd.config.schema import IncludedFile, MainFile, Table
 
 
@@ -29,6 +31,15 @@ class Inner(Outer):
     """Two, at last."""
 
 
+class Colour(Enum):
+    """An enumeration for the tests below."""
+
+    RED = 1
+    """As blood,
+    or a rose."""
+    BLUE = 2
+
+
 class TestDocstrings:
     def test_are_under_their_keys(self) -> None:
         """One line a paragraph, and nothing for a key without."""
@@ -41,6 +52,10 @@ class TestDocstrings:
         """With the table around them, and what it says itself wins."""
         assert docstrings(Inner) == {**docstrings(Outer), "two": "Two, at last."}
         assert docstrings(IncludedFile).items() < docstrings(MainFile).items()
+
+    def test_of_members(self) -> None:
+        """By their names in the source."""
+        assert of_members(Colour) == {"RED": "As blood, or a rose."}
 
 
 class TestFirstSentence:

@@ -20,7 +20,7 @@ from netd.daemon.place import (
     Placed,
     WorkerPlace,
 )
-from netd.daemon.states import Illegal, State
+from netd.daemon.states import WorkerState
 from netd.values.address import InetAddress, Transport
 from netd.values.channel import (
     LONGEST_REPORT,
@@ -77,7 +77,7 @@ class Scene:
         self.spawner = FakeSpawner()
         self.placed = [self._placed("time", 2), self._placed("date", 1)]
         self.lines: list[str] = []
-        self.states: list[State] = []
+        self.states: list[WorkerState] = []
         self.suspended_services: set[str] = set()
         self.said: list[tuple[str, str]] = []
         self.place = WorkerPlace(
@@ -270,15 +270,16 @@ class TestStart:
     def test_ready(self, scene: Scene) -> None:
         """A worker that is ready serves, and no clock runs against it any more."""
         scene.serve()
-        assert scene.states == [State.STARTING, State.SERVING]
+        assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
         assert scene.reactor.getDelayedCalls() == []
 
-    def test_only_once(self, scene: Scene) -> None:
-        """A place that has a process is not given another one."""
+    def test_only_once(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A place that has a process is not given another one, whoever asks by mistake."""
+        scene.serve()
         scene.place.start()
-        with pytest.raises(Illegal):
-            scene.place.start()
         assert len(scene.spawner.processes) == 1
+        assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
+        assert "worker time: start while serving, which is an error" in texts(logged)[-1]
 
     def test_too_slow(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that is not ready after a minute is killed, and replaced once it is dead."""
@@ -298,14 +299,14 @@ class TestCannotStart:
         """Without room for one more process, netd says so and tries again."""
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
         scene.place.start()
-        assert scene.place.state is State.WAITING
+        assert scene.place.state is WorkerState.WAITING
         assert texts(logged)[0] == (
             "error: worker time cannot be started: [Errno 11] no process left"
         )
         scene.reactor.advance(0)
-        assert scene.place.state is State.STARTING
+        assert scene.place.state is WorkerState.STARTING
         scene.channel.says(Ready())
-        assert scene.place.state is State.SERVING
+        assert scene.place.state is WorkerState.SERVING
 
     def test_it_goes_on_failing(self, scene: Scene) -> None:
         """Tries that fail come less and less often, and the one that does not fail serves."""
@@ -314,25 +315,25 @@ class TestCannotStart:
         scene.reactor.pump([0, 0.1, 0.2, 0.4])
         assert not scene.spawner.processes
         scene.reactor.advance(0.8)
-        assert scene.place.state is State.STARTING
+        assert scene.place.state is WorkerState.STARTING
 
     def test_no_descriptors(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Without descriptors for the channel it is the same: said, and tried again."""
         with no_more_descriptors():
             scene.place.start()
-        assert scene.place.state is State.WAITING
+        assert scene.place.state is WorkerState.WAITING
         assert texts(logged)[0] == (
             "error: worker time cannot be started: [Errno 24] Too many open files"
         )
         scene.reactor.advance(0)
-        assert scene.place.state is State.STARTING
+        assert scene.place.state is WorkerState.STARTING
 
     def test_drained_before_the_next_try(self, scene: Scene) -> None:
         """A stop does not wait for a worker that never came up."""
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
         scene.place.start()
         scene.place.drain()
-        assert scene.place.state is State.CLOSED
+        assert scene.place.state is WorkerState.CLOSED
         scene.reactor.advance(60)
         assert not scene.spawner.processes
 
@@ -397,13 +398,13 @@ class TestDeath:
                 scene.holds("192.0.2.1:50001")
             scene.process.ended("signal SIGSEGV")
             scene.reactor.advance(0)
-            assert scene.place.state is State.STARTING
+            assert scene.place.state is WorkerState.STARTING
             scene.channel.says(Ready())
 
     def test_delay_for_who_has_only_refused(self, scene: Scene) -> None:
         """Whom a worker turned away, it has not served."""
         scene.serve()
-        for expected in (State.STARTING, State.WAITING):
+        for expected in (WorkerState.STARTING, WorkerState.WAITING):
             scene.has_done(Counts(refused=3))
             scene.process.ended("status 1")
             scene.reactor.advance(0)
@@ -448,7 +449,7 @@ class TestDeath:
         for delay in (0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10):
             started = len(scene.spawner.processes)
             scene.process.ended("status 1")
-            assert scene.place.state is State.WAITING
+            assert scene.place.state is WorkerState.WAITING
             if delay:
                 scene.reactor.advance(delay * 0.99)
                 assert len(scene.spawner.processes) == started
@@ -465,12 +466,12 @@ class TestDeath:
         scene.reactor.advance(10)
         scene.process.ended("status 1")
         scene.reactor.advance(0)
-        assert scene.place.state is State.STARTING
+        assert scene.place.state is WorkerState.STARTING
 
     def test_slow_start_is_not_stable_serving(self, scene: Scene) -> None:
         """Only the time after "ready" counts: imports of a minute do not."""
         scene.place.start()
-        for expected in (State.STARTING, State.WAITING):
+        for expected in (WorkerState.STARTING, WorkerState.WAITING):
             scene.reactor.advance(30)
             scene.process.ended("status 1")
             scene.reactor.advance(0)
@@ -540,10 +541,10 @@ class TestReports:
         channel = scene.channel
         scene.process.ended("status 1")
         channel.says(Ready())
-        assert scene.place.state is State.WAITING
+        assert scene.place.state is WorkerState.WAITING
         scene.reactor.advance(0)
         channel.says(Ready())
-        assert scene.place.state is State.STARTING
+        assert scene.place.state is WorkerState.STARTING
 
     @pytest.mark.parametrize(
         "junk",
@@ -723,14 +724,14 @@ class TestReports:
         """A channel that ends says nothing yet: the process's own end counts."""
         scene.serve()
         scene.channel.protocol.connectionLost()
-        assert scene.place.state is State.SERVING
+        assert scene.place.state is WorkerState.SERVING
 
 
 class TestDrain:
     def test_empty(self, scene: Scene) -> None:
         """A place that never had a process is closed at once."""
         scene.place.drain()
-        assert scene.states == [State.CLOSED]
+        assert scene.states == [WorkerState.CLOSED]
 
     def test_starting(self, scene: Scene) -> None:
         """A worker told to drain while it starts may say "ready", and leaves."""
@@ -738,9 +739,9 @@ class TestDrain:
         scene.place.drain()
         assert scene.channel.transport.orders()[1:] == [Drain()]
         scene.channel.says(Ready())
-        assert scene.place.state is State.DRAINING
+        assert scene.place.state is WorkerState.DRAINING
         scene.process.ended("status 0")
-        assert scene.states[-1] is State.CLOSED
+        assert scene.states[-1] is WorkerState.CLOSED
 
     def test_starting_takes_what_time_it_takes(self, scene: Scene) -> None:
         """The deadline of a start is not one for handlers that finish."""
@@ -755,14 +756,14 @@ class TestDrain:
         scene.has_done(Counts(served=3))
         scene.place.drain()
         assert scene.channel.transport.orders() == [Drain()]
-        assert scene.place.state is State.DRAINING
+        assert scene.place.state is WorkerState.DRAINING
         scene.process.ended("status 0")
         scene.reactor.advance(60)
         assert scene.states == [
-            State.STARTING,
-            State.SERVING,
-            State.DRAINING,
-            State.CLOSED,
+            WorkerState.STARTING,
+            WorkerState.SERVING,
+            WorkerState.DRAINING,
+            WorkerState.CLOSED,
         ]
         assert len(scene.spawner.processes) == 1
         assert scene.place.counts == Counts(served=3)
@@ -773,7 +774,7 @@ class TestDrain:
         scene.serve()
         scene.process.ended("status 1")
         scene.place.drain()
-        assert scene.place.state is State.CLOSED
+        assert scene.place.state is WorkerState.CLOSED
         scene.reactor.advance(60)
         assert len(scene.spawner.processes) == 1
 
@@ -785,7 +786,7 @@ class TestDrain:
         assert scene.channel.transport.orders() == [Drain()]
         scene.process.ended("status 0")
         scene.place.drain()
-        assert scene.place.state is State.CLOSED
+        assert scene.place.state is WorkerState.CLOSED
 
     def test_dies_while_draining(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that crashes while it drains is not replaced, but whom it held is said."""
@@ -793,7 +794,7 @@ class TestDrain:
         scene.holds("192.0.2.1:50001")
         scene.place.drain()
         scene.process.ended("signal SIGSEGV")
-        assert scene.place.state is State.CLOSED
+        assert scene.place.state is WorkerState.CLOSED
         assert texts(logged) == [
             "error: worker time (pid 101) ended with signal SIGSEGV; "
             "1 connection (192.0.2.1:50001) lost"
@@ -820,7 +821,7 @@ class TestEnd:
         scene.place.end()
         scene.process.ended("status 0")
         scene.reactor.advance(60)
-        assert scene.place.state is State.CLOSED
+        assert scene.place.state is WorkerState.CLOSED
         assert not scene.process.killed
 
     def test_whom_it_cuts_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
@@ -863,4 +864,4 @@ class TestEnd:
         scene.process.ended("signal SIGKILL")
         scene.place.kill()
         assert scene.process.killed == 1
-        assert scene.place.state is State.CLOSED
+        assert scene.place.state is WorkerState.CLOSED

@@ -13,7 +13,7 @@ from twisted.logger import LogEvent, capturedLogs
 
 from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.pool import Pool
-from netd.daemon.states import State
+from netd.daemon.states import WorkerState
 from netd.values.address import InetAddress, Transport
 from netd.values.channel import (
     AllSuspended,
@@ -153,7 +153,7 @@ class Scene:
             self.reactor.advance(LOOK_INTERVAL)
 
     @property
-    def states(self) -> list[State]:
+    def states(self) -> list[WorkerState]:
         return [place.state for place in self.pool]
 
     def close(self) -> None:
@@ -307,7 +307,7 @@ class TestGrowth:
                 elastic.holds(slot)
             elastic.look(3)
             for worker in range(1, len(elastic.processes)):
-                if list(elastic.pool)[worker].state is State.STARTING:
+                if list(elastic.pool)[worker].state is WorkerState.STARTING:
                     elastic.is_ready(worker)
         assert len(elastic.processes) == 4
         elastic.pool.grow(5)
@@ -400,7 +400,7 @@ class TestGrowth:
         elastic.pool.shrink([0])
         elastic.ends(0)
         assert len(elastic.processes) == 2
-        assert elastic.states == [State.STARTING]
+        assert elastic.states == [WorkerState.STARTING]
 
 
 class TestViews:
@@ -600,7 +600,7 @@ class TestSuspension:
             scene.pool.suspend(name).addCallback(resume, name)
         scene.processes[0].ended("signal SIGSEGV")
         assert scene.pool.suspended_services == set()
-        assert scene.states == [State.WAITING]
+        assert scene.states == [WorkerState.WAITING]
 
     def test_resume_of_who_leaves(self, pair: Scene) -> None:
         """A worker that has been told to leave is not told to take again."""
@@ -710,7 +710,7 @@ class TestWear:
         elastic.is_ready(3)
         elastic.is_ready(2)
         assert elastic.orders(3) == []
-        assert elastic.states == [State.SERVING] * 3
+        assert elastic.states == [WorkerState.SERVING] * 3
 
     def test_all_at_once(self, pair: Scene) -> None:
         """Every worker may have its successor at the same time."""

@@ -1,96 +1,139 @@
-"""``netd.daemon.states``: the table, all of it, and what follows from it."""
+"""``netd.daemon.states``: what follows from the tables, whatever happens in which order."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.daemon.states import TRANSITIONS, Event, Illegal, State, after
+from netd.daemon.lifecycle import Table
+from netd.daemon.states import (
+    DAEMON,
+    SERVICE,
+    TAKES_NOBODY,
+    WORKER,
+    DaemonEvent,
+    DaemonState,
+    ServiceEvent,
+    ServiceState,
+    WorkerEvent,
+    WorkerState,
+)
 
-LEADS_TO = {
-    State.EMPTY: {Event.START: State.STARTING, Event.DRAIN: State.CLOSED},
-    State.STARTING: {
-        Event.READY: State.SERVING,
-        Event.DIED: State.WAITING,
-        Event.DRAIN: State.DRAINING,
-    },
-    State.SERVING: {Event.DIED: State.WAITING, Event.DRAIN: State.DRAINING},
-    State.WAITING: {Event.START: State.STARTING, Event.DRAIN: State.CLOSED},
-    State.DRAINING: {
-        Event.READY: State.DRAINING,
-        Event.DRAIN: State.DRAINING,
-        Event.DIED: State.CLOSED,
-    },
-    State.CLOSED: {Event.DRAIN: State.CLOSED},
-}
-LEGAL = [(state, event, to) for state, events in LEADS_TO.items() for event, to in events.items()]
-ILLEGAL = [
-    (state, event)
-    for state, event in itertools.product(State, Event)
-    if event not in LEADS_TO[state]
+TABLES: Final[list[tuple[type[StrEnum], type[StrEnum], Table[Any, Any], StrEnum, StrEnum]]] = [
+    (WorkerState, WorkerEvent, WORKER, WorkerState.EMPTY, WorkerState.CLOSED),
+    (ServiceState, ServiceEvent, SERVICE, ServiceState.STARTING, ServiceState.STOPPED),
+    (DaemonState, DaemonEvent, DAEMON, DaemonState.BOUND, DaemonState.STOPPED),
 ]
+"""States, events, the table, where it begins and where it ends."""
 
-WITH_A_PROCESS = {State.STARTING, State.SERVING, State.DRAINING}
-LEAVING = {State.DRAINING, State.CLOSED}
+WITH_A_PROCESS: Final = {WorkerState.STARTING, WorkerState.SERVING, WorkerState.DRAINING}
 
 
-def walked(events: list[Event]) -> list[State]:
-    """The states that a place goes through; what is illegal changes nothing."""
-    path = [State.EMPTY]
+def walked(table: Table[Any, Any], state: Any, events: Iterable[StrEnum]) -> list[Any]:
+    """The states that something goes through; what cannot happen changes nothing."""
+    path = [state]
     for event in events:
-        try:
-            path.append(after(path[-1], event))
-        except Illegal:
-            path.append(path[-1])
+        path.append(table[path[-1]].get(event, path[-1]))
     return path
 
 
-class TestTable:
-    @pytest.mark.parametrize(("state", "event", "to"), LEGAL)
-    def test_leads_to(self, state: State, event: Event, to: State) -> None:
-        """What can happen in a state leads where the design says."""
-        assert after(state, event) is to
-
-    @pytest.mark.parametrize(("state", "event"), ILLEGAL)
-    def test_illegal(self, state: State, event: Event) -> None:
-        """What cannot happen in a state is an error that names both."""
-        with pytest.raises(Illegal, match=f"^{event.value} while {state.value}$"):
-            after(state, event)
-
-    def test_has_nothing_else(self) -> None:
-        """The tests above have seen every row."""
-        assert len(TRANSITIONS) == len(LEGAL)
+def reached(table: Table[Any, Any], *states: Any) -> set[Any]:
+    """All states that can come after some, with these."""
+    found: set[Any] = set()
+    new = set(states)
+    while new:
+        found |= new
+        new = {to for state in new for to in table[state].values()} - found
+    return found
 
 
-class TestWalk:
-    @given(st.lists(st.sampled_from(Event)))
-    def test_every_place_can_be_closed(self, events: list[Event]) -> None:
+@pytest.mark.parametrize(("states", "events", "table", "first", "last"), TABLES)
+class TestAll:
+    def test_speak_of_all_states_and_events(
+        self, states: Any, events: Any, table: Table[Any, Any], first: StrEnum, last: StrEnum
+    ) -> None:
+        """None is there for nothing."""
+        assert set(table) == set(states)
+        assert {event for row in table.values() for event in row} == set(events)
+
+    def test_reach_all_states(
+        self, states: Any, events: Any, table: Table[Any, Any], first: StrEnum, last: StrEnum
+    ) -> None:
+        """From the first, and the last from all."""
+        assert reached(table, first) == set(states)
+        assert all(last in reached(table, state) for state in states)
+
+    def test_end_for_good(
+        self, states: Any, events: Any, table: Table[Any, Any], first: StrEnum, last: StrEnum
+    ) -> None:
+        """What has come to its end stays there."""
+        assert reached(table, last) == {last}
+
+
+class TestWorker:
+    @given(st.lists(st.sampled_from(WorkerEvent)))
+    def test_every_place_can_be_closed(self, events: list[WorkerEvent]) -> None:
         """Wherever a walk ends, a drain closes the place, once the process has gone."""
-        state = after(walked(events)[-1], Event.DRAIN)
-        if state is State.DRAINING:
-            state = after(state, Event.DIED)
-        assert state is State.CLOSED
+        state = WORKER[walked(WORKER, WorkerState.EMPTY, events)[-1]][WorkerEvent.DRAIN]
+        if state is WorkerState.DRAINING:
+            state = WORKER[state][WorkerEvent.DIED]
+        assert state is WorkerState.CLOSED
 
-    @given(st.lists(st.sampled_from(Event)))
-    def test_who_leaves_does_not_come_back(self, events: list[Event]) -> None:
+    def test_who_leaves_does_not_come_back(self) -> None:
         """A place that drains or is closed never serves or starts anything again."""
-        path = walked(events)
-        leaves = next((n for n, state in enumerate(path) if state in LEAVING), len(path))
-        assert set(path[leaves:]) <= LEAVING
+        leaving = {WorkerState.DRAINING, WorkerState.CLOSED}
+        assert reached(WORKER, *leaving) == leaving
 
-    @given(st.lists(st.sampled_from(Event)))
-    def test_only_what_runs_can_die(self, events: list[Event]) -> None:
-        """A death is legal exactly where there is a process."""
-        state = walked(events)[-1]
-        assert ((state, Event.DIED) in TRANSITIONS) == (state in WITH_A_PROCESS)
+    def test_only_what_runs_can_die(self) -> None:
+        """A death is possible exactly where there is a process."""
+        assert {state for state in WorkerState if WorkerEvent.DIED in WORKER[state]} == (
+            WITH_A_PROCESS
+        )
 
-    @given(st.lists(st.sampled_from(Event)))
-    def test_one_process_at_a_time(self, events: list[Event]) -> None:
-        """A place that has a process never starts another one."""
-        path = walked(events)
-        for before, later, event in zip(path, path[1:], events, strict=False):
-            if event is Event.START and before in WITH_A_PROCESS:
-                assert later is before
+    def test_one_process_at_a_time(self) -> None:
+        """A place that has a process is never given another one."""
+        assert not any(WorkerEvent.START in WORKER[state] for state in WITH_A_PROCESS)
+
+
+class TestService:
+    @given(st.lists(st.sampled_from(ServiceEvent)))
+    def test_only_resume_ends_a_suspension(self, events: list[ServiceEvent]) -> None:
+        """Workers may die and come up as often as they like."""
+        path = walked(SERVICE, ServiceState.STARTING, events)
+        for before, event, after in zip(path, events, path[1:], strict=False):
+            if before in TAKES_NOBODY and after not in TAKES_NOBODY:
+                assert event in (ServiceEvent.RESUME, ServiceEvent.DRAIN)
+
+    @pytest.mark.parametrize("state", ServiceState)
+    def test_can_be_told_anything_at_any_time(self, state: ServiceState) -> None:
+        """By an administrator, who does not know what it is about."""
+        told = {ServiceEvent.SUSPEND, ServiceEvent.RESUME, ServiceEvent.DRAIN}
+        assert told <= SERVICE[state].keys()
+
+    def test_who_leaves_does_not_come_back(self) -> None:
+        """Another generation does."""
+        leaving = {ServiceState.DRAINING, ServiceState.STOPPED}
+        assert reached(SERVICE, *leaving) == leaving
+
+
+class TestDaemon:
+    @pytest.mark.parametrize("event", [DaemonEvent.RELOAD, DaemonEvent.UPGRADE])
+    def test_one_change_at_a_time(self, event: DaemonEvent) -> None:
+        """And none on the way out."""
+        allowed = {state for state in DaemonState if event in DAEMON[state]}
+        assert allowed == {DaemonState.STARTING, DaemonState.RUNNING}
+
+    def test_can_always_be_stopped(self) -> None:
+        """From its start to its stop."""
+        cannot = {state for state in DaemonState if DaemonEvent.STOP not in DAEMON[state]}
+        assert cannot == {DaemonState.BOUND, DaemonState.STOPPING, DaemonState.STOPPED}
+
+    def test_who_is_to_leave_does_not_come_back(self) -> None:
+        """Whatever was under way ends as it likes."""
+        leaving = {DaemonState.LEAVING, DaemonState.STOPPING, DaemonState.STOPPED}
+        assert reached(DAEMON, *leaving) == leaving
