@@ -17,8 +17,14 @@ class Gate:
     """Decides for the clients of one listener. Safe from any thread."""
 
     def __init__(
-        self, lists: AccessLists, request_filter: RequestFilter | None, *, of_unix: bool
+        self,
+        lists: AccessLists,
+        request_filter: RequestFilter | None,
+        *,
+        of_unix: bool,
+        is_proxied: bool = False,
     ) -> None:
+        """With *is_proxied* a client may have an address of another family than the listener."""
         self._lists = lists
         self._refuses_inet = lru_cache(REMEMBERED)(lists.refuses_inet)
         # Where no certificate matters there is no difference, and one memory for both.
@@ -27,10 +33,11 @@ class Gate:
             self._refuses_early_inet = lru_cache(REMEMBERED)(lists.refuses_early_inet)
         self._filter = request_filter
         self._of_unix = of_unix
+        self._is_proxied = is_proxied
 
     def by(self, lists: AccessLists) -> Gate:
         """This gate with other lists."""
-        return Gate(lists, self._filter, of_unix=self._of_unix)
+        return Gate(lists, self._filter, of_unix=self._of_unix, is_proxied=self._is_proxied)
 
     @property
     def is_open(self) -> bool:
@@ -49,7 +56,7 @@ class Gate:
         """
         if self._lists.is_open:
             return None
-        if self._of_unix:
+        if self._is_unix(client_address):
             return self._lists.refuses_early_unix(peer)
         return self._refuses_early_inet(client_address[0])
 
@@ -67,7 +74,7 @@ class Gate:
         client for people, *peer* is who a Unix client is, *certificate* what the client has shown.
         """
         if not self._lists.is_open:
-            if self._of_unix:
+            if self._is_unix(client_address):
                 reason = self._lists.refuses_unix(peer, certificate)
             elif certificate is None or not self._lists.needs_certificate:
                 reason = self._refuses_inet(client_address[0])
@@ -78,3 +85,7 @@ class Gate:
         if self._filter is None:
             return None
         return self._filter.refuses(request, client_address, client)
+
+    def _is_unix(self, client_address: Any) -> bool:
+        """By its listener; the address itself says it where a proxy may have named it."""
+        return not isinstance(client_address, tuple) if self._is_proxied else self._of_unix

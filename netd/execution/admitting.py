@@ -25,9 +25,10 @@ class Admission:
     filter: ReactorFilter | None
     dry_run: bool
 
-    def by(self, lists: AccessLists, *, of_unix: bool) -> Admission:
+    def by(self, lists: AccessLists, *, of_unix: bool, is_proxied: bool = False) -> Admission:
         """The same rules with other lists, which are in earnest."""
-        return replace(self, gate=Gate(lists, None, of_unix=of_unix), dry_run=False)
+        gate = Gate(lists, None, of_unix=of_unix, is_proxied=is_proxied)
+        return replace(self, gate=gate, dry_run=False)
 
     def refuses(self, taken: Taken, request: Any) -> Deferred[str | None] | None:
         """Ask the filter about *request*; None if there is no filter."""

@@ -183,7 +183,12 @@ class Joint:
 
     def gate(self, bound: Bound, request_filter: RequestFilter | None) -> Gate | None:
         """The rules of a listener; None admits everybody."""
-        gate = Gate(self.lists, request_filter, of_unix=bound.transport.is_unix)
+        gate = Gate(
+            self.lists,
+            request_filter,
+            of_unix=bound.transport.is_unix,
+            is_proxied=bool(self.service.proxies),
+        )
         return None if gate.is_open else gate
 
     def filter_function(self) -> Callable[[Any, Any], Any] | None:

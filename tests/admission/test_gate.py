@@ -188,3 +188,20 @@ class TestCertificates:
         """Whoever builds a certificate can leave that, where no entry needs it."""
         assert gate(["certificate:a"]).needs_certificate
         assert not gate(["10.0.0.1"]).needs_certificate
+
+
+class TestProxied:
+    """The address is the real client's, of whatever family."""
+
+    @pytest.mark.parametrize("of_unix", [False, True])
+    @pytest.mark.parametrize(
+        ("address", "reason"),
+        [(("10.0.0.1", 1), None), (("::1", 1, 0, 0), "not-allowed"), ("/run/client", None)],
+    )
+    def test_the_address_says_of_which_family(
+        self, of_unix: bool, address: Any, reason: str | None
+    ) -> None:
+        lists = AccessLists.of(Access(allow=("10.0.0.0/8", "unix")))
+        asked = Gate(lists, None, of_unix=of_unix, is_proxied=True)
+        assert asked.refuses(None, address, "client", None) == reason
+        assert asked.by(lists).refuses(None, address, "client", None) == reason
