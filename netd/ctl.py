@@ -116,6 +116,21 @@ def schema() -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="As a list of objects, for programs.")
+def socket_options(as_json: bool) -> None:
+    """Print every socket option that [services.NAME.socket] can have here.
+
+    Those are the options that netd knows and the kernel of this machine has: what their values are
+    like, which listeners they are for, when they are set, and what they mean.
+    """
+    from netd.config import option_reference
+    from netd.listening.options import here
+
+    write = option_reference.as_json if as_json else option_reference.as_lines
+    click.echo(write(here()), nl=False)
+
+
+@main.command()
 @click.argument("directory", metavar="DIR")
 def init(directory: str) -> None:
     """Make a start: a configuration, a handler, a systemd unit.

@@ -12,6 +12,7 @@ from netd.config.json_schema import ALIAS_OF
 from netd.config.load import PUT_IN_PLACE, SERVICES, Loaded
 from netd.config.schema import ONLY_BESIDE, ServiceTable
 from netd.config.secrets import hide, is_secret
+from netd.config.socket_options import SPARSE
 from netd.config.types import Format
 from netd.listening.description import absolute
 from netd.values.problem import Place
@@ -118,7 +119,7 @@ class _Walk:
         for key, found in _named(shape["properties"], written).items():
             below = self._resolved(found)
             value = written.get(key)
-            if "properties" in below or (below.get("type") == "object" and value):
+            if _is_listed(below) or (below.get("type") == "object" and value):
                 inner.append((key, below, value or {}))
             elif key not in written and not written.keys() >= set(needs.get(key, ())):
                 yield Setting((*path, key), None, None)
@@ -131,7 +132,7 @@ class _Walk:
         self, shape: Mapping[str, Any], written: Mapping[str, Any], path: tuple[str, ...]
     ) -> Iterator[Setting]:
         """The settings of a table of any kind: with known keys, of tables, or with any keys."""
-        if "properties" in shape:
+        if _is_listed(shape):
             yield from self.table(shape, written, path)
         elif "patternProperties" in shape:
             (element,) = shape["patternProperties"].values()
@@ -171,6 +172,11 @@ class _Walk:
             return shape
         found: Mapping[str, Any] = self._schema["$defs"][reference.removeprefix("#/$defs/")]
         return found
+
+
+def _is_listed(shape: Mapping[str, Any]) -> bool:
+    """Whether a table's keys are all shown, written or not."""
+    return "properties" in shape and SPARSE not in shape
 
 
 def _named(keys: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:

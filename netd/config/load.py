@@ -6,6 +6,7 @@ import copy
 import glob
 import os
 import shutil
+import socket
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -27,10 +28,11 @@ from netd.config.schema import (
     MainFile,
     ServiceTable,
 )
+from netd.config.socket_options import in_effect, misfits
 from netd.config.text import quoted
 from netd.config.types import check_name
 from netd.listening.description import resolved
-from netd.values.address import Address, InetAddress
+from netd.values.address import ALL_ADDRESSES, Address, InetAddress
 from netd.values.environment import ExecutionEnvironment, Limit, difference
 from netd.values.log import Log
 from netd.values.problem import ConfigurationError, Place, Problem
@@ -44,6 +46,7 @@ from netd.values.service import (
     Service,
     Wanted,
 )
+from netd.values.socket_option import V6ONLY, device_of, of_both_families
 
 DEFAULTS: Final = "defaults"
 INCLUDE: Final = "include"
@@ -254,6 +257,7 @@ class _Reading:
         runs = self._runs(written, table)
         owner = self._owner(written, table)
         environment = self._environment(written, table)
+        self._check_socket(written, table, listen)
         if len(self.problems) > before or runs is None:
             return None
         if not table.enabled:
@@ -274,6 +278,7 @@ class _Reading:
             access=_access(table.access),
             proxies=tuple(text for entry in table.proxy_protocol.from_ for text in entry),
             handshakes=table.limits.handshakes,
+            socket=in_effect(table.socket),
             written=frozenset(written.table),
             # Services that share a worker must not share what they only have from the defaults.
             options=copy.deepcopy(table.options),
@@ -380,6 +385,26 @@ class _Reading:
             limits=tuple(_limits(table.rlimits)),
         )
 
+    def _check_socket(
+        self, written: _Written, table: ServiceTable, listen: tuple[Address, ...]
+    ) -> None:
+        """Each socket option of the service's own means something to one of its listeners."""
+        transports = [address.transport for address in listen]
+        by_itself = table.program is not None and table.wait
+        own = written.table.get("socket", {})
+        if of_both_families(table.socket.values()) and V6ONLY in own:
+            self._check_both_families(written, listen)
+        for name, why in misfits(table.socket, transports, by_itself=by_itself) if listen else ():
+            if name in own:
+                self._problem(written.document, (*written.path, "socket", name), why)
+
+    def _check_both_families(self, written: _Written, listen: tuple[Address, ...]) -> None:
+        """Only a listener on all addresses can serve both families."""
+        of_ipv6 = [one for one in listen if one.transport.family == socket.AF_INET6]
+        if of_ipv6 and all(getattr(one, "host", "::") != "::" for one in of_ipv6):
+            text = "means nothing on one address, which is of one family: leave out the interface"
+            self._problem(written.document, (*written.path, "socket", V6ONLY), text)
+
     def _check_workers(self, services: list[tuple[Service, _Written]]) -> None:
         """Services can share a process only as the same user, in the same environment."""
         first_of: dict[str, Service] = {}
@@ -400,13 +425,13 @@ class _Reading:
         taken: dict[object, Service] = {}
         for service, written in services:
             for number, address in enumerate(service.listen):
-                where = _where(address)
-                if where in taken:
-                    other = dotted((SERVICES, taken[where].name))
-                    text = f"{address} is listened on by {other} already: take another"
+                claims = list(_claims(address, service))
+                other = next((taken[claim] for claim in claims if claim in taken), None)
+                if other is not None:
+                    name = dotted((SERVICES, other.name))
+                    text = f"{address} is listened on by {name} already: take another"
                     self._problem(written.document, (*written.path, "listen", number), text)
-                elif where is not None:
-                    taken[where] = service
+                taken.update({claim: taken.get(claim, service) for claim in claims})
 
     # Problems.
 
@@ -509,11 +534,14 @@ def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:
     return Wanted(**{name: getattr(table, name) for name in said})
 
 
-def _where(address: Address) -> object:
-    """What two addresses have in common that cannot both be bound; None for any free port."""
-    if isinstance(address, InetAddress):
-        transport = address.transport
-        where = (transport.family, transport.type, address.host, address.port)
-        return where if address.port else None
-    # An abstract name is one thing for streams and another for datagrams; a path is one file.
-    return (address.transport, address.path) if address.is_abstract else address.path
+def _claims(address: Address, service: Service) -> Iterator[object]:
+    """What two addresses have in common that cannot both be bound; nothing for any free port."""
+    if not isinstance(address, InetAddress):
+        # An abstract name is one thing for streams and another for datagrams; a path is one file.
+        yield (address.transport, address.path) if address.is_abstract else address.path
+    elif address.port:
+        kind, family = address.transport.type, address.transport.family
+        device = device_of(service.socket)
+        yield kind, family, address.host, address.port, device
+        if family == socket.AF_INET6 and of_both_families(service.socket):
+            yield kind, socket.AF_INET, ALL_ADDRESSES[socket.AF_INET], address.port, device

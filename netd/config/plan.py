@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from netd.values.service import Configuration, Service, Stamp
+from netd.values.socket_option import differences
 
 
 class Fate(StrEnum):
@@ -102,9 +103,10 @@ def _differences(
         field.name
         for field in fields(Service)
         if field.compare
-        and field.name != "sources"
+        and field.name not in ("sources", "socket")
         and getattr(old, field.name) != getattr(new, field.name)
     ]
+    reasons += differences(old.socket, new.socket)
     if before.python_path != after.python_path and old.is_code:
         reasons.append("python_path")
     return (*reasons, *_changed_files(old.sources, new.sources))

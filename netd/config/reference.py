@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from netd.config.json_schema import ALIAS_OF, json_schema, kinds
 from netd.config.load import DEFAULTS
+from netd.config.socket_options import SPARSE
 from netd.config.toml import literal
 
 _HEAD: Final = """\
@@ -123,7 +124,7 @@ class _Pages:
             path, found = (*path, "NAME"), element
         # What the table says of itself, and not what its key says of it.
         shape = self._resolved({key: found[key] for key in found if key != "description"})
-        return (path, shape) if "properties" in shape else None
+        return (path, shape) if "properties" in shape and SPARSE not in shape else None
 
     def _resolved(self, shape: Shape) -> Shape:
         """*shape*, or what it refers to, with what is said beside the reference."""

@@ -21,6 +21,7 @@ from netd.config.environment import (
     Umask,
     Variables,
 )
+from netd.config.socket_options import SocketOptions
 from netd.config.types import (
     Argument,
     Class,
@@ -242,6 +243,11 @@ class ServiceTable(Table):
     access: AccessTable = AccessTable()
     proxy_protocol: ProxyProtocolTable = ProxyProtocolTable()
     limits: ServiceLimitsTable = ServiceLimitsTable()
+    socket: SocketOptions = {}
+    """Socket options, each by the name of its constant: `socket = {SO_KEEPALIVE = true}`. Each goes
+    to those of the service's listeners that it fits, and where it has an effect: before bind, on
+    the listener, or on each connection. `netdctl socket-options` and
+    [their page](socket-options.md) list them."""
 
 
 class DaemonTable(Table):

@@ -79,7 +79,7 @@ _KEYS_OF_OTHERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
         "a program with wait = true takes its clients itself, so netd sees none of them",
     ),
     "plugin": (
-        (*_OF_CODE, *_OF_TAKING, "backlog", "worker"),
+        (*_OF_CODE, *_OF_TAKING, "backlog", "worker", "socket"),
         "a plugin listens for itself, in a worker of its own, so netd sees none of its clients",
     ),
     "protocol": (

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 
 from netd.config.load import load
 from netd.daemon.probing import ask, located_at, settle
 from netd.daemon.rights import Rights, lacking
+from netd.listening.options import CannotSet, try_out
 from netd.values.probe import Fault
 from netd.values.problem import ConfigurationError, Problem
 from netd.values.service import Configuration, Owner, Plugin, Service
+from netd.values.socket_option import fitting
 
 
 def check(file: str, as_whom: Owner = Owner()) -> Configuration:  # noqa: B008
@@ -31,6 +35,12 @@ def check_loaded(configuration: Configuration, as_whom: Owner = Owner()) -> Conf
         raise ConfigurationError([Problem(*place, "", why)]) from error
     checked, found = settle(configuration, answers)
     found += _strange_companions(checked)
+    found += [
+        Fault(service.name, f"socket.{error.option}", _refusal(error))
+        for service in configuration.services
+        for error in _untakeable(service)
+        if not _is_right(error)  # who checks need not be who runs it
+    ]
     if found:
         raise ConfigurationError([located_at(fault, configuration) for fault in found])
     return checked
@@ -61,6 +71,26 @@ def _processes(service: Service) -> str:
     return f"{kept}{service.processes} process{'es' if service.processes > 1 else ''}"
 
 
+def _untakeable(service: Service) -> Iterator[CannotSet]:
+    """The socket options of a service that this system does not take; each once."""
+    said = set()
+    for transport in dict.fromkeys(address.transport for address in service.listen):
+        for name, error in try_out(transport, fitting(service.socket, transport)).items():
+            if name not in said:
+                said.add(name)
+                yield error
+
+
+def _is_right(error: CannotSet) -> bool:
+    return error.errno in (errno.EPERM, errno.EACCES)
+
+
+def _refusal(error: CannotSet) -> str:
+    if error.errno == errno.ENOPROTOOPT:
+        return "this system's kernel does not have it: leave it out"
+    return f"this system does not take that value: {error.reason}"
+
+
 def check_rights(configuration: Configuration, as_whom: Owner) -> None:
     """Raise ConfigurationError where the daemon will lack a right that a service needs of it.
 
@@ -70,6 +100,15 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
         located_at(Fault(service.name, key, why), configuration)
         for service in configuration.services
         for key, why in lacking(service.environment, Rights.of_daemon(as_whom))
+    ]
+    found += [
+        located_at(
+            Fault(service.name, f"socket.{error.option}", f"needs a right: {error.reason}"),
+            configuration,
+        )
+        for service in configuration.services
+        for error in _untakeable(service)
+        if _is_right(error)
     ]
     for service in configuration.services:
         if service.owner == Owner():

@@ -87,7 +87,9 @@ class Entrance:
         self._is_unix = address.transport.is_unix
         self._is_tls = address.is_tls
         self._proxies = Proxies(service.proxies, of_unix=self._is_unix)
-        self._gate = Gate(AccessLists.of(service.access), None, of_unix=self._is_unix)
+        self._gate = Gate(
+            AccessLists.of(service.access), None, of_unix=self._is_unix, is_proxied=True
+        )
         self._dry_run = service.access.dry_run
         self._timeout = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
         self._text = client_text(address.transport)
@@ -232,7 +234,8 @@ class Entrance:
             self._turn_away(guest, reason)
             return
         if arrival.is_proxied:
-            reason_now = self._refuses(arrival.client_address, guest.peer)
+            guest.peer = None  # of whom the kernel knows nothing
+            reason_now = self._refuses(arrival.client_address, None)
             if reason_now is not None:
                 self._turn_away(guest, reason_now)
                 return
@@ -273,7 +276,9 @@ class Entrance:
         while self._ready:
             guest = self._ready[0]
             arrival = guest.arrival
-            handed = Handed(arrival.client_address, arrival.client, arrival.since)
+            handed = Handed(
+                arrival.client_address, arrival.client, arrival.since, arrival.is_proxied
+            )
             try:
                 hand_over(self._ours, arrival.request, handed)
             except OSError as error:

@@ -105,8 +105,9 @@ class Beginning:
             raise self.refused(error.reason, error.detail) from None
         self._has_arrived = True
         if arrival.is_proxied:
+            # Whose credentials the kernel knows is the proxy.
             self.taken = self.taken._replace(
-                client_address=arrival.client_address, client=arrival.client
+                client_address=arrival.client_address, client=arrival.client, peer=None
             )
         if arrival.header is not None:
             reason = self._refuses(self.taken)

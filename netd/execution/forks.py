@@ -157,7 +157,8 @@ class ForkPerRequest:
     def recheck(self, lists: AccessLists) -> None:
         """End the children of those whom *lists* do not admit."""
         for pidfd, child in self._children.items():
-            gate = Gate(lists, None, of_unix=child.source.transport.is_unix)
+            of_unix = child.source.transport.is_unix
+            gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
             reason = gate.refuses(*child.taken)
             if reason is not None:
                 self._say("info", f"{child.taken.client}: ended by the new lists: {reason}")

@@ -192,7 +192,7 @@ class Serving:
 
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on, and end the connections that they do not admit. Any thread."""
-        by_lists = Gate(lists, None, of_unix=self._is_unix)
+        by_lists = Gate(lists, None, of_unix=self._is_unix, is_proxied=True)
         self._gate = by_lists if self._gate is None else self._gate.by(lists)
         self._dry_run = False
         for taken in list(self._inside.values()):

@@ -8,14 +8,16 @@ import os
 import socket
 import stat
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
+from netd.listening import options
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
 from netd.values.service import Program, Service
+from netd.values.socket_option import SetOption, device_of, of_sockets
 
 Socket: TypeAlias = socket.socket
 
@@ -72,6 +74,8 @@ class Listener:
     """None where that is not known."""
     inode: tuple[int, int] | None = None
     """Device and number of the path that was made for it."""
+    options: tuple[SetOption, ...] = ()
+    """What has been set on the socket."""
     undo: ExitStack = field(compare=False, repr=False, default_factory=ExitStack)
     """Closes the socket, and unlinks its path."""
 
@@ -145,11 +149,9 @@ def bind_all(services: Iterable[Service], held: Iterable[Listener] = ()) -> List
         CannotBind: one of them cannot be bound; those before it are closed and unlinked again,
             and those that are held stay as they are.
     """
-    known = {key: listener for listener, key in _keyed(held)}
     bound = []
     with ExitStack() as undo, ExitStack() as restoring:
-        for wanted, key in _keyed(_wanted(services)):
-            there = known.get(key)
+        for wanted, there in _matched(list(_wanted(services)), held):
             if there is None:
                 bound.append(_bind(*wanted.what, undo))
             else:
@@ -164,13 +166,37 @@ class _Wanted:
 
     service: str
     address: Address
+    device: Hashable
     what: tuple[Service, int, Address]
+
+
+def _matched(
+    wanted: Sequence[_Wanted], held: Iterable[Listener]
+) -> Iterator[tuple[_Wanted, Listener | None]]:
+    """Each that is wanted, with the listener that is there already.
+
+    Several may have the same address, each for an interface: one for the same interface is the
+    first choice, and one for another better than to fail beside it.
+    """
+    there: dict[Hashable, list[Listener]] = {}
+    for listener, key in _keyed(held):
+        there.setdefault(key, []).append(listener)
+    found: dict[int, Listener] = {}
+    keyed = list(_keyed(wanted))
+    for is_same in (lambda one, other: device_of(one.options) == other.device, lambda *_: True):
+        for number, (want, key) in enumerate(keyed):
+            fit = [one for one in there.get(key, ()) if is_same(one, want)]
+            if number not in found and fit:
+                found[number] = fit[0]
+                there[key].remove(fit[0])
+    return ((want, found.get(number)) for number, want in enumerate(wanted))
 
 
 def _wanted(services: Iterable[Service]) -> Iterator[_Wanted]:
     for service in services:
         for index, address in enumerate(service.listen):
-            yield _Wanted(service.name, address, (service, index, address))
+            device = device_of(of_sockets(service.socket, address.transport))
+            yield _Wanted(service.name, address, device, (service, index, address))
 
 
 _Addressed = TypeVar("_Addressed", _Wanted, Listener)
@@ -200,11 +226,14 @@ def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> L
     transport = address.transport
     queue = Queue.of(service)
     inode = None
+    wanted = of_sockets(service.socket, transport)
     undo = outer.enter_context(ExitStack())
     try:
         sock = undo.enter_context(socket.socket(transport.family, transport.type))
         if service.reuse_port and not transport.is_unix:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _set_as_usual(sock, transport)
+        options.apply(sock, wanted)
         if isinstance(address, InetAddress):
             _bind_inet(sock, address)
         else:
@@ -212,7 +241,20 @@ def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> L
         queue.apply(sock)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
-    return Listener(service.name, index, address, sock, queue, inode, undo)
+    return Listener(service.name, index, address, sock, queue, inode, wanted, undo)
+
+
+def _set_as_usual(sock: Socket, transport: Transport) -> None:
+    """Set what every listener has that is not told otherwise."""
+    if transport is Transport.UNIXGRAM:
+        # Before bind, so that the credentials of the first datagram are there, too (unix(7)).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    elif not transport.is_unix:
+        # Not for datagrams: there a second socket would take the packets of the first (socket(7)).
+        if not transport.is_datagram:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if transport.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
 def _taken_over(
@@ -226,9 +268,18 @@ def _taken_over(
             queue.apply(there.socket)
         if isinstance(address, UnixAddress) and address != there.address and there.inode:
             _own(address, there.inode, restoring)
+        wanted = of_sockets(service.socket, address.transport)
+        held = options.change(there.socket, there.options, wanted, restoring.callback)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
-    return replace(there, service=service.name, index=index, address=address, queue=queue)
+    return replace(
+        there,
+        service=service.name,
+        index=index,
+        address=address,
+        queue=queue,
+        options=held,
+    )
 
 
 def _queue_again(listener: Listener) -> None:
@@ -256,13 +307,9 @@ def _owned_again(address: UnixAddress) -> None:
 
 
 def _bind_inet(sock: Socket, address: InetAddress) -> None:
-    # Not for datagrams: there it lets a second socket take the packets of the first (socket(7)).
-    if not address.transport.is_datagram:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if address.transport.family != socket.AF_INET6:
         sock.bind((address.host, address.port))
         return
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     # socket.bind takes the scope from the fourth item only, and forgets one in the text.
     host, _, zone = address.host.partition("%")
     sock.bind((host, address.port, 0, _scope_id(zone)))
@@ -279,9 +326,6 @@ def _scope_id(zone: str) -> int:
 
 def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> tuple[int, int] | None:
     """Bind a path or an abstract name; return the inode of the path."""
-    if address.transport.is_datagram:
-        # Before bind, so that the credentials of the first datagram are there, too (unix(7)).
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     if address.is_abstract:
         sock.bind(address.bind_name)
         return None

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from netd.listening.binding import Listener, Listeners, unlink_at_close
+from netd.listening.option_table import OPTIONS
+from netd.listening.options import set_option
 from netd.values.address import Address, InetAddress, Transport, UnixAddress
+from netd.values.socket_option import SetOption
 
 VARIABLE: Final = "NETD_HANDOVER"
 
@@ -50,8 +53,26 @@ def _written(listener: Listener) -> dict[str, Any]:
         "index": listener.index,
         "transport": address.transport.value,
         "descriptor": listener.socket.fileno(),
+        "options": [_option_written(option) for option in listener.options],
         **where,
     }
+
+
+def _option_written(option: SetOption) -> dict[str, Any]:
+    values = [one if isinstance(one, int) else one.hex() for one in option.values]
+    return {"name": option.name, "values": values}
+
+
+def _options_read(written: Iterable[dict[str, Any]]) -> tuple[SetOption, ...]:
+    """The options that a socket has, as far as this netd knows them."""
+    return tuple(
+        set_option(
+            OPTIONS[one["name"]],
+            tuple(bytes.fromhex(it) if isinstance(it, str) else int(it) for it in one["values"]),
+        )
+        for one in written
+        if one["name"] in OPTIONS
+    )
 
 
 def received(environment: MutableMapping[str, str]) -> Handover | None:
@@ -82,7 +103,8 @@ def _read(values: dict[str, Any]) -> Listener:
     if isinstance(address, UnixAddress) and not address.is_abstract:
         inode = unlink_at_close(address.path, undo)
     name, index = str(values["service"]), int(values["index"])
-    return Listener(name, index, address, sock, inode=inode, undo=undo)
+    options = _options_read(values.get("options", ()))
+    return Listener(name, index, address, sock, inode=inode, options=options, undo=undo)
 
 
 def _address(transport: Transport, values: dict[str, Any]) -> Address:

@@ -27,9 +27,11 @@ class Handed:
     client_address: Any
     """As ``socketserver`` passes it: of the client itself, where a proxy has said who that is."""
     client: str
-    """The same for people; empty where nothing but the peer's credentials tells."""
+    """The same for people."""
     since: float
     """When it was taken: seconds of CLOCK_MONOTONIC."""
+    is_proxied: bool = False
+    """Whether the client is another one than who has connected here."""
 
 
 def hand_over(queue: socket.socket, connection: socket.socket, handed: Handed) -> None:

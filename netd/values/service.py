@@ -10,6 +10,7 @@ from netd.values.address import Address
 from netd.values.environment import INHERITED, ExecutionEnvironment
 from netd.values.log import Log
 from netd.values.problem import Place, Problem
+from netd.values.socket_option import SetOption
 from netd.values.tls import Tls
 
 
@@ -171,6 +172,8 @@ class Service:
     """Networks, in canonical form, whose clients begin with a header of the PROXY protocol."""
     handshakes: int = HANDSHAKES
     """Connections at once of which the first byte, the header or the handshake is waited for."""
+    socket: tuple[SetOption, ...] = ()
+    """The options of its sockets, in the order in which they are set."""
     written: frozenset[str] = field(default=frozenset(), compare=False)
     """The keys that its own table has; the rest is from ``[defaults]``, or from nobody."""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -250,7 +250,8 @@ class _Servers(_Build):
             serving.get_what_is_taken()
         elif serving.hooks.get_request or is_wrapped:
             joint = self._joint
-            return HookedSource(server, bound.socket, bound.transport, joint.say)
+            hooked = HookedSource(server, bound.socket, bound.transport, joint.say)
+            return joint.with_options(hooked, bound)
         return self.entrances.source(bound, serving)
 
     def _ticks_of(self, server: BaseServer, serving: HookedServing) -> Ticks:

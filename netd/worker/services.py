@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
+from netd.execution.connection_options import ConnectionOptions
 from netd.execution.journal import Journal
 from netd.execution.serving import user_traceback
 from netd.execution.sources import (
@@ -27,6 +28,7 @@ from netd.values.address import Address, Transport
 from netd.values.channel import ServiceStart
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Runs, Service
+from netd.values.socket_option import of_connections
 from netd.worker.importing import load
 
 
@@ -169,6 +171,14 @@ class Joint:
 
     def source(self, bound: Bound) -> Source:
         """What takes requests from a listener as they come."""
+        return self.with_options(self._source(bound), bound)
+
+    def with_options(self, source: Source, bound: Bound) -> Source:
+        """*source*, whose connections get the options that the service wants of them."""
+        wanted = of_connections(self.service.socket, bound.transport)
+        return ConnectionOptions(source, wanted, self.say) if wanted else source
+
+    def _source(self, bound: Bound) -> Source:
         limit = self.service.datagram_size
         if bound.queue is not None:
             return Handed(bound.queue, bound.transport)

@@ -10,6 +10,7 @@ import pytest
 
 from netd.config.load import load
 from netd.config.plan import Fate, Plan, Step, plan
+from netd.listening.options import read
 from netd.values.address import InetAddress, Transport, UnixAddress
 from netd.values.service import (
     Access,
@@ -22,6 +23,7 @@ from netd.values.service import (
     Stamp,
     Wanted,
 )
+from netd.values.socket_option import SetOption
 from netd.values.tls import Identity, Pem, Tls
 
 HANDLER = Runs("handler", Reference("m", "H"))
@@ -104,6 +106,8 @@ OTHERWISE: dict[str, Any] = {
     "options": {"directory": "/srv"},
 }
 
+KEEPALIVE = read("SO_KEEPALIVE", True)
+
 
 class TestDifferences:
     @pytest.mark.parametrize("key", OTHERWISE)
@@ -111,6 +115,25 @@ class TestDifferences:
         """It is named."""
         new = service("a", **{key: OTHERWISE[key]})
         assert planned([service("a")], [new]) == {"a": (Fate.CHANGE, (key,))}
+
+    @pytest.mark.parametrize(
+        ("old", "new", "why"),
+        [
+            ([], [KEEPALIVE], ("socket.SO_KEEPALIVE",)),
+            ([KEEPALIVE], [], ("socket.SO_KEEPALIVE",)),
+            ([KEEPALIVE], [read("SO_KEEPALIVE", False)], ("socket.SO_KEEPALIVE",)),
+            ([], [KEEPALIVE, read("TCP_KEEPIDLE", 7)],
+             ("socket.SO_KEEPALIVE", "socket.TCP_KEEPIDLE")),
+            ([], [read("IPV6_V6ONLY", False)],
+             ("socket.IPV6_V6ONLY (of listeners that are bound from now on)",)),
+        ],
+    )  # fmt: skip
+    def test_a_socket_option(
+        self, old: list[SetOption], new: list[SetOption], why: tuple[str, ...]
+    ) -> None:
+        """Each is named; what has to be set before bind comes too late for who is bound."""
+        before, after = (service("a", socket=tuple(options)) for options in (old, new))
+        assert planned([before], [after]) == {"a": (Fate.CHANGE, why)}
 
     def test_a_mode_of_a_socket(self) -> None:
         """Part of what is listened on."""
@@ -138,6 +161,7 @@ class TestDifferences:
         """Whoever adds one decides whether it is a change."""
         compared = {field.name for field in fields(Service) if field.compare}
         elsewhere = {"name", "worker", "sources", "forks", "reuse_port", "owner", "environment"}
+        elsewhere |= {"socket"}
         assert compared == {*OTHERWISE, *elsewhere}
 
 

@@ -1,0 +1,119 @@
+"""``[services.NAME.socket]``: names and values of socket options, and what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from netd.listening.option_table import OPTIONS, Option
+from netd.listening.options import in_order, read, why_impossible
+from netd.values.address import Transport
+from netd.values.socket_option import SetOption, of_both_families
+
+SPARSE: Final = "x-sparse"
+"""What the JSON Schema says of a table of which only the keys that are written are shown."""
+
+
+def _table(values: Any) -> dict[str, SetOption]:
+    """Read all options of a table. Raises ValidationError with a place for each that is wrong."""
+    if not isinstance(values, Mapping):
+        raise PydanticCustomError("dict_type", "must be a table")
+    found, wrong = {}, []
+    for name, value in values.items():
+        try:
+            found[name] = _option(name, value)
+        except ValueError as error:
+            text = PydanticCustomError("value_error", "{error}", {"error": str(error)})
+            wrong.append(InitErrorDetails(type=text, loc=(name,), input=value))
+    if wrong:
+        raise ValidationError.from_exception_data("socket", wrong)
+    return found
+
+
+def _option(name: str, value: Any) -> SetOption:
+    why = why_impossible(name)
+    if why is not None:
+        raise ValueError(why)
+    if name not in OPTIONS:
+        raise ValueError(_unknown(name))
+    return read(name, value)
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name.upper(), OPTIONS, 1, cutoff=0.6)
+    if near:
+        return f'unknown socket option; did you mean "{near[0]}"?'
+    return 'unknown socket option; "netdctl socket-options" lists those that there are'
+
+
+def in_effect(options: Mapping[str, SetOption]) -> tuple[SetOption, ...]:
+    """The options of a service in the order in which they are set."""
+    return in_order(options.values())
+
+
+def misfits(
+    options: Mapping[str, SetOption], transports: Iterable[Transport], *, by_itself: bool
+) -> Iterator[tuple[str, str]]:
+    """The options that mean nothing to any listener of a service, and why.
+
+    *by_itself* says that what the service runs takes its connections itself.
+    """
+    transports = tuple(transports)
+    of_both = of_both_families(options.values())
+    for name, option in options.items():
+        fit = [
+            transport
+            for transport in transports
+            if option.fits((int(transport.family), int(transport.type)), of_both=of_both)
+        ]
+        if not fit:
+            listens = ", ".join(dict.fromkeys(transport.value for transport in transports))
+            text = f"fits none of the service's listeners ({listens}): it is for {_for(name)}"
+            yield name, f"{text}; leave it out"
+        elif by_itself and all(_on_connections(option, transport) for transport in fit):
+            text = "is set on each connection, and the program takes its connections itself"
+            yield name, f"{text}: leave it out"
+
+
+def _on_connections(option: SetOption, transport: Transport) -> bool:
+    return not transport.is_datagram and (
+        transport.is_unix or option.applied is option.applied.ON_CONNECTION
+    )
+
+
+def _for(name: str) -> str:
+    row = OPTIONS[name]
+    mapped = ", or with IPV6_V6ONLY = false" if row.fit.fits_mapped else ""
+    return f"{row.fit.words}{mapped}"
+
+
+def _shape(row: Option) -> dict[str, Any]:
+    """The JSON Schema of an option's value."""
+    one = row.form.json_type
+    shape: dict[str, Any] = {"type": one[0] if len(one) == 1 else list(one)}
+    if "array" in one:
+        shape["items"] = {"type": "string"}
+    return {
+        "description": f"{row.meaning}\n\n{row.form.title} ({row.source})",
+        **shape,
+        "examples": list(row.form.examples),
+    }
+
+
+SocketOptions = Annotated[
+    dict[str, Any],
+    PlainValidator(_table),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {name: _shape(row) for name, row in OPTIONS.items()},
+            "additionalProperties": False,
+            SPARSE: True,
+        }
+    ),
+]
+"""Socket options by name, and how they are written."""
