@@ -30,6 +30,7 @@ from netd.daemon.destinations import cannot_log
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Log, RelayedLog
 from netd.daemon.opening import LogPlace
+from netd.daemon.self_signing import with_certificates
 from netd.daemon.service import Daemon
 from netd.daemon.upgrade import CommandLine, say_ready
 from netd.listening.binding import CannotBind, Listeners, bind_all
@@ -187,6 +188,7 @@ def _checked(options: Options) -> Configuration:
         configuration = check_loaded(_configuration(options), as_whom)
         if not options["check"]:
             check_rights(configuration, as_whom)
+            configuration = with_certificates(configuration, as_whom)
     except ConfigurationError as error:
         _leave(ExitStatus.CONFIG, str(error))
     return configuration

@@ -7,13 +7,16 @@ import glob
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from netd.admission.lists import CERTIFICATE
 from netd.config.admin import admin_socket
 from netd.config.document import Document, dotted, read
 from netd.config.environment import Limits
@@ -27,6 +30,7 @@ from netd.config.schema import (
     LogTable,
     MainFile,
     ServiceTable,
+    TlsTable,
 )
 from netd.config.socket_options import in_effect, misfits
 from netd.config.text import quoted
@@ -47,6 +51,7 @@ from netd.values.service import (
     Wanted,
 )
 from netd.values.socket_option import V6ONLY, device_of, of_both_families
+from netd.values.tls import Tls
 
 DEFAULTS: Final = "defaults"
 INCLUDE: Final = "include"
@@ -54,6 +59,11 @@ SERVICES: Final = "services"
 
 RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
 """The keys that say what a service runs."""
+
+TLS: Final = "tls"
+
+IDENTITY_KEYS: Final = frozenset({"certificate", "private_key", "self_signed"})
+"""The keys of ``[tls]`` that say who a service is: all of them are its own, or none."""
 
 PUT_IN_PLACE: Final = (INCLUDE, DEFAULTS)
 """Keys of the main file that are about services, and done with when these are put together."""
@@ -120,6 +130,7 @@ class _Reading:
     def __init__(self, main: Document) -> None:
         self.documents = [main]
         self.problems: list[Problem] = []
+        self._notes: list[Problem] = []
         self._main = main
         self._defaults: dict[str, Any] = {}
         self._read = {os.path.realpath(main.file)}
@@ -150,6 +161,7 @@ class _Reading:
             admin_socket=admin_socket(self._main.file, table.admin.socket),
             graceful_timeout=table.daemon.graceful_timeout,
             log=self._log(table.log),
+            notes=tuple(dict.fromkeys(self._notes)),
             places=MappingProxyType(self._places),
         )
 
@@ -258,6 +270,10 @@ class _Reading:
         owner = self._owner(written, table)
         environment = self._environment(written, table)
         self._check_socket(written, table, listen)
+        tls = self._tls(written, table.tls)
+        if len(self.problems) == before:
+            self._check_tls(written, tls, listen, runs)
+            self._check_certificate_entries(written, tls, table.access)
         if len(self.problems) > before or runs is None:
             return None
         if not table.enabled:
@@ -276,6 +292,7 @@ class _Reading:
             owner=owner,
             environment=environment,
             access=_access(table.access),
+            tls=tls,
             proxies=tuple(text for entry in table.proxy_protocol.from_ for text in entry),
             handshakes=table.limits.handshakes,
             socket=in_effect(table.socket),
@@ -285,11 +302,16 @@ class _Reading:
         )
 
     def _defaults_for(self, table: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults of a service: what it runs is its own, or all of theirs."""
+        """The defaults of a service: what it runs is its own, or all of theirs, and so is who it is
+        to TLS clients."""
         without = set() if table.keys().isdisjoint(RUN_KEYS) else set(RUN_KEYS)
         if "plugin" in table or "plugin" in self._defaults.keys() - without:
             without.add("listen")  # which it does for itself
-        return {key: value for key, value in self._defaults.items() if key not in without}
+        defaults = {key: value for key, value in self._defaults.items() if key not in without}
+        usual, own = defaults.get(TLS), table.get(TLS)
+        if isinstance(usual, dict) and isinstance(own, dict) and not IDENTITY_KEYS.isdisjoint(own):
+            defaults[TLS] = {key: usual[key] for key in usual if key not in IDENTITY_KEYS}
+        return defaults
 
     def _check_runs(self, written: _Written, merged: Mapping[str, Any]) -> None:
         """A service runs one thing; a server may have a handler beside it."""
@@ -345,11 +367,11 @@ class _Reading:
         except ValueError as error:
             self._problem(written.document, written.path, str(error))
 
-    def _place(self, written: _Written, key: str) -> tuple[Document, Path]:
-        """Where a service has a key from: its own table, or the defaults."""
-        if key in written.table or key not in self._defaults:
-            return written.document, (*written.path, key)
-        return self._main, (DEFAULTS, key)
+    def _place(self, written: _Written, *keys: str) -> tuple[Document, Path]:
+        """Where a service has a key from, or one of a table in it: its own, or the defaults."""
+        if _contains(written.table, keys) or not _contains(self._defaults, keys):
+            return written.document, (*written.path, *keys)
+        return self._main, (DEFAULTS, *keys)
 
     def _resolved(self, written: _Written, addresses: list[Address]) -> Iterator[Address]:
         """The addresses with absolute paths; a path is relative to the file it stands in."""
@@ -404,6 +426,61 @@ class _Reading:
         if of_ipv6 and all(getattr(one, "host", "::") != "::" for one in of_ipv6):
             text = "means nothing on one address, which is of one family: leave out the interface"
             self._problem(written.document, (*written.path, "socket", V6ONLY), text)
+
+    # TLS.
+
+    def _tls(self, written: _Written, table: TlsTable) -> Tls | None:
+        """What a service's ``[tls]`` comes to, with its files; None if it names no certificate."""
+        if not table.model_fields_set:
+            return None
+        # Most configurations need nothing of it, and it takes a twentieth of a second.
+        from netd.config.certificates import TlsReading
+
+        place = _TlsPlace(partial(self._place, written, TLS), self._problem, self._note)
+        return TlsReading(table, place, datetime.now(UTC)).tls()
+
+    def _check_tls(
+        self,
+        written: _Written,
+        tls: Tls | None,
+        listen: tuple[Address, ...],
+        runs: Runs | Program | Plugin | None,
+    ) -> None:
+        """See that where the service listens and what it runs go together with its TLS."""
+        with_tls = [str(address) for address in listen if address.is_tls]
+        if with_tls and tls is None:
+            text = f"is required for {with_tls[0]}: the file of a certificate, or self_signed"
+            self._problem(written.document, (*written.path, TLS, "certificate"), text)
+        if with_tls and isinstance(runs, Program) and runs.wait:
+            text = (
+                f"would have the program take clients of {with_tls[0]} itself, and netd could "
+                "begin no TLS with them: leave it out, or listen without TLS"
+            )
+            self._problem(*self._place(written, "wait"), text)
+        if tls is None or TLS not in written.table:
+            return
+        if isinstance(runs, Plugin):
+            text = "a plugin listens for itself: say it in its arguments"
+            self._problem(written.document, (*written.path, TLS), text)
+        elif all(address.transport.is_datagram for address in listen):
+            text = "is for streams, and the service listens for datagrams only: leave it out"
+            self._problem(written.document, (*written.path, TLS), text)
+
+    def _check_certificate_entries(
+        self, written: _Written, tls: Tls | None, table: AccessTable
+    ) -> None:
+        """See that clients are asked for the certificates that entries are about."""
+        if tls is not None and tls.client_certificate != "none":
+            return
+        for key in ("allow", "deny"):
+            for number, entry in enumerate(getattr(table, key) or ()):
+                if entry[0].startswith(CERTIFICATE):
+                    text = (
+                        f"{quoted(entry[0])} matches nobody, since no client is asked for a "
+                        'certificate: set client_certificate = "optional" or "required" in [tls]'
+                    )
+                    document, path = self._place(written, "access", key)
+                    self._problem(document, (*path, number), text)
 
     def _check_workers(self, services: list[tuple[Service, _Written]]) -> None:
         """Services can share a process only as the same user, in the same environment."""
@@ -463,6 +540,9 @@ class _Reading:
     def _problem(self, document: Document, path: Path, text: str) -> None:
         self.problems.append(document.problem(path, text))
 
+    def _note(self, document: Document, path: Path, text: str) -> None:
+        self._notes.append(document.problem(path, text))
+
     def _remember(
         self, document: Document, path: Path, table: Mapping[str, Any], key: Path
     ) -> None:
@@ -476,6 +556,25 @@ class _Reading:
                 self._remember(document, (*path, name), value, (*key, name))
             else:
                 self._places[dotted((*key, name))] = document.place((*path, name))
+
+
+@dataclass(frozen=True)
+class _TlsPlace:
+    """Where a service has its ``[tls]`` from, key by key (``netd.config.certificates.Place``)."""
+
+    place: Callable[..., tuple[Document, Path]]
+    say_problem: Callable[[Document, Path, str], None]
+    say_note: Callable[[Document, Path, str], None]
+
+    def path(self, keys: tuple[str, ...], text: str) -> str:
+        document, _ = self.place(*keys)
+        return os.path.normpath(os.path.join(document.directory, text))
+
+    def problem(self, keys: tuple[str, ...], message: str) -> None:
+        self.say_problem(*self.place(*keys), message)
+
+    def note(self, keys: tuple[str, ...], message: str) -> None:
+        self.say_note(*self.place(*keys), message)
 
 
 def _is_valid(table: Mapping[str, Any], model: type[BaseModel]) -> bool:

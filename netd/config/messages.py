@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -64,9 +64,13 @@ def _keys_around(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterabl
 
 def _table_around(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The table that *path* lies in, itself somewhere below *model*'s."""
-    for key in path[:-1]:
+    keys_on_the_way = iter(path[:-1])
+    for key in keys_on_the_way:
         field = model.model_fields.get(str(key))
         inner = field.annotation if field is not None else None
+        if get_origin(inner) is dict:  # a table of tables, each under a name
+            inner = get_args(inner)[1]
+            next(keys_on_the_way, None)
         if not isinstance(inner, type) or not issubclass(inner, BaseModel):
             return None
         model = inner

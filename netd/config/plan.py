@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from netd.values.service import Configuration, Service, Stamp
 from netd.values.socket_option import differences
+from netd.values.tls import Tls
 
 
 class Fate(StrEnum):
@@ -103,13 +104,23 @@ def _differences(
         field.name
         for field in fields(Service)
         if field.compare
-        and field.name not in ("sources", "socket")
+        and field.name not in ("sources", "socket", "tls")
         and getattr(old, field.name) != getattr(new, field.name)
     ]
     reasons += differences(old.socket, new.socket)
+    reasons += _tls_differences(old.tls, new.tls)
     if before.python_path != after.python_path and old.is_code:
         reasons.append("python_path")
     return (*reasons, *_changed_files(old.sources, new.sources))
+
+
+def _tls_differences(old: Tls | None, new: Tls | None) -> list[str]:
+    """Why the ``[tls]`` of a service has changed: what it says, or files that it names."""
+    if old == new:
+        return []
+    if old is None or new is None or old.without_contents() != new.without_contents():
+        return ["tls"]
+    return sorted({pem.path for pem in {*old.files} ^ {*new.files}})
 
 
 def _changed_files(old: Iterable[Stamp], new: Iterable[Stamp]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from netd.config.environment import (
 )
 from netd.config.socket_options import SocketOptions
 from netd.config.types import (
+    ApplicationProtocol,
     Argument,
     Class,
     Command,
@@ -37,12 +38,14 @@ from netd.config.types import (
     Name,
     PathText,
     Proxy,
+    ServerName,
     Size,
     Timeout,
     User,
 )
 from netd.values.log import Format, Level
 from netd.values.service import HANDSHAKES
+from netd.values.tls import HANDSHAKE_TIMEOUT, ClientCertificate, Version
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""
@@ -156,6 +159,56 @@ class ProxyProtocolTable(Table):
     data, header or not."""
 
 
+class IdentityTable(Table):
+    """A certificate for clients that ask for one server name, or for one that a wildcard fits."""
+
+    certificate: PathText
+    """The certificate, in PEM, and after it those that lead to its issuer."""
+    private_key: PathText | None = None
+    """The key, in PEM and without a password. Where nothing is said, it stands in the file of the
+    certificate."""
+
+
+class TlsTable(Table):
+    """TLS: for `tls:` and `tls6:` listeners, `unix:` with `:tls=yes`, and STARTTLS.
+
+    Files are read when netd starts and reloads, by the daemon, so the service's `user` need not be
+    able to. What has changed in them is served to new connections after a reload.
+    """
+
+    certificate: PathText | None = None
+    """The service's certificate, in PEM, and after it those that lead to its issuer."""
+    private_key: PathText | None = None
+    """The key, in PEM and without a password. Where nothing is said, it stands in the file of the
+    certificate."""
+    self_signed: PathText | None = None
+    """In place of `certificate`, a file that netd makes when it is missing or expired: certificate
+    and key, mode 600, for `localhost` and the addresses of the loopback, good for 30 days. No
+    client trusts it by itself."""
+    client_certificate: ClientCertificate = "none"
+    """Whether clients are asked for a certificate, and whether they must have one. One that is not
+    issued by `client_ca`, or has expired, ends the handshake."""
+    client_ca: PathText | None = None
+    """Who may have issued the certificates of clients: certificates, in PEM."""
+    minimum_version: Version = "TLSv1.2"
+    """The oldest version that is spoken."""
+    maximum_version: Version | None = None
+    """The newest version that is spoken; the newest that there is, where nothing is said."""
+    ciphers: str | None = None
+    """The ciphers of TLS 1.2, as openssl-ciphers(1) has them. Where nothing is said, those with
+    forward secrecy and authenticated encryption."""
+    alpn: list[ApplicationProtocol] = []
+    """Protocols that are offered, the preferred one first (RFC 7301): `["h2", "http/1.1"]`."""
+    handshake_timeout: Timeout = HANDSHAKE_TIMEOUT
+    """How long a client may take from its connection to the end of the handshake."""
+    suppress_ragged_eofs: bool = True
+    """Whether a stream that ends without TLS's own end, which anybody on the way can bring about,
+    is an ordinary end to a handler. If not, a blocking handler gets `ssl.SSLEOFError`."""
+    sni: Annotated[dict[str, IdentityTable], Described(dict[ServerName, IdentityTable])] = {}
+    """Other certificates, by the name that a client asks for: `"host.example"`, or
+    `"*.host.example"` for one label more. Whoever asks for any other gets `certificate`."""
+
+
 class ServiceTable(Table):
     """A service: what runs, where it listens, who may come in, and how it is executed."""
 
@@ -241,6 +294,7 @@ class ServiceTable(Table):
     """Keyword arguments for what the service runs, after those that `socketserver` gives:
     `options = {directory = "/srv/www"}` for `http.server:SimpleHTTPRequestHandler`."""
     access: AccessTable = AccessTable()
+    tls: TlsTable = TlsTable()
     proxy_protocol: ProxyProtocolTable = ProxyProtocolTable()
     limits: ServiceLimitsTable = ServiceLimitsTable()
     socket: SocketOptions = {}

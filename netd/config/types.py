@@ -30,6 +30,7 @@ from netd.admission.entries import canonical
 from netd.config.text import quoted, shown
 from netd.handlers.registry import OWN, UnknownName, find
 from netd.listening.description import parse
+from netd.tls.names import canonical as canonical_server_name
 from netd.values import units
 from netd.values.address import Address, Transport
 from netd.values.service import Owner, Reference
@@ -46,6 +47,10 @@ LARGEST_ID: Final = 2**32 - 2
 
 LARGEST_DATAGRAM: Final = 1 << 20
 """Bytes; UDP ends at 65 507, a Unix socket at its send buffer."""
+
+
+LONGEST_PROTOCOL: Final = 255
+"""Bytes of a name in ALPN (RFC 7301, 3.1)."""
 
 
 def _text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
@@ -103,6 +108,14 @@ def _proxy(text: str) -> tuple[str, ...]:
     if entries[0].startswith(("uid:", "gid:", "certificate:")):
         raise ValueError(f'{shown(text)} says who a client is, and a proxy is an address or "unix"')
     return entries
+
+
+def _application_protocol(text: str) -> str:
+    if not text or not text.isascii() or len(text) > LONGEST_PROTOCOL:
+        raise ValueError(
+            f"{shown(text)} is no protocol: write 1 to {LONGEST_PROTOCOL} ASCII characters"
+        )
+    return text
 
 
 def _argument(text: str) -> str:
@@ -311,6 +324,21 @@ Function = Annotated[
     _reference_schema("function", "module:function", "rules:verify_request"),
 ]
 
+ApplicationProtocol = Annotated[
+    str,
+    PlainValidator(_text(_application_protocol)),
+    WithJsonSchema(
+        {
+            "title": "protocol",
+            "description": "A protocol by its name in IANA's registry for ALPN.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST_PROTOCOL,
+            "examples": ["h2", "http/1.1", "imap"],
+        }
+    ),
+]
+
 Argument = Annotated[
     str,
     PlainValidator(_text(_argument)),
@@ -344,6 +372,22 @@ Name = Annotated[
     ),
 ]
 """Of a service or a worker."""
+
+ServerName = Annotated[
+    str,
+    PlainValidator(_text(canonical_server_name)),
+    WithJsonSchema(
+        {
+            "title": "server name",
+            "description": "The name of a host, as clients ask for it, or with `*.` in front of it"
+            " for all names that have one label more. It may have any letters; clients send it as"
+            " `xn--…`.",
+            "type": "string",
+            "pattern": r"^(\*\.)?[^*:/\s]+$",
+            "examples": ["host.example", "*.host.example"],
+        }
+    ),
+]
 
 PathText = Annotated[
     str,

@@ -80,8 +80,9 @@ def settle(
             continue
         remarks = notes_of(services[-1], answer)
         notes += [Fault(service.name, service.runs.key, remark) for remark in remarks]
-    located = tuple(located_at(note, configuration) for note in notes)
-    return replace(configuration, services=tuple(services), notes=located), found
+    located = (located_at(note, configuration) for note in notes)
+    said = (*configuration.notes, *located)
+    return replace(configuration, services=tuple(services), notes=said), found
 
 
 def stamps(files: Iterable[str]) -> tuple[Stamp, ...]:

@@ -24,6 +24,7 @@ from netd.daemon.pool import Pool
 from netd.daemon.reloading import Outcome, Reload
 from netd.daemon.reloads import Reloads
 from netd.daemon.retirement import Retirement
+from netd.daemon.self_signing import with_certificates
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import DAEMON, DaemonEvent, DaemonState
 from netd.daemon.upgrade import CommandLine, Upgrade, Upgraded
@@ -267,6 +268,7 @@ class Daemon(MultiService):
         if not self._life.may(DaemonEvent.RELOAD):
             why = REPLACED if self.state in _BEING_REPLACED else STOPPING
             return succeed(Outcome(False, None, (why,)))
+        configuration = with_certificates(configuration)
         before = self.estate.configuration.log
         try:
             destination = self._log_place.other(before, configuration.log)

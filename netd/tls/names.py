@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
-import idna
-
 WILDCARD: Final = "*."
 
 LONGEST: Final = 253
@@ -66,6 +64,9 @@ def canonical(name: str) -> str:
     wildcard = WILDCARD if name.startswith(WILDCARD) else ""
     host = name.removeprefix(WILDCARD).removesuffix(".")
     if not host.isascii():
+        # Rarely needed, and it takes 10 ms.
+        import idna
+
         try:
             host = idna.encode(host, uts46=True).decode()
         except idna.IDNAError as error:

@@ -6,7 +6,7 @@ one, and all workers of a generation serve what was there when it was checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -33,6 +33,13 @@ class Identity:
     certificate: Pem
     private_key: Pem
     """The same file, where the key stands in it."""
+    self_signed: bool = False
+    """Whether it is netd that makes the file, where it is missing or expired."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the file is still to be made."""
+        return not self.certificate.content
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,32 @@ class Tls:
     """Seconds."""
     suppress_ragged_eofs: bool = True
     """Whether a stream that ends without TLS's own end is an ordinary end to a handler."""
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """All that it can be."""
+        return (self.identity, *(identity for _, identity in self.sni))
+
+    @property
+    def files(self) -> tuple[Pem, ...]:
+        """All that was read."""
+        own = (pem for each in self.identities for pem in (each.certificate, each.private_key))
+        return (*own, *([] if self.client_ca is None else [self.client_ca]))
+
+    def without_contents(self) -> Tls:
+        """What the table says, whatever the files have in them."""
+        return replace(
+            self,
+            identity=_empty(self.identity),
+            sni=tuple((name, _empty(identity)) for name, identity in self.sni),
+            client_ca=None if self.client_ca is None else replace(self.client_ca, content=b""),
+        )
+
+
+def _empty(identity: Identity) -> Identity:
+    certificate, key = identity.certificate, identity.private_key
+    return replace(
+        identity,
+        certificate=replace(certificate, content=b""),
+        private_key=replace(key, content=b""),
+    )

@@ -20,7 +20,7 @@ DURATION: Final = 'must be a number of seconds from 0, or a text like "250ms", "
 SIZE: Final = 'must be a number of bytes from 0, or a text like "64KiB" or "10MiB"'
 ENTRY: Final = (
     'write an address or network ("10.0.0.0/8", "::1"), a host name, "unix", "uid:1000",'
-    ' "user:alice", "gid:100" or "group:staff"'
+    ' "user:alice", "gid:100", "group:staff" or "certificate:client.example"'
 )
 NAME: Final = (
     "is no name: write letters and digits, and . _ - but not first, 100 characters at most"
@@ -154,7 +154,7 @@ KEYS: Final = [
     ("proxy_protocol.from", "[1]", "must be a string, not 1"),
     ("proxy_protocol.from", '["10.0.0.1/8"]', '"10.0.0.1/8" has host bits set; write "10.0.0.0/8"'
      ' or "10.0.0.1"'),
-    ("proxy_protocol.from", '["uid:0"]', '"uid:0" says who a Unix client is, and a proxy is an'
+    ("proxy_protocol.from", '["uid:0"]', '"uid:0" says who a client is, and a proxy is an'
      ' address or "unix"'),
     ("proxy_protocol.form", "[]", 'unknown key; did you mean "from"?'),
     ("limits.handshakes", "0", "must be 1 or more, not 0"),
@@ -163,7 +163,24 @@ KEYS: Final = [
     ("hander", '"m:C"', 'unknown key; did you mean "handler"?'),
     ("Threads", "5", 'unknown key; did you mean "threads"?'),
     ("data-gram-size", "5", 'unknown key; did you mean "datagram_size"?'),
-    ("tls", "{}", f"unknown key; known here are {SERVICE}"),
+    ("proxy_protocol.from", '["certificate:a.example"]', '"certificate:a.example" says who a client'
+     ' is, and a proxy is an address or "unix"'),
+    ("telnet", "{}", f"unknown key; known here are {SERVICE}"),
+    ("tls", "true", "must be a table, not true"),
+    ("tls.certificate", "1", "must be a string, not 1"),
+    ("tls.certificate", '""', "must not be empty"),
+    ("tls.client_certificate", '"yes"', 'must be "none", "optional" or "required", not "yes"'),
+    ("tls.minimum_version", '"TLSv1.1"', 'must be "TLSv1.2" or "TLSv1.3", not "TLSv1.1"'),
+    ("tls.maximum_version", "1.3", 'must be "TLSv1.2" or "TLSv1.3", not 1.3'),
+    ("tls.ciphers", "[]", "must be a string, not a list"),
+    ("tls.alpn", '"h2"', 'must be a list: ["h2"], not "h2"'),
+    ("tls.alpn", '[""]', '"" is no protocol: write 1 to 255 ASCII characters'),
+    ("tls.alpn", f'["{"h" * 256}"]', f'"{"h" * 60}…" is no protocol: write 1 to 255 ASCII'
+     " characters"),
+    ("tls.handshake_timeout", "0", "must be longer than 0 s, not 0"),
+    ("tls.suppress_ragged_eofs", '"no"', 'must be true or false, not "no"'),
+    ("tls.sni", "[]", "must be a table, not a list"),
+    ("tls.certificat", '"a.pem"', 'unknown key; did you mean "certificate"?'),
     ("program", "5", "must be a list, not 5"),
     ("program", '"head"', 'must be a list: ["head"], not "head"'),
     ("program", "[]", "must not be empty"),

@@ -165,6 +165,35 @@ class TestDifferences:
         assert compared == {*OTHERWISE, *elsewhere}
 
 
+class TestTls:
+    """The files of a ``[tls]``, which may change while the table does not."""
+
+    def test_a_file_that_was_written(self) -> None:
+        """A new certificate is a change of its file; the key is another one."""
+        old, new = (Tls(Identity(Pem("/c", text), Pem("/k", b"key"))) for text in (b"1", b"2"))
+        found = planned([service("a", tls=old)], [service("a", tls=new)])
+        assert found == {"a": (Fate.CHANGE, ("/c",))}
+
+    def test_files_of_other_names_and_of_clients(self) -> None:
+        """So it is of all files that the table names."""
+        own = Identity(Pem("/c", b"c"), Pem("/k", b"k"))
+        others = [Identity(Pem("/o", text), Pem("/o", text)) for text in (b"1", b"2")]
+        old, new = (
+            Tls(own, (("a.b", other),), client_ca=Pem("/ca", text))
+            for other, text in zip(others, (b"1", b"2"), strict=True)
+        )
+        found = planned([service("a", tls=old)], [service("a", tls=new)])
+        assert found == {"a": (Fate.CHANGE, ("/ca", "/o"))}
+
+    def test_a_key_of_the_table(self) -> None:
+        """Where it says something else, that is the reason."""
+        own = Identity(Pem("/c", b"1"), Pem("/k", b"k"))
+        other = Identity(Pem("/d", b"2"), Pem("/k", b"k"))
+        for new in (None, Tls(other), Tls(own, alpn=("h2",))):
+            found = planned([service("a", tls=Tls(own))], [service("a", tls=new)])
+            assert found == {"a": (Fate.CHANGE, ("tls",))}
+
+
 class TestSources:
     @pytest.mark.parametrize(
         "other",

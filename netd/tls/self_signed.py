@@ -1,0 +1,106 @@
+"""A certificate that netd makes for itself: to try TLS out, and between machines that pin it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from netd.tls.pem import NotPem, certificates, private_key
+
+LIFETIME: Final = timedelta(days=30)
+
+_EARLIER: Final = timedelta(hours=1)
+"""It counts from before it was made: the clocks of clients are not all the same."""
+
+_HOST: Final = "localhost"
+
+_ADDRESSES: Final = ("127.0.0.1", "::1")
+
+
+class NotOurs(ValueError):
+    """A file has something else in it, which must not be lost."""
+
+
+def needs_making(content: bytes, now: datetime) -> bool:
+    """Whether a file with *content* has no self-signed certificate that is good at *now*.
+
+    Raises NotOurs when there is something else in it.
+    """
+    if not content.strip():
+        return True
+    try:
+        first = certificates(content)[0]
+        first.verify_directly_issued_by(first)
+    except (NotPem, ValueError, TypeError, InvalidSignature) as error:
+        raise NotOurs("is not a self-signed certificate, and is not overwritten") from error
+    if first.not_valid_after_utc <= now:
+        return True
+    try:
+        return private_key(content).public_key() != first.public_key()
+    except NotPem:
+        return True
+
+
+def made(now: datetime) -> bytes:
+    """A new certificate and its key, for this machine by its loopback, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "netd, self-signed"),
+            x509.NameAttribute(NameOID.COMMON_NAME, _HOST),
+        ]
+    )
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
+    names = x509.SubjectAlternativeName([x509.DNSName(_HOST), *addresses])
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(names, critical=False)
+        .add_extension(usage, critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def write(path: str, content: bytes, uid: int | None = None, gid: int | None = None) -> None:
+    """Put *content* at *path*, mode 600, whole or not at all; make the directory. Raises OSError.
+
+    The file belongs to *uid* and *gid*; None leaves who makes it.
+    """
+    directory = os.path.dirname(path)
+    os.makedirs(directory, exist_ok=True)
+    # Of mode 600 from the beginning.
+    descriptor, beside = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if uid is not None or gid is not None:
+                os.fchown(descriptor, -1 if uid is None else uid, -1 if gid is None else gid)
+            os.fsync(descriptor)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
