@@ -77,8 +77,10 @@ class Entrance:
         guests: Guests,
         reactor: Any,
     ) -> None:
-        self._listener = listener
-        self.fileno = listener.fileno
+        # A number of its own: the reactor knows what it watches by that, and at a reload there are
+        # two for the same listener.
+        self._listener = listener.dup()
+        self.fileno = self._listener.fileno
         self._reactor = reactor
         self._turned_away: TurnedAway | None = None
         self.refused = 0
@@ -138,6 +140,7 @@ class Entrance:
                 call.cancel()
         for guest in [*self._waiting, *self._ready]:
             self._turn_away(guest, TIMED_OUT)
+        self._listener.close()
         self._ours.close()
         self.queue.close()
 

@@ -36,13 +36,22 @@ class TlsSocket(ssl.SSLSocket):
         suppressed, self.suppress_ragged_eofs = self.suppress_ragged_eofs, False
         try:
             return super().read(len, buffer)
-        except ssl.SSLEOFError:
+        except ssl.SSLError as error:
+            if not _is_unexpected_end(error):
+                raise
             self.is_truncated = True
             if not suppressed:
                 raise
             return b"" if buffer is None else 0
         finally:
             self.suppress_ragged_eofs = suppressed
+
+
+def _is_unexpected_end(error: BaseException) -> bool:
+    """Whether a stream ended without TLS's end; not every Python 3.11 has a class for that."""
+    return isinstance(error, ssl.SSLError) and (
+        isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+    )
 
 
 class Handshakes:
@@ -134,7 +143,7 @@ def failure_text(error: BaseException) -> str:
     """Why a handshake has failed, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    if isinstance(error, ssl.SSLEOFError | ConnectionError):
+    if isinstance(error, ConnectionError) or _is_unexpected_end(error):
         return "the client has gone"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
