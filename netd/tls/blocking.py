@@ -95,8 +95,8 @@ def _ask_for_certificates(context: ssl.SSLContext, tls: Tls) -> None:
         # Beside the certificates there may be names in any script.
         context.load_verify_locations(cadata=tls.client_ca.content.decode("ascii", "ignore"))
     # A session remembers that its client was verified, so each connection begins anew. (What TLS
-    # 1.2 keeps in memory cannot be switched off here; it is good for this context alone, whose
-    # identities all verify by the same rule.)
+    # 1.2 keeps in memory cannot be switched off here. It is good for this context alone, whose
+    # identities all verify by the same rule, and ClientCertificate looks at the time.)
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
 

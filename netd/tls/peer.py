@@ -1,9 +1,10 @@
-"""Who is at the other end: the certificate that a client has shown, verified by its handshake."""
+"""Who is at the other end: what the certificate says that it has shown."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
@@ -21,12 +22,14 @@ from service_identity.hazmat import (
 )
 
 
-class ClientCertificate:
-    """A client's certificate, from its DER (X.690).
+def _now() -> datetime:
+    return datetime.now(UTC)
 
-    That it is to be trusted is OpenSSL's to say, in the handshake; this only reads it. Raises
-    ValueError for one that cannot be read: whoever shows it should be refused, since nobody can say
-    that no ``deny`` entry matches.
+
+class ShownCertificate:
+    """A certificate, from its DER (X.690). Raises ValueError for one that cannot be read.
+
+    That it is to be trusted is OpenSSL's to say, in the handshake; this only reads it.
     """
 
     def __init__(self, der: bytes) -> None:
@@ -69,6 +72,20 @@ class ClientCertificate:
             yield from _read(URIPattern.from_bytes, uri)
         for address in self.addresses:
             yield IPAddressPattern(ipaddress.ip_address(address))
+
+
+class ClientCertificate(ShownCertificate):
+    """A client's certificate, which its handshake has verified.
+
+    Raises ValueError for one that cannot be read, or whose time is over by the clock *now*. Whoever
+    shows it should be refused: nobody can say that no ``deny`` entry matches, and OpenSSL does not
+    look at the time again when a session is resumed.
+    """
+
+    def __init__(self, der: bytes, now: Callable[[], datetime] = _now) -> None:
+        super().__init__(der)
+        if self.not_after < now():
+            raise ValueError("certificate has expired")
 
 
 def _alternative_names(read: x509.Certificate) -> x509.SubjectAlternativeName:

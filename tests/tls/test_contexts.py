@@ -380,6 +380,43 @@ class TestGroups:
         assert len(groups) == 1
 
 
+@both
+class TestSessions:
+    """Who is known again."""
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize("of_another", [False, True])
+    def test_resumed(self, served: Any, version: ssl.TLSVersion, of_another: bool) -> None:
+        """A client that comes again saves itself the work, but only where it was before."""
+        serve = served(table())
+        first = client(maximum_version=version)
+        shaken(serve(), first)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            first.connection.read(1)  # by which tickets are taken in
+        again = Blocking(
+            first.connection.context,
+            server_hostname="host.example",
+            session=first.connection.session,
+        )
+        shaken((served(table()) if of_another else serve)(), again)
+        assert again.connection.session_reused != of_another
+
+    def test_not_with_a_certificate(self, served: Any) -> None:
+        """Whoever was verified is verified again."""
+        serve = served(table(client_certificate="required", client_ca=client_ca()))
+        first = client(shown=issued("client.example"))
+        shaken(serve(), first)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            first.connection.read(1)
+        again = Blocking(
+            first.connection.context,
+            server_hostname="host.example",
+            session=first.connection.session,
+        )
+        shaken(serve(), again)
+        assert not again.connection.session_reused
+
+
 class TestWhatIsPromised:
     """What those who take the contexts rely on."""
 

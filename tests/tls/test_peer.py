@@ -27,8 +27,8 @@ def name(**parts: str) -> x509.Name:
     )
 
 
-def certificate(*names: x509.GeneralName, common_name: str = "client") -> ClientCertificate:
-    """A certificate with so many alternative names, read."""
+def made(*names: x509.GeneralName, common_name: str = "client") -> x509.Certificate:
+    """A certificate with so many alternative names."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(name(ORGANIZATION_NAME="Example, Inc.", COMMON_NAME=common_name))
@@ -40,7 +40,12 @@ def certificate(*names: x509.GeneralName, common_name: str = "client") -> Client
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return ClientCertificate(builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER))
+    return builder.sign(KEY, hashes.SHA256())
+
+
+def certificate(*names: x509.GeneralName, common_name: str = "client") -> ClientCertificate:
+    """The same, read."""
+    return ClientCertificate(made(*names, common_name=common_name).public_bytes(Encoding.DER))
 
 
 def host(text: str) -> x509.GeneralName:
@@ -123,6 +128,17 @@ class TestFacts:
         """What is no certificate is no client."""
         with pytest.raises(ValueError, match=r"."):
             ClientCertificate(der)
+
+
+class TestTime:
+    """A session that is resumed brings its certificate along, however old."""
+
+    def test_over(self) -> None:
+        """To the second."""
+        der = made(host("client.example")).public_bytes(Encoding.DER)
+        assert ClientCertificate(der, lambda: END)
+        with pytest.raises(ValueError, match="expired"):
+            ClientCertificate(der, lambda: END + datetime.timedelta(seconds=1))
 
 
 class TestEnvironment:
