@@ -5,6 +5,7 @@ What only one command needs is imported by that command: most are typed by someb
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from typing import NoReturn
@@ -128,6 +129,59 @@ def socket_options(as_json: bool) -> None:
 
     write = option_reference.as_json if as_json else option_reference.as_lines
     click.echo(write(here()), nl=False)
+
+
+@main.command()
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--pem", "form", flag_value="pem", help="Print the certificate itself, in PEM.")
+@click.option("--der", "form", flag_value="der", help="Write the certificate itself, in DER.")
+@click.option("--json", "form", flag_value="json", help="For programs.")
+@click.option("--name", metavar="NAME", help="Whom it should be for. [default: HOST]")
+@click.option(
+    "--ca",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Who may have issued it, in PEM. [default: whom this machine trusts]",
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long it may take.",
+)
+def certificate(
+    address: str, form: str | None, name: str | None, ca: str | None, timeout: float
+) -> None:
+    """Print the certificate that a TLS service presents, and whether to believe it.
+
+    The service is at HOST:PORT (IPv6 in brackets) or unix:PATH. The exit status is 0 if a client
+    could believe it: issued by who is trusted, not expired, and for NAME; with --pem or --der, if
+    there is one. Otherwise it is 1, and what is wrong is on stderr.
+    """
+    from datetime import UTC, datetime
+
+    from netd.tls import asking
+
+    try:
+        found = asking.ask(asking.Endpoint.of(address), name, ca, timeout)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="HOST:PORT") from None
+    except asking.CannotAsk as error:
+        _leave(ExitStatus.FAILURE, f"{address}: {error}")
+    if form in ("pem", "der"):
+        click.echo(found.pem() if form == "pem" else found.der(), nl=False)
+        return
+    now = datetime.now(UTC)
+    if form == "json":
+        click.echo(json.dumps(found.presented.facts(now), indent=1))
+    else:
+        click.echo("\n".join(found.presented.lines(now)))
+    problems = list(found.presented.problems())
+    for problem in problems:
+        click.echo(f"{address}: {problem}", err=True)
+    sys.exit(ExitStatus.FAILURE if problems else ExitStatus.OK)
 
 
 @main.command()

@@ -6,14 +6,20 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from netd import __version__
 from netd.config.json_schema import json_schema
+from netd.tls.pem import certificates
 from tests.integration.daemons import BIN, Project, netdctl, read_exactly
+from tests.tls.authorities import authority, table
+from tests.tls.sides import listening, of_blocking
 
 HELLO = """
     from socketserver import StreamRequestHandler
@@ -204,3 +210,45 @@ class TestWithoutFile:
         done = self.run(project, "--config", "netd.toml", "--listen", "tcp:0")
         assert done.returncode == 1
         assert done.stdout.endswith("give --config, or --handler with --listen, but not both\n")
+
+
+class TestCertificate:
+    """What a TLS service presents."""
+
+    @pytest.fixture
+    def port(self) -> Iterator[int]:
+        with listening(of_blocking(table())) as port:
+            yield port
+
+    def test_believed(self, port: int, tmp_path: Path) -> None:
+        """The status tells; the text is for people, or for programs."""
+        (tmp_path / "ca.pem").write_bytes(authority().cert_pem.bytes())
+        options = ["--name", "host.example", "--ca", str(tmp_path / "ca.pem")]
+        done = netdctl("certificate", f"127.0.0.1:{port}", *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"^names: +host\.example$", done.stdout, re.MULTILINE)
+        facts = netdctl("certificate", f"127.0.0.1:{port}", *options, "--json")
+        assert json.loads(facts.stdout)["is_for_name"] is True
+
+    def test_not_believed(self, port: int) -> None:
+        """Neither by its issuer nor for the host."""
+        done = netdctl("certificate", f"127.0.0.1:{port}")
+        assert done.returncode == 1
+        assert "it is not trusted: " in done.stderr
+        assert "it is not for 127.0.0.1" in done.stderr
+        assert "trusted: " in done.stdout
+
+    def test_as_a_file(self, port: int) -> None:
+        """In PEM it can be read again, believed or not."""
+        done = netdctl("certificate", "--pem", f"127.0.0.1:{port}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert certificates(done.stdout.encode())
+
+    def test_nobody(self) -> None:
+        """No service, or no address."""
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{bound.getsockname()[1]}"
+            done = netdctl("certificate", address)
+        assert (done.returncode, done.stderr) == (1, f"{address}: Connection refused\n")
+        assert netdctl("certificate", "localhost").returncode == 2

@@ -137,10 +137,11 @@ def _serve_all(listener: socket.socket, serve: Serving) -> None:
             connection, _ = listener.accept()
             with connection, suppress(OSError, SSL.Error):
                 connection.settimeout(5)
-                _serve(connection, serve())
+                serve_one(connection, serve())
 
 
-def _serve(connection: socket.socket, side: Any) -> None:
+def serve_one(connection: socket.socket, side: Any) -> None:
+    """Shake hands, then wait for the client to go. Raises what the handshake does."""
     done = False
     while not done and (data := connection.recv(MOST)):
         side.put(data)
