@@ -22,6 +22,9 @@ from netd.tls.presented import Presented
 TIMEOUT: Final = 10.0
 """Seconds for all of it, where nobody says a number."""
 
+LINGER: Final = 0.25
+"""Seconds that a service has for what it says, once there is nothing more to ask it."""
+
 _MOST: Final = 1 << 16
 """Bytes received at once."""
 
@@ -97,6 +100,7 @@ def ask(
     try:
         with endpoint.connect(seconds) as connection:
             refusal = shaking.through(connection, until)
+            shaking.take_leave(connection)
     except TimeoutError:
         raise CannotAsk(f"nothing came within {seconds:g} s") from None
     except OSError as error:
@@ -152,6 +156,18 @@ class _Handshake:
             else:
                 self._send(connection, until)
                 return None
+
+    def take_leave(self, connection: socket.socket) -> None:
+        """Say that nothing comes, and let the service say what it likes to, for a moment.
+
+        Without that, its handler would fail of a client that has gone. Raises nothing.
+        """
+        until = time.monotonic() + LINGER
+        with suppress(OSError, SSL.Error):
+            self._connection.shutdown()
+            self._send(connection, until)
+            while _receive(connection, until):
+                pass
 
     def _refused(self, why: str) -> str:
         if self._connection.get_peer_certificate(as_cryptography=True) is None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from netd.tls.asking import CannotAsk, Endpoint, ask
+from netd.tls.blocking import blocking_context
 from netd.tls.presented import Presented
 from netd.values.tls import Identity, Pem, Tls
 from tests.tls.authorities import authority, client_ca, identity, issued, table
@@ -220,3 +221,28 @@ class TestShown:
         assert facts["names"] == ["host.example"]
         assert len(facts["sha256"]) == 64
         assert (facts["trusted"], facts["is_for_name"], facts["problems"]) == (True, True, [])
+
+
+class TestLeave:
+    """What a service sees of somebody who only asks."""
+
+    def test_an_ordinary_end(self, ca: str) -> None:
+        """A client that says goodbye, and takes what it is told meanwhile."""
+        context = blocking_context(table())
+        seen: list[object] = []
+
+        def serve(listener: socket.socket) -> None:
+            connection, _ = listener.accept()
+            connection.settimeout(5)
+            with context.wrap_socket(
+                connection, server_side=True, suppress_ragged_eofs=False
+            ) as wrapped:
+                seen.append(wrapped.recv(1))
+                wrapped.sendall(b"hello\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+            thread.start()
+            ask(local(listener.getsockname()[1]), "host.example", ca)
+            thread.join()
+        assert seen == [b""]
