@@ -10,13 +10,15 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from netd.config.schema import TlsTable
 from netd.config.text import quoted, shown
 from netd.tls import pem, self_signed, validity
 from netd.tls.blocking import blocking_context
-from netd.tls.names import canonical
+from netd.tls.names import WILDCARD, canonical
+from netd.tls.peer import ShownCertificate
 from netd.tls.reactor import reactor_context
 from netd.values.tls import Identity, Pem, Tls
 
@@ -141,6 +143,7 @@ class TlsReading:
             names[name] = written
             identity = self._identity(keys, table.certificate, table.private_key)
             if identity is not None:
+                self._note_name((*keys, _CERTIFICATE), identity, name)
                 yield name, identity
 
     def _identity(self, keys: Keys, certificate: str, private_key: str | None) -> Identity | None:
@@ -180,6 +183,9 @@ class TlsReading:
         except self_signed.NotOurs as error:
             self._problem(keys, f"{path} {error}: remove it, or name it in certificate")
             return None
+        if found.content:
+            own = pem.certificates(found.content)[0]
+            self._note_end(keys, path, own, "; a reload after that makes a new one")
         return Identity(found, found, self_signed=True)
 
     def _judge(self, keys: Keys, path: str, certificate: x509.Certificate) -> None:
@@ -189,11 +195,21 @@ class TlsReading:
             self._problem(keys, f"{path} is not valid before {begin:%Y-%m-%d %H:%M} UTC")
         self._note_end(keys, path, certificate)
 
-    def _note_end(self, keys: Keys, path: str, certificate: x509.Certificate) -> None:
+    def _note_end(
+        self, keys: Keys, path: str, certificate: x509.Certificate, more: str = ""
+    ) -> None:
         # Clients refuse it, and the services beside this one should not have to stand still for it.
         remark = validity.remark(certificate.not_valid_after_utc, self._now)
         if remark is not None:
-            self._place.note(keys, f"{path} {remark}")
+            self._place.note(keys, f"{path} {remark}{more}")
+
+    def _note_name(self, keys: Keys, identity: Identity, name: str) -> None:
+        """See whether clients will find the *name* that they ask for in the certificate."""
+        shown = pem.certificates(identity.certificate.content)[0].public_bytes(Encoding.DER)
+        # A wildcard is for any label; this one is as good as another.
+        asked = f"www.{name.removeprefix(WILDCARD)}" if name.startswith(WILDCARD) else name
+        if not ShownCertificate(shown).is_for(asked):
+            self._place.note(keys, f"{identity.certificate.path} is not for {name}")
 
     # Certificates of clients.
 

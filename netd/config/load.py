@@ -462,6 +462,9 @@ class _Reading:
         if isinstance(runs, Plugin):
             text = "a plugin listens for itself: say it in its arguments"
             self._problem(written.document, (*written.path, TLS), text)
+        elif isinstance(runs, Program) and runs.wait and not with_tls:
+            text = "a program with wait = true takes its clients itself: leave it out"
+            self._problem(written.document, (*written.path, TLS), text)
         elif all(address.transport.is_datagram for address in listen):
             text = "is for streams, and the service listens for datagrams only: leave it out"
             self._problem(written.document, (*written.path, TLS), text)

@@ -13,7 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from netd.config.load import load
+from netd.config.effective import settings
+from netd.config.json_schema import json_schema
+from netd.config.load import load, loaded
+from netd.config.printing import as_toml
 from netd.tls import self_signed
 from netd.tls.pem import PrivateKey
 from netd.values.problem import ConfigurationError
@@ -150,6 +153,21 @@ class TestTable:
         (service,) = files.load(HEAD, CERTIFICATE).services
         assert "BEGIN" not in repr(service)
         assert pickle.loads(pickle.dumps(service)) == service
+
+    def test_printed(self, files: Files) -> None:
+        """What print-config prints means the same elsewhere, and has no contents."""
+        (files.directory / "netd.toml").write_text(
+            HEAD + CERTIFICATE + '[services.a.tls.sni."*.host.example"]\ncertificate = "host.crt"\n'
+            'private_key = "host.key"\n'
+        )
+        found = loaded(files.path("netd.toml"))
+        every = settings(json_schema(), found.tables, found.configuration.places)
+        text = as_toml(every, found.files)
+        assert "BEGIN" not in text
+        (files.directory / "elsewhere").mkdir()
+        (files.directory / "elsewhere" / "netd.toml").write_text(text)
+        again = load(files.path("elsewhere/netd.toml"))
+        assert again.services[0].tls == found.configuration.services[0].tls is not None
 
     def test_starttls(self, files: Files) -> None:
         """A table without a listener that needs it is for handlers that begin TLS themselves."""
@@ -308,6 +326,10 @@ class TestProblems:
             " netd could begin no TLS with them: leave it out, or listen without TLS"
         ]
 
+        assert files.problems(head.replace("tls:", "tcp:"), CERTIFICATE) == [
+            f"netd.toml:5: {TLS}: a program with wait = true takes its clients itself: leave it out"
+        ]
+
     def test_plugin(self, files: Files) -> None:
         """Nor would a plugin."""
         assert files.problems('[services.a]\nplugin = "web"\n', CERTIFICATE) == [
@@ -350,6 +372,24 @@ class TestNotes:
         defaults = '[defaults.tls]\ncertificate = "host.pem"\n'
         assert len(files.notes(defaults, HEAD, other)) == 1
 
+    @pytest.mark.parametrize(
+        ("name", "fits"),
+        [
+            ("host.example", True),
+            ("www.example", False),
+            ("*.wild.example", True),
+            ("a.wild.example", True),
+            ("*.example", False),
+        ],
+    )
+    def test_names(self, files: Files, name: str, fits: bool) -> None:
+        """A certificate that is not for the name it is served for is probably another's."""
+        files.put("host", issued("host.example", "*.wild.example"))
+        sni = f'[services.a.tls.sni."{name}"]\ncertificate = "host.pem"\n'
+        where = f'netd.toml:7: {TLS}.sni."{name}".certificate: '
+        expected = [] if fits else [f"{where}host.pem is not for {name}"]
+        assert files.notes(HEAD, CERTIFICATE, sni) == expected
+
 
 class TestSelfSigned:
     """A file that netd makes: not while it is reading."""
@@ -373,6 +413,14 @@ class TestSelfSigned:
             files.write("run/own.pem", content)
             identity = files.tls(HEAD, self.TABLE).identity
             assert identity.certificate.content == content == identity.private_key.content
+
+    def test_near_its_end(self, files: Files) -> None:
+        """What is to be done about it is nothing, yet."""
+        (files.directory / "run").mkdir()
+        files.write("run/own.pem", signed(ec.generate_private_key(ec.SECP256R1()), (-1, 2.5)))
+        (note,) = files.notes(HEAD, self.TABLE)
+        assert "run/own.pem expires in 2 days" in note
+        assert note.endswith("; a reload after that makes a new one")
 
     @pytest.mark.parametrize("days", [(-2, -1), None])
     def test_to_be_made_again(self, files: Files, days: tuple[float, float] | None) -> None:
