@@ -30,9 +30,10 @@ from netd.daemon.destinations import cannot_log
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Log, RelayedLog
 from netd.daemon.opening import LogPlace
+from netd.daemon.predecessor import Predecessor
 from netd.daemon.self_signing import with_certificates
 from netd.daemon.service import Daemon
-from netd.daemon.upgrade import CommandLine, say_ready
+from netd.daemon.upgrade import CommandLine
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.handover import Handover, received
 from netd.values.log import Log as LogSettings
@@ -137,15 +138,9 @@ def makeService(options: Options) -> IService:
         log_place,
         again,
         command,
+        Predecessor(before, reactor) if before is not None else None,
     )
-    admin = AdminService(daemon, admin_listeners, reactor)
-    admin.setServiceParent(daemon)
-    daemon.at_end(admin.close)
-    daemon.handed_over += admin_listeners
-    if before is not None:
-        # What the daemon before had, and this one has not, goes with it.
-        daemon.at_start(held.without(Listeners([*listeners, *admin_listeners])).close)
-        daemon.at_start(partial(say_ready, before.ready))
+    AdminService(daemon, admin_listeners, reactor).setServiceParent(daemon)
     return daemon
 
 

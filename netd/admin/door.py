@@ -30,17 +30,24 @@ class Door:
         self._listener = listener
         self._factory = factory
         self._reactor = reactor
+        self._is_open = False
         self._pause: DelayedCall | None = None
         """Until when nobody is let in; it stays while no descriptors are left, which is said once.
         """
 
     def open(self) -> None:
-        """Let people in."""
+        """Let people in, if that is not so yet."""
+        if self._is_open:
+            return
+        self._is_open = True
         self._factory.doStart()
         self._reactor.addReader(self)
 
     def close(self) -> None:
         """Let nobody in any more."""
+        if not self._is_open:
+            return
+        self._is_open = False
         self._reactor.removeReader(self)
         if self._pause is not None and self._pause.active():
             self._pause.cancel()

@@ -48,21 +48,37 @@ def _bind(path: str, held: Listeners) -> Listeners:
 
 
 class AdminService(Service):
-    """Answers at *listeners*, until the daemon has ended: also while handlers finish."""
+    """Answers at *listeners*, until the daemon has ended: also while handlers finish.
+
+    One of two daemons of which one takes the other's place answers: the one that serves.
+    """
 
     def __init__(self, daemon: Daemon, listeners: Listeners, reactor: Any) -> None:
         self.setName(NAME)
+        self._daemon = daemon
         self._listeners = listeners
         commands = DaemonCommands(daemon, reactor)
         self._doors = [Door(one.socket, site(commands, reactor), reactor) for one in listeners]
+        daemon.handed_over += listeners
+        daemon.at_start(self._open)
+        daemon.when_replaced(self._shut)
+        daemon.at_end(self._close)
 
     def startService(self) -> None:
         super().startService()
+        if not len(self._daemon.shared):
+            self._open()
+
+    def _open(self) -> None:
         for door in self._doors:
             door.open()
 
-    def close(self) -> None:
-        """Let nobody in any more, and remove the socket."""
+    def _shut(self) -> None:
+        """Let nobody in any more."""
         for door in self._doors:
             door.close()
-        self._listeners.close()
+
+    def _close(self) -> None:
+        """The same, and remove the socket, unless another daemon has it."""
+        self._shut()
+        self._listeners.without(self._daemon.shared).close()

@@ -31,6 +31,11 @@ class Estate:
     def __iter__(self) -> Iterator[Pool]:
         return iter(self.pools.values())
 
+    @property
+    def suspended(self) -> frozenset[str]:
+        """The services that take nobody."""
+        return frozenset[str]().union(*(pool.suspended_services for pool in self))
+
 
 class Builder:
     """Makes pools, not started, of services and their listeners.

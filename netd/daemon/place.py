@@ -138,6 +138,8 @@ class WorkerPlace:
         self._channel: _WorkerChannel | None = None
         self._timer: DelayedCall | None = None
         self._ready_at: float | None = None
+        self._is_ending = False
+        """Whether what the worker has is not waited for."""
         self.failure: str | None = None
         """Why the last process here was never ready; None once one is."""
 
@@ -182,7 +184,10 @@ class WorkerPlace:
         self._channel.order(order)
 
     def drain(self) -> None:
-        """Let the worker finish what it has and leave; then the place is closed."""
+        """Let the worker finish what it has and leave; then the place is closed.
+
+        A worker that has not said it is ready has nothing, and is not waited for.
+        """
         before = self.state
         self._advance(WorkerEvent.DRAIN)
         if before in (WorkerState.STARTING, WorkerState.SERVING):
@@ -190,6 +195,8 @@ class WorkerPlace:
             self.order(Drain())
         elif before is WorkerState.WAITING:
             self._clear_timer()
+        if before is WorkerState.STARTING:
+            self._set_timer(END_DEADLINE, self._kill_unless_it_serves)
 
     def end(self) -> None:
         """Tell a worker that is draining to leave at once, and see to it that it does."""
@@ -203,6 +210,7 @@ class WorkerPlace:
                     service=placed.service.name,
                     clients=_named([occupant.client for occupant in inside]),
                 )
+        self._is_ending = True
         self.order(Stop())
         self._set_timer(END_DEADLINE, self.kill)
 
@@ -210,6 +218,11 @@ class WorkerPlace:
         """End the process at once."""
         if self._process is not None:
             self._process.kill()
+
+    def _kill_unless_it_serves(self) -> None:
+        """End what was told to drain before it was ready, though it may have become so just now."""
+        if not any(placed.board.busy(self.slots(placed)) for placed in self._placed):
+            self.kill()
 
     def _start_order(self, channel: int) -> tuple[dict[int, int], Start]:
         """Number the worker's descriptors; return which of ours they are, and the order."""
@@ -290,7 +303,7 @@ class WorkerPlace:
         if self.state is WorkerState.SERVING:
             channel.misunderstand("that it is ready, again")
             return
-        if self.state is WorkerState.STARTING:
+        if not self._is_ending:
             self._clear_timer()
         self._ready_at = self._reactor.seconds()
         self.failure = None

@@ -95,15 +95,11 @@ class Reload:
                 self._configuration,
                 self._listeners,
                 self._changed,
-                self._suspended & {service.name for service in services},
+                self._old.suspended & {service.name for service in services},
                 is_held=True,
             )
             is_late = binds_itself(services) and worker in self._old.pools
             (self._late if is_late else self._fresh)[worker] = pool
-
-    @property
-    def _suspended(self) -> frozenset[str]:
-        return frozenset[str]().union(*(pool.suspended_services for pool in self._old))
 
     def _changed(self) -> None:
         """See whether all that is new has come up, or something has not."""
@@ -142,7 +138,7 @@ class Reload:
 
     def _suspend_as_before(self) -> None:
         """What was suspended, or resumed, while the new generation started, is so in it too."""
-        suspended = self._suspended
+        suspended = self._old.suspended
         for pool in (*self._fresh.values(), *self._late.values()):
             for name in {placed.service.name for placed in pool.placed}:
                 if name in suspended and name not in pool.suspended_services:

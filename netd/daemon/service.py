@@ -21,6 +21,7 @@ from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.log import DaemonLog, Log
 from netd.daemon.opening import LogPlace
 from netd.daemon.pool import Pool
+from netd.daemon.predecessor import Predecessor
 from netd.daemon.reloading import Outcome, Reload
 from netd.daemon.reloads import Reloads
 from netd.daemon.retirement import Retirement
@@ -49,7 +50,8 @@ class Daemon(MultiService):
     """Runs *configuration* on *listeners*, which it closes at the end.
 
     *recheck* reads the configuration again, or another file for it; its Deferred fails with
-    ConfigurationError.
+    ConfigurationError. *predecessor* is the daemon in whose place this one is started, if there is
+    one; until this one is ready it takes nobody, and stops without a trace.
     Everything but the constructor runs in the reactor's thread, after twistd has forked.
     """
 
@@ -63,6 +65,7 @@ class Daemon(MultiService):
         log_place: LogPlace,
         recheck: Callable[[str | None], Deferred[Configuration]],
         command: CommandLine,
+        predecessor: Predecessor | None = None,
     ) -> None:
         super().__init__()
         self.setName("netd")
@@ -88,8 +91,10 @@ class Daemon(MultiService):
         self._at_start: list[Callable[[], None]] = []
         self._at_end: list[Callable[[], None]] = []
         self._upgrade: Upgrade | None = None
-        self._is_succeeded = False
-        """Whether another daemon has the listeners, so that ours are only copies."""
+        self._predecessor = predecessor
+        self.shared = predecessor.listeners if predecessor is not None else Listeners()
+        """The listeners that another daemon serves by, so that they stay as they are."""
+        self._when_replaced: list[Callable[[], None]] = []
         self._stopped: Deferred[None] | None = None
 
     def at_start(self, call: Callable[[], None]) -> None:
@@ -98,6 +103,10 @@ class Daemon(MultiService):
         They cannot before another daemon that has their ports has left, which waits for this call.
         """
         self._at_start.append(call)
+
+    def when_replaced(self, call: Callable[[], None]) -> None:
+        """Call when another daemon serves in the place of this one."""
+        self._when_replaced.append(call)
 
     def at_end(self, call: Callable[[], None]) -> None:
         """Call when all workers have gone."""
@@ -119,13 +128,23 @@ class Daemon(MultiService):
         configuration, listeners = self.estate.configuration, self.estate.listeners
         _say_listeners(listeners)
         _say_notes(configuration)
+        before = self._predecessor
+        suspended = before.suspended if before is not None else frozenset[str]()
         pools = {
             worker: self._builder.pool(
-                worker, services, configuration, listeners, self._pools_changed
+                worker,
+                services,
+                configuration,
+                listeners,
+                self._pools_changed,
+                suspended & {service.name for service in services},
+                is_held=before is not None,
             )
             for worker, services in by_worker(configuration.services).items()
         }
         self.estate = Estate(configuration, listeners, pools)
+        if before is not None:
+            before.watch(partial(self._is_unwanted, before), self._is_alone)
         for pool in self.estate:
             pool.start()
 
@@ -141,8 +160,7 @@ class Daemon(MultiService):
         self._stopped = stopped
         seconds = self.estate.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
-        # What another daemon has now stays as it is.
-        gone = Listeners() if self._is_succeeded else self.estate.listeners
+        gone = self.estate.listeners.without(self.shared)
         self.retirement.retire(list(self.estate), gone, seconds)
         if self._is_ending:
             self.retirement.end()
@@ -173,6 +191,7 @@ class Daemon(MultiService):
             return
         late = [pool for pool in self.estate if not pool.is_up]
         if all(binds_itself(placed.service for placed in pool.placed) for pool in late):
+            self._take_over()
             calls, self._at_start = self._at_start, []
             for call in calls:
                 call()
@@ -190,9 +209,8 @@ class Daemon(MultiService):
         stopped, self._stopped = self._stopped, None
         self._life.on(DaemonEvent.GONE)
         self._spawner.close()
-        if not self._is_succeeded:
-            for call in self._at_end:
-                call()
+        for call in self._at_end:
+            call()
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",
             **vars(self.retirement.counts),
@@ -220,7 +238,30 @@ class Daemon(MultiService):
         if self.running:
             self._reactor.stop()
 
-    # Upgrades.
+    # Upgrades: as the new daemon, and as the old one.
+
+    def _take_over(self) -> None:
+        """Serve in the place of the daemon before, if there is one."""
+        predecessor, self._predecessor = self._predecessor, None
+        if predecessor is None:
+            return
+        for pool in self.estate:
+            pool.release()
+        self.shared = Listeners()
+        predecessor.tell(Listeners([*self.estate.listeners, *self.handed_over]))
+
+    def _is_unwanted(self, predecessor: Predecessor) -> None:
+        log.error("the daemon before this one goes on by itself: this one leaves")
+        self.shared = predecessor.listeners
+        # Its pid file has come back, and is not to be removed by twistd.
+        self._command.twistd["pidfile"] = ""
+        self._is_ending = True
+        self._stop_now()
+
+    def _is_alone(self) -> None:
+        if self._predecessor is not None:
+            log.warn("the daemon before this one has gone")
+            self.shared = Listeners()
 
     def upgrade(self) -> Deferred[Upgraded]:
         """Start a new daemon in our place, and leave when it is ready. Fires with what came."""
@@ -231,7 +272,7 @@ class Daemon(MultiService):
         self._life.on(DaemonEvent.UPGRADE)
         listeners = Listeners([*self.estate.listeners, *self.handed_over])
         log.info("upgrading: starting {command}", command=" ".join(self._command.arguments))
-        self._upgrade = Upgrade(self._command, listeners, self._reactor)
+        self._upgrade = Upgrade(self._command, listeners, self.estate.suspended, self._reactor)
         return self._upgrade.begin().addCallback(self._upgraded)
 
     def _upgraded(self, how: Upgraded) -> Upgraded:
@@ -243,7 +284,9 @@ class Daemon(MultiService):
         else:
             log.info("upgraded: pid {pid} serves now", pid=how.pid)
             self._life.on(DaemonEvent.UPGRADED)
-            self._is_succeeded = True
+            self.shared = Listeners([*self.estate.listeners, *self.handed_over]).without(how.unused)
+            for call in self._when_replaced:
+                call()
             # After whoever asked has had his answer.
             self._reactor.callLater(0.1, self._stop_now)
         return how

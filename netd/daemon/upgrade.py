@@ -2,31 +2,27 @@
 
 It is started by the command line that started this one, so it is whatever is installed now:
 another netd, another Twisted, another Python. Until it has said that it is ready this daemon serves
-as before, and goes on if that never comes.
+as before, and goes on if that never comes. How it looks from there is in ``predecessor.py``.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from netd.daemon.lines import LineReader
 from netd.listening.binding import Listeners
-from netd.listening.handover import READY, VARIABLE, variable
+from netd.listening.handover import LEAVE, VARIABLE, unused_by, variable
 from netd.values.reactor import DelayedCall
-
-log = Logger()
 
 DEADLINE: Final = 90.0
 """Seconds that the new daemon has to be ready: its workers have 60 to import."""
@@ -57,34 +53,38 @@ class Upgraded:
     pid: int | None
     """Of the new daemon, if it is ready. (A daemon that went to the background has another.)"""
     problem: str | None = None
+    unused: Listeners = field(default_factory=Listeners)
+    """The listeners that it does not serve by."""
 
 
 class Upgrade:
     """One upgrade. In the reactor's thread."""
 
-    def __init__(self, command: CommandLine, listeners: Listeners, reactor: Any) -> None:
+    def __init__(
+        self, command: CommandLine, listeners: Listeners, suspended: frozenset[str], reactor: Any
+    ) -> None:
         self._command = command
         self._listeners = listeners
+        self._suspended = suspended
         self._reactor = reactor
         self._pid_file = _PidFile(command.twistd)
         self._ended: Deferred[Upgraded] = Deferred()
         self._deadline: DelayedCall | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: _Pipe | None = None
+        self._channel, theirs = socket.socketpair()
+        self._theirs = theirs
+        self._reader = LineReader(self._channel, reactor, self._said, self._gone)
 
     def begin(self) -> Deferred[Upgraded]:
         """Start the new daemon. Fires when it is ready, or has failed; never fails itself."""
-        ours, theirs = os.pipe2(os.O_CLOEXEC)
         self._pid_file.step_aside()
         try:
-            self._process = self._started(theirs)
+            with self._theirs:
+                self._process = self._started(self._theirs.fileno())
         except OSError as error:
-            os.close(ours)
-            self._end(Upgraded(None, f"the new daemon cannot be started: {error}"))
+            self._fail(f"the new daemon cannot be started: {error}")
             return self._ended
-        finally:
-            os.close(theirs)
-        self._pipe = _Pipe(ours, self._reactor, self._said, self._gone)
+        self._reader.start()
         self._deadline = self._reactor.callLater(DEADLINE, self._late)
         return self._ended
 
@@ -93,10 +93,10 @@ class Upgrade:
         if not self._ended.called:
             self._fail(why)
 
-    def _started(self, ready: int) -> subprocess.Popen[bytes]:
+    def _started(self, channel: int) -> subprocess.Popen[bytes]:
         """Start the process, in which nothing ends it that is not meant to: HUP is ignored."""
         descriptors = [listener.socket.fileno() for listener in self._listeners]
-        environment = {**os.environ, VARIABLE: variable(self._listeners, ready)}
+        environment = {**os.environ, VARIABLE: variable(self._listeners, channel, self._suspended)}
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             return subprocess.Popen(
@@ -104,24 +104,33 @@ class Upgrade:
                 cwd=self._command.directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[ready, *descriptors],
+                pass_fds=[channel, *descriptors],
             )
         finally:
             signal.signal(signal.SIGHUP, before)
 
-    def _said(self) -> None:
-        """The new daemon is ready."""
+    def _said(self, line: bytes) -> None:
+        """The new daemon is ready, if it has said so."""
         assert self._process is not None
-        self._end(Upgraded(self._process.pid))
+        try:
+            numbers = unused_by(line)
+        except ValueError as error:
+            self._fail(f"the new daemon makes no sense: {error}")
+            return
+        unused = Listeners(one for one in self._listeners if one.socket.fileno() in numbers)
+        self._end(Upgraded(self._process.pid, unused=unused))
 
     def _gone(self) -> None:
-        """Nobody has the pipe any more, and nobody has said that he is ready."""
+        """Nobody has the channel any more, and nobody has said that he is ready."""
         self._fail("the new daemon ended before it was ready; its log says why")
 
     def _late(self) -> None:
         self._fail(f"the new daemon is not ready after {DEADLINE:g} s")
 
     def _fail(self, why: str) -> None:
+        # To one that has gone to the background, and is not the process that was started.
+        with suppress(OSError):
+            self._channel.send(LEAVE + b"\n", socket.MSG_DONTWAIT)
         process = self._process
         if process is not None:
             process.kill()
@@ -133,10 +142,8 @@ class Upgrade:
     def _end(self, how: Upgraded) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        if self._pipe is not None:
-            self._pipe.close()
-        if how.pid is None and self._process is None:
-            self._pid_file.come_back()
+        self._reader.stop()
+        self._channel.close()
         self._ended.callback(how)
 
 
@@ -159,44 +166,3 @@ class _PidFile:
             with suppress(OSError):
                 os.replace(self._path + OLD, self._path)
             self._twistd["pidfile"] = self._path
-
-
-@implementer(IReadDescriptor)
-class _Pipe:
-    """The end of a pipe that a new daemon says READY to."""
-
-    def __init__(
-        self, descriptor: int, reactor: Any, said: Callable[[], None], gone: Callable[[], None]
-    ) -> None:
-        self._descriptor = descriptor
-        self._reactor = reactor
-        self._say = said
-        self._gone = gone
-        reactor.addReader(self)
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def doRead(self) -> None:
-        if os.read(self._descriptor, len(READY)):
-            self._say()
-        else:
-            self._gone()
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        self._reactor.removeReader(self)
-        os.close(self._descriptor)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor is ending."""
-
-    def logPrefix(self) -> str:
-        return "netd"
-
-
-def say_ready(descriptor: int) -> None:
-    """Tell the daemon before, if it is still there, that it may go; closes *descriptor*."""
-    with suppress(OSError):
-        os.write(descriptor, READY)
-    os.close(descriptor)

@@ -28,16 +28,38 @@ class Handover:
     """What comes from the daemon before."""
 
     listeners: Listeners
-    ready: int
-    """A descriptor to say READY to; the caller closes it."""
+    channel: int
+    """A descriptor of a stream to the daemon before; the caller closes it."""
+    suspended: frozenset[str]
+    """The services that are to take nobody."""
 
 
-READY: Final = b"ready\n"
+def variable(listeners: Iterable[Listener], channel: int, suspended: Iterable[str]) -> str:
+    """Write what *listeners* are, by which descriptor the new daemon is heard, and who waits."""
+    return json.dumps(
+        {
+            "channel": channel,
+            "listeners": [_written(one) for one in listeners],
+            "suspended": sorted(suspended),
+        }
+    )
 
 
-def variable(listeners: Iterable[Listener], ready: int) -> str:
-    """Write what *listeners* are, and which descriptor waits for READY."""
-    return json.dumps({"ready": ready, "listeners": [_written(one) for one in listeners]})
+LEAVE: Final = b"leave"
+"""The line that the daemon before says to one that it does not want any more."""
+
+
+def ready(unused: Iterable[Listener]) -> bytes:
+    """The line that the new daemon says when it serves, with the descriptors that it does not."""
+    return " ".join(["ready", *(str(one.socket.fileno()) for one in unused)]).encode()
+
+
+def unused_by(line: bytes) -> frozenset[int]:
+    """The descriptors in such a line. Raises ValueError for any other."""
+    word, *unused = line.split() or [b""]
+    if word != b"ready":
+        raise ValueError(f"it said {line!r}")
+    return frozenset(map(int, unused))
 
 
 def _written(listener: Listener) -> dict[str, Any]:
@@ -85,9 +107,10 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
         return None
     try:
         values = json.loads(text)
-        ready = int(values["ready"])
-        os.set_inheritable(ready, False)
-        return Handover(Listeners([_read(one) for one in values["listeners"]]), ready)
+        channel = int(values["channel"])
+        os.set_inheritable(channel, False)
+        suspended = frozenset(map(str, values["suspended"]))
+        return Handover(Listeners([_read(one) for one in values["listeners"]]), channel, suspended)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{VARIABLE} makes no sense: {type(error).__name__}: {error}") from error
 

@@ -743,12 +743,39 @@ class TestDrain:
         scene.process.ended("status 0")
         assert scene.states[-1] is WorkerState.CLOSED
 
-    def test_starting_takes_what_time_it_takes(self, scene: Scene) -> None:
+    def test_starting_is_not_waited_for(self, scene: Scene) -> None:
+        """It has nobody; its import may take as long as it likes."""
+        scene.place.start()
+        scene.place.drain()
+        scene.reactor.advance(END_DEADLINE - 0.1)
+        assert not scene.process.killed
+        scene.reactor.advance(0.1)
+        assert scene.process.killed
+
+    def test_ready_after_that_is_waited_for(self, scene: Scene) -> None:
         """The deadline of a start is not one for handlers that finish."""
         scene.place.start()
         scene.place.drain()
+        scene.channel.says(Ready())
         scene.reactor.advance(START_DEADLINE)
         assert not scene.process.killed
+
+    def test_about_to_be_ready_is_waited_for(self, scene: Scene) -> None:
+        """Its word may still be on its way when it has a client."""
+        scene.place.start()
+        scene.holds("192.0.2.1:50001")
+        scene.place.drain()
+        scene.reactor.advance(START_DEADLINE)
+        assert not scene.process.killed
+
+    def test_ready_does_not_prolong_an_end(self, scene: Scene) -> None:
+        """Who is told to leave at once is killed in the end, whatever it says."""
+        scene.place.start()
+        scene.place.drain()
+        scene.place.end()
+        scene.channel.says(Ready())
+        scene.reactor.advance(END_DEADLINE)
+        assert scene.process.killed
 
     def test_serving(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A serving worker is told to drain, is waited for, and not replaced."""

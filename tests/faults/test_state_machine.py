@@ -1,4 +1,4 @@
-"""A real daemon through random sequences of reloads, suspensions and deaths."""
+"""A real daemon through random sequences of reloads, upgrades, suspensions and deaths."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ from tests.integration.administered import Administered, Conversation
 from tests.integration.daemons import Project, children, is_fork_server, until
 
 NAMES: Final = ("threads", "processes", "reactor")
+
+MOST_FORK_SERVERS: Final = 2
+"""Deaths of a fork server in a sequence: each next one comes later, and would be waited for."""
 
 MOST_DESCRIPTORS: Final = 150
 """Of a daemon with three services and two generations on the way out."""
@@ -84,6 +87,7 @@ class DaemonMachine(RuleBasedStateMachine):
         self.site = Administered(project)
         self.daemon = self.site.start(self.model.text(self.model.versions))
         self.pids = self.fixed_pids()
+        self.fork_servers = 0
 
     def teardown(self) -> None:
         """Whatever has happened, it leaves in good order."""
@@ -94,7 +98,7 @@ class DaemonMachine(RuleBasedStateMachine):
                 for client in clients:
                     client.socket.close()
             assert self.daemon.stop() == 0
-            assert not self.daemon.log.matching(r"^Traceback|Unhandled|Illegal"), (
+            assert not self.daemon.log.matching(r"^Traceback|Unhandled|an error in netd"), (
                 self.daemon.log.text
             )
         finally:
@@ -121,6 +125,32 @@ class DaemonMachine(RuleBasedStateMachine):
         for name in kept & now.keys() & self.pids.keys():
             assert now[name] == self.pids[name], name
         self.pids = now
+
+    @rule(new=versions)
+    def upgrade(self, new: dict[str, int]) -> None:
+        """Another daemon, perhaps with another configuration; those who wait go on waiting."""
+        kept = self.model.versions.keys() & new.keys()
+        addresses = {name: self.site.address(name) for name in kept}
+        self.site.configure(self.model.text(new))
+        old = self.site.upgrade_well()
+        self.daemon = self.site.daemon
+        for name in NAMES:
+            if name not in new:
+                self.model.suspended.discard(name)
+                self.forget(name)
+        self.model.versions = new
+        assert {name: self.site.address(name) for name in kept} == addresses
+        assert old.wait() == 0
+        self.pids = self.fixed_pids()
+
+    @rule()
+    def upgrade_to_what_is_broken(self) -> None:
+        """The old daemon goes on."""
+        text = self.model.text(self.model.versions)
+        self.site.configure(text + service("broken", f"tcp:0{LOCAL}", handler="no:No"))
+        assert not self.site.client.do("upgrade").ok
+        self.site.configure(text)
+        assert self.fixed_pids() == self.pids
 
     @rule()
     def reload_what_is_broken(self) -> None:
@@ -172,9 +202,11 @@ class DaemonMachine(RuleBasedStateMachine):
         until(lambda: pid not in self.site.pids(name), "the daemon knows that it has gone")
         self.pids = self.fixed_pids()
 
+    @precondition(lambda self: self.fork_servers < MOST_FORK_SERVERS)
     @rule()
     def kill_the_fork_server(self) -> None:
         """Workers go on, and there will be another."""
+        self.fork_servers += 1
         until(lambda: any(map(is_fork_server, children(self.daemon.pid))), "there is one")
         server = self.daemon.fork_server()
         os.kill(server, signal.SIGKILL)
@@ -260,8 +292,8 @@ def test_random_sequences(is_long: bool) -> None:
     run_state_machine_as_test(
         DaemonMachine,
         settings=settings(
-            max_examples=60 if is_long else 2,
-            stateful_step_count=40 if is_long else 12,
+            max_examples=60 if is_long else 4,
+            stateful_step_count=40 if is_long else 10,
             deadline=None,
             derandomize=not is_long,
             database=None,

@@ -73,6 +73,14 @@ class Administered:
         assert reply.ok, reply.values
         return self.fates(reply)
 
+    def upgrade_well(self) -> RunningDaemon:
+        """Put a new daemon in the place of the one that runs; return that one, which is leaving."""
+        before = self.daemon
+        reply = self.client.do("upgrade")
+        assert reply.ok, reply.values
+        self.daemon = self.project.succeeded(reply.values["pid"], before)
+        return before
+
     @staticmethod
     def fates(reply: Reply) -> dict[str, str]:
         """The fate of each service in an answer."""

@@ -87,6 +87,8 @@ class RunningDaemon:
         self.pid = process.pid
         assert process.stdout is not None
         self.log = Output(process.stdout)
+        self.is_succeeded = False
+        """Whether another daemon logs where this one does, and may go on with that."""
 
     def wait_until_ready(self) -> RunningDaemon:
         """Wait until every worker takes clients."""
@@ -129,13 +131,37 @@ class RunningDaemon:
     def wait(self, patience: float = PATIENCE) -> int:
         """Wait until the daemon has gone; return its exit status."""
         status = self.process.wait(patience)
-        self.log.wait_for_end()
+        if not self.is_succeeded:
+            self.log.wait_for_end()
         return status
 
     def stop(self) -> int:
         """Stop it gracefully; return its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait()
+
+
+class Successor(RunningDaemon):
+    """A daemon that another one has started in its place, which logs where that does."""
+
+    def __init__(self, pid: int, before: RunningDaemon) -> None:
+        self.process = before.process
+        self.pid = pid
+        self.log = before.log
+        self.is_succeeded = False
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait until it has gone. It is nobody's child here, so its log is its exit status."""
+        until(lambda: not is_alive(self.pid), "the daemon has gone", patience)
+        return 0 if self.log.matching(r"\[netd\S*#info\] stopped: \d+ served") else 1
+
+    def kill(self) -> None:
+        """End it and its workers, if it is still there."""
+        left = [*self.workers(), *children(self.pid)]
+        if is_alive(self.pid):
+            os.kill(self.pid, signal.SIGKILL)
+        for pid in left:
+            end(pid)
 
 
 class Project:
@@ -145,6 +171,7 @@ class Project:
         self.directory = directory
         self.file = directory / "netd.toml"
         self._running: list[RunningDaemon] = []
+        self._successors: list[Successor] = []
         (directory / "handlers").mkdir()
 
     def handlers(self, text: str, module: str = "handlers") -> None:
@@ -183,6 +210,12 @@ class Project:
         self._running.append(running)
         return running
 
+    def succeeded(self, pid: int, before: RunningDaemon) -> Successor:
+        """*before* has started the daemon *pid*; it is killed at the end, too."""
+        before.is_succeeded = True
+        self._successors.append(Successor(pid, before))
+        return self._successors[-1]
+
     def ask(self, request: bytes, path: str = "socket") -> bytes:
         """Ask a service on a Unix socket of the project, once that is bound."""
         address = str(self.directory / path)
@@ -211,6 +244,8 @@ class Project:
 
     def clean_up(self) -> None:
         """End what a test left running, and its processes, which leave by themselves."""
+        for successor in self._successors:
+            successor.kill()
         for running in self._running:
             left = [*running.workers(), *children(running.pid)]
             if running.process.poll() is None:
