@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,10 @@ def progress(request: pytest.FixtureRequest, is_long: bool) -> Iterator[Progress
     if not is_long or capture is None:
         yield Progress(None)
         return
-    with capture.global_and_fixture_disabled(), Progress.shown(request.node.name) as shown:
+    # pytest takes descriptor 1 away again before the test begins.
+    with capture.global_and_fixture_disabled():
+        terminal = os.fdopen(os.dup(1), "w")
+    with terminal, Progress.shown(request.node.name, terminal) as shown:
         yield shown
 
 

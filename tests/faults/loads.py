@@ -23,6 +23,8 @@ class Target:
     service: str
     listener: int
     clients: int = 8
+    port: int | None = None
+    """Where it is loaded instead: a proxy before it."""
 
 
 @dataclass
@@ -69,7 +71,8 @@ class LoadTool:
         service = site.service(target.service)
         kind = service["listeners"][target.listener].partition(" ")[0]
         address = site.address(target.service, target.listener)
-        where = address if isinstance(address, str) else str(address[1])
+        where = address if isinstance(address, str) else str(target.port or address[1])
         mode = "udp" if kind == "udp" else "line"
         command = [str(self._program), mode, where, str(target.clients), str(LONGEST)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # Clients would be on another machine: they take what the daemon leaves of this one.
+        return subprocess.Popen(["nice", "-n10", *command], stdout=subprocess.PIPE, text=True)

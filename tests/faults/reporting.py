@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 LINES: list[str] = []
 """The report, printed at the end of the run."""
@@ -34,14 +35,15 @@ class Progress:
 
     @classmethod
     @contextmanager
-    def shown(cls, name: str) -> Iterator[Progress]:
-        """A bar on the terminal; nothing where Rich is not installed."""
+    def shown(cls, name: str, terminal: TextIO) -> Iterator[Progress]:
+        """A bar on *terminal*; nothing where Rich is not installed."""
         try:
+            from rich.console import Console
             from rich.progress import Progress as Bar
         except ImportError:
             yield cls(None)
             return
-        with Bar() as bar:
+        with Bar(console=Console(file=terminal)) as bar:
             task = bar.add_task(name, total=1.0)
 
             def show(share: float, text: str) -> None:

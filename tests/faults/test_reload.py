@@ -282,7 +282,7 @@ class TestManyReloads:
         self, administered: Administered, is_long: bool, progress: Progress, report: Report
     ) -> None:
         """Descriptors, threads and memory of the daemon are what they were."""
-        reloads = 1000 if is_long else 30
+        reloads = 1000 if is_long else 20
         site = administered
         site.project.handlers(HANDLERS)
 
