@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from netd.config.plan import Plan
 from netd.daemon.reloading import Outcome
 from netd.daemon.upgrade import Upgraded
+from netd.values.log import LEVELS, Level
 
 log = Logger()
 
@@ -64,6 +66,9 @@ class Commands(Protocol):
     def drain(self, service: str) -> Deferred[None]:
         """Suspend, and fire when nobody is inside. Raises UnknownService."""
 
+    def log(self, level: Level) -> None:
+        """Log from *level* on."""
+
     def upgrade(self) -> Deferred[Upgraded]:
         """Start another daemon in the place of this one, and leave."""
 
@@ -84,6 +89,7 @@ def site(commands: Commands, reactor: Any) -> _Bounded:
     api.putChild(b"reload", _Done(lambda request: commands.reload().addCallback(_outcome)))
     for name in ("suspend", "resume", "drain"):
         api.putChild(name.encode(), _Done(_of_a_service(getattr(commands, name))))
+    api.putChild(b"log", _Done(lambda request: commands.log(_level(request))))
     api.putChild(b"upgrade", _Done(lambda request: commands.upgrade().addCallback(_upgraded)))
     api.putChild(b"stop", _Done(lambda request: commands.stop()))
     made = _Site(root, reactor=reactor)
@@ -204,8 +210,20 @@ def _query(request: Request, key: bytes) -> str | None:
     return os.fsdecode(values[0]) if values else None
 
 
+def _level(request: Request) -> Level:
+    said = _query(request, b"level")
+    for level in LEVELS:
+        if level == said:
+            return level
+    raise _Status(BAD_REQUEST, {"problems": [f"say which: ?level= one of {', '.join(LEVELS)}"]})
+
+
 def _outcome(outcome: Outcome) -> dict[str, Any]:
-    answer = {"steps": _steps(outcome.plan), "problems": list(outcome.problems)}
+    answer = {
+        "steps": _steps(outcome.plan),
+        "settings": _settings(outcome.plan),
+        "problems": list(outcome.problems),
+    }
     if not outcome.done:
         raise _Status(CONFLICT, answer)
     return answer
@@ -220,6 +238,10 @@ def _upgraded(how: Upgraded) -> dict[str, Any]:
 def _steps(plan: Plan | None) -> list[dict[str, Any]]:
     steps = plan.steps if plan is not None else ()
     return [{"service": step.service, "fate": step.fate, "why": list(step.why)} for step in steps]
+
+
+def _settings(plan: Plan | None) -> list[dict[str, Any]]:
+    return [asdict(setting) for setting in plan.settings] if plan is not None else []
 
 
 def _failed(failure: Failure) -> _Status:

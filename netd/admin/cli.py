@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from netd.values.log import LEVELS
 from netd.values.problem import ExitStatus
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ STOP_PATIENCE: Final = 3600.0
 
 def add_to(group: click.Group) -> None:
     """Add the commands to *group*, whose context's ``obj`` says where the admin socket is."""
-    for command in (status, connections, plan, reload, suspend, resume, drain, stop, upgrade):
+    acting = (reload, suspend, resume, drain, stop, upgrade, log)
+    for command in (status, connections, plan, *acting):
         group.add_command(command)
 
 
@@ -144,6 +146,19 @@ def upgrade(context: click.Context) -> None:
     click.echo(f"upgraded: pid {values['pid']} serves now")
 
 
+@click.command()
+@click.argument("level", required=False, type=click.Choice(LEVELS))
+@click.pass_context
+def log(context: click.Context, level: str | None) -> None:
+    """Log from LEVEL on, in all processes, until a reload does as the file says.
+
+    Without LEVEL, say which it is.
+    """
+    if level is not None:
+        _do(context, "log", level=level)
+    click.echo(_see(context, "status").values["log_level"])
+
+
 # Asking.
 
 
@@ -194,11 +209,20 @@ def _show_outcome(reply: Reply, as_json: bool) -> None:
         for step in values.get("steps", []):
             why = f": {', '.join(step['why'])}" if step["why"] else ""
             click.echo(f"{step['fate']} {step['service']}{why}")
+        _show_settings(values.get("settings", []))
     if not reply.ok:
         # Without steps it has not come to a plan: the configuration has problems.
         is_configuration = not values.get("steps")
         code = ExitStatus.CONFIG if is_configuration else ExitStatus.FAILURE
         _fail([] if as_json else reply.problems, code)
+
+
+def _show_settings(settings: Sequence[dict[str, Any]]) -> None:
+    if settings:
+        from netd.config.plan import Setting
+
+        for setting in settings:
+            click.echo(Setting(**setting))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

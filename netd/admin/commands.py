@@ -14,6 +14,7 @@ from netd.daemon.pool import Pool
 from netd.daemon.reloading import Outcome
 from netd.daemon.service import Daemon
 from netd.daemon.upgrade import Upgraded
+from netd.values.log import Level
 from netd.values.problem import ConfigurationError
 
 EMPTY_INTERVAL: Final = 0.05
@@ -31,6 +32,10 @@ class DaemonCommands:
         """What runs."""
         daemon = self._daemon
         return snapshot(daemon.estate, daemon.retirement, daemon.state, daemon.started)
+
+    def log(self, level: Level) -> None:
+        """Log from *level* on."""
+        self._daemon.log_from(level)
 
     def connections(self, service: str | None) -> list[dict[str, Any]]:
         """Who is connected, also to pools that are on their way out. Raises UnknownService."""

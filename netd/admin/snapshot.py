@@ -24,6 +24,7 @@ def snapshot(
         "pid": os.getpid(),
         "configuration": estate.configuration.file,
         "state": state,
+        "log_level": estate.configuration.log.level,
         "uptime": round(time.monotonic() - started, 3),
         "services": [_service(placed, pool, estate) for pool in estate for placed in pool.placed],
         "draining": [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any, Final
 
+from netd.config.toml import literal
 from netd.values.service import Configuration, Service, Stamp
 from netd.values.socket_option import differences
 from netd.values.tls import Tls
@@ -35,10 +37,31 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A key of the daemon's own that has another value; None is none."""
+
+    key: str
+    old: Any
+    new: Any
+    needs_restart: bool = False
+    """Whether it stays as it is until netd is started anew."""
+
+    def __str__(self) -> str:
+        if self.needs_restart:
+            return f"keep {self.key} as it is until netd is started anew"
+        return f"change {self.key}: {_shown(self.old)} to {_shown(self.new)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else literal(value)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What becomes of all services, in the order of the new configuration."""
+    """What becomes of all services, in the order of the new configuration, and of the daemon."""
 
     steps: tuple[Step, ...]
+    settings: tuple[Setting, ...] = ()
 
     def fates(self, *fates: Fate) -> frozenset[str]:
         """The services that one of *fates* awaits."""
@@ -69,7 +92,27 @@ def plan(old: Configuration, new: Configuration) -> Plan:
     ]
     gone = [name for name in before if name not in after]
     steps += [Step(name, Fate.DRAIN if name in new.disabled else Fate.REMOVE) for name in gone]
-    return Plan(tuple(steps))
+    return Plan(tuple(steps), tuple(_settings(old, new)))
+
+
+_OF_THE_DAEMON: Final[Mapping[str, Callable[[Configuration], Any]]] = {
+    "daemon.graceful_timeout": lambda one: one.graceful_timeout,
+    "daemon.drain_delay": lambda one: one.drain_delay,
+    "log.format": lambda one: one.log.format,
+    "log.level": lambda one: one.log.level,
+    "log.connections": lambda one: one.log.connections,
+    "log.file": lambda one: one.log.file,
+    "admin.socket": lambda one: one.admin_socket,
+}
+
+_AT_THE_START: Final = frozenset({"admin.socket"})
+"""Keys that only a new start takes."""
+
+
+def _settings(old: Configuration, new: Configuration) -> Iterator[Setting]:
+    for key, value in _OF_THE_DAEMON.items():
+        if value(old) != value(new):
+            yield Setting(key, value(old), value(new), key in _AT_THE_START)
 
 
 def _step(name: str, was_there: bool, why: tuple[str, ...], restarted: bool, worker: str) -> Step:

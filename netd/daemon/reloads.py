@@ -74,7 +74,7 @@ def _say(outcome: Outcome) -> None:
     if not outcome.done:
         log.error("not reloaded: the running configuration stays as it is")
         return
-    steps = outcome.plan.steps if outcome.plan is not None else ()
-    for step in steps:
-        log.info("{step}", step=str(step))
+    if outcome.plan is not None:
+        for step in (*outcome.plan.steps, *outcome.plan.settings):
+            log.info("{step}", step=str(step))
     log.info("reloaded")

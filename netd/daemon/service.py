@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, Final
@@ -30,6 +31,7 @@ from netd.daemon.spawning import Spawner
 from netd.daemon.states import DAEMON, DaemonEvent, DaemonState
 from netd.daemon.upgrade import CommandLine, Upgrade, Upgraded
 from netd.listening.binding import Listener, Listeners
+from netd.values.log import Level
 from netd.values.log import Log as LogSettings
 from netd.values.service import Configuration
 
@@ -291,6 +293,28 @@ class Daemon(MultiService):
             self._reactor.callLater(0.1, self._stop_now)
         return how
 
+    # The log.
+
+    @property
+    def log_level(self) -> Level:
+        """The least that is logged now."""
+        return self.estate.configuration.log.level
+
+    def log_from(self, level: Level) -> None:
+        """Log from *level* on, in all processes, until a reload does as the file says."""
+        old = self.estate.configuration
+        if level == old.log.level:
+            return
+        log.info("the log level is {least} now", least=level)
+        changed = replace(old, log=replace(old.log, level=level))
+        self.estate = replace(self.estate, configuration=changed)
+        self._log_as(changed.log, None)
+
+    def _log_as(self, now: LogSettings, destination: Destination | None) -> None:
+        self._log.change(destination, self._log_place.form(now), now.level)
+        for pool in (*self.estate, *self.retirement):
+            pool.relog(self._builder.worker_log(now))
+
     # Reloads.
 
     def reload(self) -> Deferred[Outcome]:
@@ -329,9 +353,7 @@ class Daemon(MultiService):
         self._pools_changed()
         now = self.estate.configuration.log
         if outcome.done and now != before:
-            self._log.change(destination, self._log_place.form(now), now.level)
-            for pool in self.estate:
-                pool.relog(self._builder.worker_log(now))
+            self._log_as(now, destination)
         elif destination is not None:
             destination.close()
         return outcome

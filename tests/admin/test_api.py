@@ -15,15 +15,19 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from netd.admin.api import MOST_CONNECTIONS, UnknownService, site
-from netd.config.plan import Fate, Plan, Step
+from netd.config.plan import Fate, Plan, Setting, Step
 from netd.daemon.reloading import Outcome
 from tests.daemon.fakes import texts
 
-PLAN = Plan((Step("a", Fate.CHANGE, ("threads",)), Step("b", Fate.KEEP)))
+PLAN = Plan(
+    (Step("a", Fate.CHANGE, ("threads",)), Step("b", Fate.KEEP)),
+    (Setting("log.level", "info", "debug"),),
+)
 STEPS = [
     {"service": "a", "fate": "change", "why": ["threads"]},
     {"service": "b", "fate": "keep", "why": []},
 ]
+SETTINGS = [{"key": "log.level", "old": "info", "new": "debug", "needs_restart": False}]
 
 
 class FakeCommands:
@@ -117,16 +121,25 @@ def test_of_which_service(name: str) -> None:
 class TestOutcomes:
     def test_done(self, line: str, name: str) -> None:
         scene = Scene(**{name: succeed(Outcome(True, PLAN))})
-        assert answer(scene.ask(line)) == (200, {"steps": STEPS, "problems": []})
+        assert answer(scene.ask(line)) == (
+            200,
+            {"steps": STEPS, "settings": SETTINGS, "problems": []},
+        )
 
     def test_not_done(self, line: str, name: str) -> None:
         scene = Scene(**{name: succeed(Outcome(False, PLAN, ("no", "nor that")))})
         code, values = answer(scene.ask(line))
-        assert (code, values) == (409, {"steps": STEPS, "problems": ["no", "nor that"]})
+        assert (code, values) == (
+            409,
+            {"steps": STEPS, "settings": SETTINGS, "problems": ["no", "nor that"]},
+        )
 
     def test_not_even_planned(self, line: str, name: str) -> None:
         scene = Scene(**{name: succeed(Outcome(False, None, ("f:1: no",)))})
-        assert answer(scene.ask(line)) == (409, {"steps": [], "problems": ["f:1: no"]})
+        assert answer(scene.ask(line)) == (
+            409,
+            {"steps": [], "settings": [], "problems": ["f:1: no"]},
+        )
 
 
 def test_an_error_of_ours() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from netd.config.load import load
-from netd.config.plan import Fate, Plan, Step, plan
+from netd.config.plan import Fate, Plan, Setting, Step, plan
 from netd.listening.options import read
 from netd.values.address import InetAddress, Transport, UnixAddress
+from netd.values.log import Log
 from netd.values.service import (
     Access,
     Configuration,
@@ -86,6 +87,34 @@ class TestFates:
             "change a: threads, /srv/m.py"
         )
         assert str(Step("a", Fate.KEEP)) == "keep a"
+
+
+class TestSettings:
+    def test_those_of_the_daemon(self) -> None:
+        """Each with what it was and is; and which of them a reload does not take."""
+        old = configuration(service("a"))
+        new = configuration(
+            service("a"),
+            graceful_timeout=5.0,
+            drain_delay=1.5,
+            log=Log("json", "debug", False, "/var/log/netd"),
+            admin_socket="/run/netd.sock",
+        )
+        found = plan(old, new)
+        assert found.changes_nothing
+        assert [str(setting) for setting in found.settings] == [
+            "change daemon.graceful_timeout: 30.0 to 5.0",
+            "change daemon.drain_delay: 0.0 to 1.5",
+            'change log.format: "text" to "json"',
+            'change log.level: "info" to "debug"',
+            "change log.connections: true to false",
+            'change log.file: nothing to "/var/log/netd"',
+            "keep admin.socket as it is until netd is started anew",
+        ]
+        assert found.settings[-1] == Setting("admin.socket", None, "/run/netd.sock", True)
+
+    def test_none(self) -> None:
+        assert plan(configuration(), configuration()).settings == ()
 
 
 OTHERWISE: dict[str, Any] = {

@@ -222,6 +222,22 @@ class TestNetdctl:
         done = netdctl("--config", str(site.project.file), "status")
         assert (done.returncode, done.stderr) == (0, "")
 
+    def test_log(self, site: Administered) -> None:
+        """Holds for workers, too, until a reload does as the file says; plan knows."""
+        assert self.run(site, "log") == (0, "info\n", "")
+        assert self.run(site, "log", "error") == (0, "error\n", "")
+        with site.talk("a") as client:
+            assert client.ask(b"hello") == b"hello"
+        until(lambda: site.service("a")["served"] == 1, "it is counted")
+        steps = 'keep a\nkeep b\nchange log.level: "error" to "info"\n'
+        assert self.run(site, "plan") == (0, steps, "")
+        assert self.run(site, "reload") == (0, steps, "")
+        with site.talk("b") as client:
+            assert client.ask(b"hello") == b"hello"
+        site.daemon.log.wait(r"\[b#info\] .* tcp served")
+        assert not site.daemon.log.matching(r"\[a#info\]")
+        assert self.run(site, "log", "loud")[0] == 2
+
     def test_stop(self, site: Administered) -> None:
         """Returns when the daemon has gone."""
         assert self.run(site, "stop") == (0, "stopped\n", "")
