@@ -106,6 +106,45 @@ def print_config(file: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("service")
+@click.option(
+    "--from",
+    "client",
+    multiple=True,
+    required=True,
+    metavar="CLIENT",
+    help="An address, unix, uid:N, user:NAME, gid:N, group:NAME or certificate:NAME; may be given"
+    " again, since a client may have a user and a certificate, too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def explain(context: click.Context, service: str, client: tuple[str, ...], as_json: bool) -> None:
+    """Say which entry of SERVICE's lists would admit or refuse a client, with file and line.
+
+    It is about the configuration of --config, or the one that "twistd netd" would take. Nobody is
+    asked but the lists: no proxy, no verify_request.
+    """
+    from netd.config import explaining
+    from netd.config.load import load
+
+    file = (context.find_root().params["config"]) or default_file()
+    if file is None:
+        _leave(ExitStatus.CONFIG, f"netdctl: {NONE_THERE}; use --config FILE")
+    try:
+        found = explaining.explain(load(file), service, client)
+    except ConfigurationError as error:
+        _leave(ExitStatus.CONFIG, str(error))
+    except KeyError:
+        _leave(ExitStatus.FAILURE, f"netdctl: there is no service {service} in {file}")
+    except ValueError as error:
+        _leave(ExitStatus.USAGE, f"netdctl: {error}")
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=1))
+    else:
+        click.echo("\n".join(found.lines()))
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors.
 
