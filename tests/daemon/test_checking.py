@@ -245,3 +245,45 @@ class TestRights:
         """To run as whom it is, or in the group that it has, netd needs no rights."""
         _, problems = problems_of_nobody("Owner(), Owner(uid, gid), Owner(gid=gid), Owner(uid)")
         assert problems == []
+
+
+class TestSocketOptions:
+    def test_that_the_system_does_not_take(self, project: Project) -> None:
+        """It is tried on a socket that is bound to nothing."""
+        text = (
+            '[services.a]\nhandler = "m:H"\nlisten = ["tcp:0", "tcp6:0"]\n'
+            '[services.a.socket]\nSO_KEEPALIVE = true\nTCP_CONGESTION = "none-such"\n'
+        )
+        assert project.problems(text) == [
+            "netd.toml:7: services.a.socket.TCP_CONGESTION: this system does not take that value:"
+            " No such file or directory"
+        ]
+
+    def test_from_the_defaults(self, project: Project) -> None:
+        """Where they stand."""
+        text = (
+            '[defaults.socket]\nTCP_CONGESTION = "none-such"\n'
+            '[services.a]\nhandler = "m:H"\nlisten = ["tcp:0"]\n'
+        )
+        (found,) = project.problems(text)
+        assert found.startswith("netd.toml:3: services.a.socket.TCP_CONGESTION: this system")
+
+    def test_that_need_a_right(self, project: Project) -> None:
+        """Who checks need not be who runs it; who runs it is told in time."""
+        text = '[services.a]\nhandler = "m:H"\nlisten = ["tcp:0"]\nsocket = {SO_MARK = 1}\n'
+        file = project.configure(text)
+        script = (
+            "import os, sys\n"
+            "from netd.daemon.checking import check, check_rights\n"
+            "from netd.values.service import Owner\n"
+            "found = check(sys.argv[1])\n"
+            "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+            "try: check_rights(found, Owner())\n"
+            "except Exception as error: print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, file], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.replace(f"{project.directory}/", "") == (
+            "netd.toml:5: services.a.socket.SO_MARK: needs a right: Operation not permitted\n"
+        )

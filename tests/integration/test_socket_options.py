@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import struct
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +26,7 @@ from netd.listening.option_table import OPTIONS, Option
 from netd.listening.options import here
 from netd.values.address import Transport
 from tests.integration.administered import Administered
-from tests.integration.daemons import PATIENCE, Project, read_all
+from tests.integration.daemons import PATIENCE, Project, netdctl, read_all
 
 PROBE: Final = """
     import json, socket
@@ -316,15 +320,22 @@ class Served:
         return told
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+@contextmanager
+def a_project() -> Iterator[Project]:
+    """A project for all tests of this file."""
     directory = Path(tempfile.mkdtemp(prefix="netd-"))
     project = Project(directory)
     try:
-        yield Served(Administered(project))
+        yield project
     finally:
         project.clean_up()
         shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with a_project() as project:
+        yield Served(Administered(project))
 
 
 PARAMETERS: Final = [
@@ -352,3 +363,185 @@ def test_is_set(served: Served, option: Option, transport: Transport) -> None:
         assert bytes.fromhex(told)[: len(case.seen)] == case.seen
     else:
         assert number(told) == case.seen
+
+
+# How a service is run.
+
+EXECUTIONS: Final = {
+    "thread": 'handler = "handlers:Probe"',
+    "process": 'handler = "handlers:Probe"\nconcurrency = "process"\nprocesses = 1',
+    "fork": 'handler = "handlers:Probe"\nconcurrency = "process"\nmax_requests = 1',
+    "reactor": 'handler = "handlers:AsyncProbe"',
+    "protocol": 'protocol = "handlers:ProbeProtocol"',
+    "server": 'server = "socketserver:ThreadingTCPServer"\nhandler = "handlers:Probe"',
+    "hooked": 'server = "handlers:Hooked"\nhandler = "handlers:Probe"',
+    "program": "program = ['{python}', '-I', '{script}']",
+    "wait": "program = ['{python}', '-I', '{script}', 'wait']\nwait = true",
+}
+
+OTHERS: Final = """
+    from socketserver import ThreadingTCPServer
+    from twisted.internet.protocol import Protocol
+    from netd.handlers import AsyncRequestHandler, streams
+
+    def told(sock):
+        return json.dumps([sock.getsockopt(1, 12), sock.getsockopt(1, 9)]).encode()
+
+    class AsyncProbe(AsyncRequestHandler):
+        async def handle(self):
+            _, wfile = streams(self.request)
+            await wfile.write(told(self.request.socket))
+
+    class ProbeProtocol(Protocol):
+        def connectionMade(self):
+            self.transport.write(told(self.transport.socket))
+            self.transport.loseConnection()
+
+    class Hooked(ThreadingTCPServer):
+        def get_request(self):
+            return super().get_request()
+"""
+
+SCRIPT: Final = """
+    import json, socket, sys
+    sock = socket.socket(fileno=0)
+    if "wait" in sys.argv:
+        sock, _ = sock.accept()
+    sock.sendall(json.dumps([sock.getsockopt(1, 12), sock.getsockopt(1, 9)]).encode())
+"""
+
+
+@pytest.fixture(scope="module")
+def executions() -> Iterator[Administered]:
+    """A daemon with a service for each execution, with one option inherited and one that is not."""
+    with a_project() as project:
+        script = project.directory / "script.py"
+        script.write_text(textwrap.dedent(SCRIPT))
+        project.handlers(PROBE + OTHERS)
+        administered = Administered(project)
+        text = ""
+        for name, runs in EXECUTIONS.items():
+            options = "SO_KEEPALIVE = true" + ("" if name == "wait" else ", SO_PRIORITY = 5")
+            text += f"""
+[services.{name}]
+listen = ["tcp:0:interface=127.0.0.1"]
+{runs.format(python=sys.executable, script=script)}
+socket = {{{options}}}
+"""
+        administered.start(text)
+        yield administered
+
+
+@pytest.mark.parametrize("name", EXECUTIONS)
+def test_in_every_execution(executions: Administered, name: str) -> None:
+    """What connections inherit, and what they do not."""
+    with executions.talk(name) as conversation:
+        if "Probe" in EXECUTIONS[name] and name not in ("reactor", "protocol"):
+            what = [["connection", 1, 12, 4], ["connection", 1, 9, 4]]
+            conversation.socket.sendall(json.dumps(what).encode())
+            told = [number(one) for one in json.loads(read_all(conversation.socket))]
+        else:
+            told = json.loads(read_all(conversation.socket))
+    assert told == [0 if name == "wait" else 5, 1]
+
+
+class TestReload:
+    def test_of_what_stays(self, administered: Administered) -> None:
+        """Its options are changed; what comes too late is named, and what cannot be is nothing."""
+
+        def configured(options: str, port: int = 0) -> str:
+            return f"""
+[services.a]
+listen = ["tcp6:{port}"]
+handler = "handlers:Probe"
+socket = {{{options}}}
+"""
+
+        def told() -> list[int]:
+            what = [["connection", 1, 9, 4], ["listener", 41, 26, 4], ["connection", 6, 4, 4]]
+            with socket.create_connection(("::1", port)) as client:
+                client.sendall(json.dumps(what).encode())
+                return [number(one) for one in json.loads(read_all(client))]
+
+        administered.project.handlers(PROBE)
+        administered.start(configured("SO_KEEPALIVE = true"))
+        port = administered.address("a")[1]
+        idle = told()[2]
+        reply = administered.reload(configured("TCP_KEEPIDLE = 77, IPV6_V6ONLY = false"))
+        assert reply.ok
+        assert reply.values["steps"][0]["why"] == [
+            "socket.SO_KEEPALIVE",
+            "socket.IPV6_V6ONLY (of listeners that are bound from now on)",
+            "socket.TCP_KEEPIDLE",
+        ]
+        assert told() == [0, 1, 77]
+        refused = administered.reload(configured("IP_TOS = 1"))
+        assert not refused.ok
+        assert administered.reload(configured("SO_KEEPALIVE = true")).ok
+        assert told() == [1, 1, idle]
+
+    def test_an_upgrade_knows_them(self, administered: Administered) -> None:
+        """So that what is not in the file any more is taken back."""
+        service = """
+[services.a]
+listen = ["tcp:0:interface=127.0.0.1"]
+handler = "handlers:Probe"
+"""
+        administered.project.handlers(PROBE)
+        daemon = administered.start(service + "socket = {SO_KEEPALIVE = true}\n")
+        address = administered.address("a")
+        administered.configure(service + "socket = {TCP_NODELAY = true}\n")
+        assert administered.client.do("upgrade").ok
+        daemon.wait()
+        with socket.create_connection(address) as client:
+            client.sendall(json.dumps([["connection", 1, 9, 4], ["connection", 6, 1, 4]]).encode())
+            assert [number(one) for one in json.loads(read_all(client))] == [0, 1]
+        os.kill(administered.status()["pid"], signal.SIGTERM)
+
+
+class TestBothFamilies:
+    def test_by_one_listener(self, administered: Administered) -> None:
+        """Rules are about an IPv4 client's own address, and so is the log."""
+        administered.project.handlers(PROBE)
+        daemon = administered.start("""
+            [defaults.socket]
+            IPV6_V6ONLY = false
+            [services.a]
+            listen = ["tcp6:0", "udp6:0"]
+            handler = "handlers:Probe"
+            access = {allow = ["127.0.0.0/8", "::1"], deny = ["127.0.0.3"]}
+        """)
+        what = json.dumps([["listener", 41, 26, 4]]).encode()
+        for number_, transport in enumerate(("tcp6", "udp6")):
+            port = administered.address("a", number_)[1]
+            for host, source, is_admitted in [
+                ("::1", None, True),
+                ("127.0.0.1", "127.0.0.2", True),
+                ("127.0.0.1", "127.0.0.3", False),
+            ]:
+                kind = Transport(transport).type
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                with socket.socket(family, kind) as client:
+                    client.settimeout(PATIENCE)
+                    if source is not None:
+                        client.bind((source, 0))
+                    if kind is socket.SOCK_STREAM:
+                        client.connect((host, port))
+                        client.send(what)
+                    else:  # whose answer comes from another port
+                        client.sendto(what, (host, port))
+                    own = client.getsockname()[1]
+                    verdict = "served" if is_admitted else "refused: deny"
+                    shown = source or "[::1]"
+                    daemon.log.wait(rf"\[a#info\] {re.escape(shown)}:{own} {transport} {verdict}")
+                    if is_admitted:
+                        assert json.loads(client.recv(1000)) == ["00000000"]
+
+
+def test_command() -> None:
+    """The table, as far as this kernel has it."""
+    done = netdctl("socket-options")
+    assert done.returncode == 0
+    assert {line.split()[0] for line in done.stdout.splitlines()[1:]} == HERE
+    told = json.loads(netdctl("socket-options", "--json").stdout)
+    assert {one["name"] for one in told} == HERE
