@@ -45,7 +45,7 @@ class TestOptions:
     def test_are_known_to_the_next_daemon(self, listeners: Listeners) -> None:
         """So it can take back what its configuration does not have any more."""
         ready, end = os.pipe()
-        with closing(passed(variable(listeners, ready))) as found:
+        with closing(passed(variable(listeners, ready, ()))) as found:
             (listener,) = found
             assert listener.options == OPTIONS
         os.close(ready)
@@ -54,7 +54,7 @@ class TestOptions:
     def test_that_another_version_does_not_know(self, listeners: Listeners) -> None:
         """Or does not tell: nothing is known of them."""
         ready, end = os.pipe()
-        values = json.loads(variable(listeners, ready))
+        values = json.loads(variable(listeners, ready, ()))
         values["listeners"][0]["options"][0]["name"] = "SO_FUTURE"
         with closing(passed(json.dumps(values))) as found:
             (listener,) = found
