@@ -143,8 +143,9 @@ class ServiceLimitsTable(Table):
 
     handshakes: Annotated[int, Field(ge=1, le=MOST_HANDSHAKES)] = HANDSHAKES
     """Connections at once that have not begun: their TLS handshake, the header of their proxy or
-    their first byte is waited for. From half of it on new ones are dropped at random, 30 % at
-    first and all at this number, as OpenSSH's `MaxStartups` has it."""
+    their first byte is waited for. From half of it on, new ones drop others at random, 30 % of
+    them at first and all at this number, as with OpenSSH's `MaxStartups`; but who is dropped is
+    the one that has been waited for longest, so that a flood of silent clients drops itself."""
 
 
 class ProxyProtocolTable(Table):

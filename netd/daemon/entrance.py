@@ -49,16 +49,30 @@ TurnedAway = Callable[[str, str, float], None]
 
 
 class Guests:
-    """How many connections of one service are waited for, at all of its entrances together."""
+    """The connections of one service that are waited for, at all of its entrances together.
+
+    Of *most* at a time. From half of that on, a new one takes the place of the one that has been
+    waited for longest, by chance (``early_drop``).
+    """
 
     def __init__(self, most: int, chance: Callable[[], float] = random.random) -> None:
         self._most = most
         self._chance = chance
-        self.count = 0
+        self._waiting: dict[_Guest, Callable[[_Guest], None]] = {}
 
-    def have_room(self) -> bool:
-        """Whether the next one may wait, too; from half of the most on, by chance."""
-        return not drops_early(self.count, self._most, self._chance())
+    def add(self, guest: _Guest, crowd_out: Callable[[_Guest], None]) -> None:
+        """One more is waited for; it is crowded out as *crowd_out* says."""
+        self._waiting[guest] = crowd_out
+
+    def remove(self, guest: _Guest) -> None:
+        """It has begun, or never will."""
+        self._waiting.pop(guest, None)
+
+    def make_room(self) -> None:
+        """See that the next one can wait, too."""
+        if drops_early(len(self._waiting), self._most, self._chance()) and self._waiting:
+            longest, crowd_out = next(iter(self._waiting.items()))
+            crowd_out(longest)
 
 
 @implementer(IReadDescriptor)
@@ -197,12 +211,9 @@ class Entrance:
             awaits_byte=self._is_tls,
         )
         guest = _Guest(arrival, peer, self._advance)
-        reason = None
-        if not self._guests.have_room():
-            reason = CROWDED
-        elif not is_proxied:
-            reason = self._refuses(address, peer)
-        self._guests.count += 1
+        reason = None if is_proxied else self._refuses(address, peer)
+        self._guests.make_room()
+        self._guests.add(guest, self._crowd_out)
         self._waiting[guest] = None
         if reason is not None:
             self._turn_away(guest, reason)
@@ -258,6 +269,9 @@ class Entrance:
                 return
             self._turn_away(guest, TIMED_OUT)
 
+    def _crowd_out(self, guest: _Guest) -> None:
+        self._turn_away(guest, CROWDED)
+
     def _turn_away(self, guest: _Guest, reason: str) -> None:
         self._reactor.removeReader(guest)
         self._waiting.pop(guest, None)
@@ -269,7 +283,7 @@ class Entrance:
             self._turned_away(guest.arrival.client, reason, guest.arrival.since)
 
     def _let_go(self, guest: _Guest) -> None:
-        self._guests.count -= 1
+        self._guests.remove(guest)
         guest.arrival.request.close()
 
     # Handing over.

@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from netd.admission.deadlines import Deadlines
@@ -46,7 +47,7 @@ class Beginning:
         "_handshakes",
         "_has_arrived",
         "_refuses",
-        "is_overdue",
+        "ended_by",
         "socket",
         "taken",
     )
@@ -64,7 +65,8 @@ class Beginning:
         self._has_arrived = False
         self._refuses = refuses
         self._handshakes = handshakes
-        self.is_overdue = False
+        self.ended_by: str | None = None
+        """Why nobody waits for it any more."""
 
     def fileno(self) -> int:
         """The descriptor that is waited for; -1 when it is closed."""
@@ -75,8 +77,8 @@ class Beginning:
 
         Raises BlockingIOError when there is more to wait for, and Refused.
         """
-        if self.is_overdue:
-            raise self.refused(TIMED_OUT)
+        if self.ended_by is not None:
+            raise self.refused(self.ended_by)
         if not self._has_arrived:
             self._arrive()
         if self._handshakes is not None:
@@ -87,13 +89,13 @@ class Beginning:
 
     def refused(self, reason: str, detail: str = "") -> Refused:
         """That it does not come to be served, and why."""
-        if self.is_overdue:
-            reason, detail = TIMED_OUT, ""
+        if self.ended_by is not None:
+            reason, detail = self.ended_by, ""
         return Refused(self.taken, reason, detail, self._arrival.since)
 
-    def hang_up(self) -> None:
-        """The time is over: whoever goes on with it next is told so. Any thread."""
-        self.is_overdue = True
+    def hang_up(self, why: str) -> None:
+        """Wait for it no more: whoever goes on with it next is told so. Any thread."""
+        self.ended_by = why
         shut_down(self.socket)
 
     def _arrive(self) -> None:
@@ -133,7 +135,9 @@ class Beginning:
 class Beginnings:
     """Those of one service that are waited for: at most *most*, each for *seconds*. Any thread.
 
-    From half of that on the next ones are turned away by chance (``early_drop``).
+    From half of that on, a new one may take the place of the one that has been waited for longest,
+    by chance (``early_drop``). Who means it has begun within a round trip, so a flood of silent
+    connections puts out itself.
     """
 
     def __init__(
@@ -149,28 +153,41 @@ class Beginnings:
         self._chance = chance
         self._deadlines = Deadlines(reactor)
         self._lock = threading.Lock()
-        self._open: set[Beginning] = set()
+        self._open: dict[Beginning, None] = {}
+        """Who came first is first."""
+        self._leaving: set[Beginning] = set()
+        """Those that are hung up, and closed as soon as a thread is free for it."""
         self._empty: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._leaving)
 
-    def has_room(self) -> bool:
-        """Whether the next client may wait, too."""
-        return not drops_early(len(self._open), self._most, self._chance())
+    def make_room(self) -> bool:
+        """See that the next client can wait, too; False where that is impossible."""
+        with self._lock:
+            if not drops_early(len(self._open), self._most, self._chance()):
+                return True
+            if not self._open or len(self._leaving) >= self._most:
+                return False
+            longest = next(iter(self._open))
+            del self._open[longest]
+            self._leaving.add(longest)
+        longest.hang_up(CROWDED)
+        return True
 
     def add(self, beginning: Beginning) -> None:
         """It is waited for, from now on."""
         with self._lock:
-            self._open.add(beginning)
-        self._deadlines.set(beginning, self._seconds, beginning.hang_up)
+            self._open[beginning] = None
+        self._deadlines.set(beginning, self._seconds, partial(beginning.hang_up, TIMED_OUT))
 
     def remove(self, beginning: Beginning) -> None:
         """It has begun, or never will."""
         self._deadlines.met(beginning)
         with self._lock:
-            self._open.discard(beginning)
-            empty = self._empty if not self._open else None
+            self._open.pop(beginning, None)
+            self._leaving.discard(beginning)
+            empty = self._empty if not len(self) else None
             if empty is not None:
                 self._empty = None
         if empty is not None:
@@ -181,7 +198,7 @@ class Beginnings:
     def when_empty(self, call: Callable[[], None]) -> None:
         """Call here, once, when nobody is waited for any more; nobody else is taken meanwhile."""
         with self._lock:
-            is_empty = not self._open
+            is_empty = not len(self)
             if not is_empty:
                 self._empty = call
         if is_empty:
@@ -230,7 +247,7 @@ class Entrance:
         is_proxied = self._is_proxy is not None and self._is_proxy(taken)
         if not is_proxied and self._handshakes is None:
             return taken
-        if not self.waiting.has_room():
+        if not self.waiting.make_room():
             raise Refused(taken, CROWDED)
         if not is_proxied:
             reason = self._refuses(taken)

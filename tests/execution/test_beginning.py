@@ -268,14 +268,21 @@ class TestBounds:
             assert service.service.wait_for_refusals() == [TIMED_OUT]
 
     def test_crowd(self) -> None:
-        """No more than so many are waited for, and the next ones are turned away at once."""
+        """No more than so many are waited for: who has waited longest makes room for the next."""
         with served(most=3) as service, ExitStack() as silent:
-            for _ in range(3):
-                silent.enter_context(service.connect())
-            with service.connect() as connection:
-                assert connection.recv(1) == b""
+            first, *others = (silent.enter_context(service.connect()) for _ in range(4))
+            assert first.recv(1) == b""
             assert service.service.wait_for_refusals() == [CROWDED]
             assert len(service.waiting) == 3
+            assert ask(shake_hands(others[-1])).endswith(b" hello\n")
+
+    def test_flood(self) -> None:
+        """However many say nothing, whoever means it is served."""
+        with served(most=20) as service, ExitStack() as silent:
+            for number in range(200):
+                silent.enter_context(service.connect())
+                if number % 20 == 0:
+                    assert ask(shake_hands(service.connect())).endswith(b" hello\n")
 
     def test_patience(self) -> None:
         """A worker with one client each waits for its words first, and then with others."""
@@ -351,6 +358,6 @@ def test_a_beginning_that_is_overdue_does_not_go_on() -> None:
     with ours, theirs:
         arrival = Arrival(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
         beginning = Beginning(Taken(ours, "", "unix", None), arrival, lambda _: None, None)
-        beginning.hang_up()
+        beginning.hang_up(TIMED_OUT)
         with pytest.raises(Refused, match=TIMED_OUT):
             beginning.go_on()
