@@ -135,9 +135,13 @@ def _serve_all(listener: socket.socket, serve: Serving) -> None:
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            with connection, suppress(OSError, SSL.Error):
-                connection.settimeout(5)
-                serve_one(connection, serve())
+            threading.Thread(target=_serve, args=(connection, serve()), daemon=True).start()
+
+
+def _serve(connection: socket.socket, side: Any) -> None:
+    with connection, suppress(OSError, SSL.Error):
+        connection.settimeout(5)
+        serve_one(connection, side)
 
 
 def serve_one(connection: socket.socket, side: Any) -> None:
