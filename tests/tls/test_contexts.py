@@ -457,6 +457,23 @@ class TestWhatIsPromised:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         shaken(Blocking(context, server_side=True), client())
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+    def test_another_user(self) -> None:
+        """A worker that has given up its rights makes contexts of what the daemon has read."""
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                blocking_context(table())
+                reactor_context(table())
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
     def test_long_files(self) -> None:
         """A bundle may be longer than a pipe is."""
         one = identity("host.example")
