@@ -208,7 +208,12 @@ class TlsReading:
         shown = pem.certificates(identity.certificate.content)[0].public_bytes(Encoding.DER)
         # A wildcard is for any label; this one is as good as another.
         asked = f"www.{name.removeprefix(WILDCARD)}" if name.startswith(WILDCARD) else name
-        if not ShownCertificate(shown).is_for(asked):
+        try:
+            is_for = ShownCertificate(shown).is_for(asked)
+        except ValueError as error:
+            self._problem(keys, f"{identity.certificate.path}: {error}")
+            return
+        if not is_for:
             self._place.note(keys, f"{identity.certificate.path} is not for {name}")
 
     # Certificates of clients.

@@ -33,15 +33,19 @@ class ShownCertificate:
     """
 
     def __init__(self, der: bytes) -> None:
-        read = x509.load_der_x509_certificate(der)
-        self.subject: Final = read.subject.rfc4514_string()
+        try:
+            read = x509.load_der_x509_certificate(der)
+            names = _alternative_names(read)
+            subject, issuer = read.subject.rfc4514_string(), read.issuer.rfc4514_string()
+        except Exception as error:  # of cryptography's own, for versions that there are not
+            raise ValueError(f"certificate cannot be read: {error}") from error
+        self.subject: Final = subject
         """As RFC 4514 writes it, ``CN=client,O=example``."""
-        self.issuer: Final = read.issuer.rfc4514_string()
+        self.issuer: Final = issuer
         self.serial: Final = f"{read.serial_number:X}"
         """In hexadecimal digits."""
         self.not_before: Final = read.not_valid_before_utc
         self.not_after: Final = read.not_valid_after_utc
-        names = _alternative_names(read)
         self.hosts: Final = tuple(names.get_values_for_type(DNSName))
         self.uris: Final = tuple(names.get_values_for_type(UniformResourceIdentifier))
         self.addresses: Final = tuple(map(str, names.get_values_for_type(IPAddress)))
@@ -93,8 +97,6 @@ def _alternative_names(read: x509.Certificate) -> x509.SubjectAlternativeName:
         found = read.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return x509.SubjectAlternativeName([])
-    except x509.DuplicateExtension as error:
-        raise ValueError(str(error)) from error
     return found.value
 
 

@@ -37,9 +37,12 @@ def certificates(content: bytes) -> list[x509.Certificate]:
     if not found:
         raise NotPem("has no certificate in PEM, -----BEGIN CERTIFICATE-----")
     try:
-        return [x509.load_pem_x509_certificate(each) for each in found]
-    except ValueError as error:
+        read = [x509.load_pem_x509_certificate(each) for each in found]
+        for certificate in read:
+            certificate.public_key()  # which is not looked at before somebody asks
+    except Exception as error:  # of cryptography's own, for versions and keys it does not know
         raise NotPem(f"has a certificate that cannot be read: {_first_line(error)}") from error
+    return read
 
 
 def private_key(content: bytes) -> PrivateKey:

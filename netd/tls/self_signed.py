@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -41,7 +41,7 @@ def needs_making(content: bytes, now: datetime) -> bool:
     try:
         first = certificates(content)[0]
         first.verify_directly_issued_by(first)
-    except (NotPem, ValueError, TypeError, InvalidSignature) as error:
+    except (NotPem, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise NotOurs("is not a self-signed certificate, and is not overwritten") from error
     if first.not_valid_after_utc <= now:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import warnings
 
 import pytest
 from cryptography import x509
@@ -11,9 +12,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netd.tls.environment import environment
-from netd.tls.peer import ClientCertificate
+from netd.tls.peer import ClientCertificate, ShownCertificate
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 BEGIN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -58,6 +61,9 @@ def uri(text: str) -> x509.GeneralName:
 
 def address(text: str) -> x509.GeneralName:
     return x509.IPAddress(ipaddress.ip_address(text))
+
+
+GOOD = made(host("client.example"), uri("sip:a.b")).public_bytes(Encoding.DER)
 
 
 class TestIsFor:
@@ -122,6 +128,20 @@ class TestFacts:
         assert read.serial == "ABCDEF"
         assert read.names == ("client.example", "::1", "sip:a.example")
         assert (read.not_before, read.not_after) == (BEGIN, END)
+
+    @given(st.data())
+    @settings(max_examples=300)
+    def test_broken(self, data: st.DataObject) -> None:
+        """With any byte of it exchanged, it can be read, or is no certificate; nothing else."""
+        der = bytearray(GOOD)
+        der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of serial numbers that may not be
+                read = ShownCertificate(bytes(der))
+        except ValueError:
+            return
+        assert read.is_for("client.example") in (True, False)
 
     @pytest.mark.parametrize("der", [b"", b"text", b"\x30\x03\x02\x01\x01"])
     def test_unreadable(self, der: bytes) -> None:
