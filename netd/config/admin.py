@@ -15,6 +15,9 @@ _ADMIN: Final = re.compile(
 )
 """The table ``[admin]``, up to the next header."""
 
+_DOTTED: Final = re.compile(r"\A(?:[^\[\n][^\n]*\n|\n)*?([ \t]*admin[ \t]*[.=][^\n]*)")
+"""``admin.socket = …`` or ``admin = {…}``, before the first header."""
+
 
 def admin_socket(file: str, named: str | None) -> str | None:
     """The path that ``[admin] socket`` of *file* names, made absolute; None if it names none."""
@@ -39,8 +42,8 @@ def find_socket(file: str) -> str:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        part = _ADMIN.search(text)
-        values = tomllib.loads(part[0]) if part is not None else {}
+        part = _ADMIN.search(text) or _DOTTED.search(text)
+        values = tomllib.loads(part[part.lastindex or 0]) if part is not None else {}
     table = values.get("admin", {})
     named = table.get("socket") if isinstance(table, dict) else None
     found = admin_socket(file, named if isinstance(named, str) else None)

@@ -278,8 +278,8 @@ class Daemon(MultiService):
         return self._upgrade.begin().addCallback(self._upgraded)
 
     def _upgraded(self, how: Upgraded) -> Upgraded:
-        self._upgrade = None
         if how.pid is None:
+            self._upgrade = None
             _say_not_upgraded(how)
             self._life.on(DaemonEvent.NOT_UPGRADED)
             self._pools_changed()

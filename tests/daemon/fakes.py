@@ -116,6 +116,16 @@ class FakeReactor(Clock):
         super().__init__()
         self.adopted: list[Adopted] = []
         self.readers: list[IReadDescriptor] = []
+        self.when_running: list[Callable[[], object]] = []
+        self.is_stopped = False
+
+    def callWhenRunning(self, call: Callable[[], object]) -> None:
+        """As IReactorCore has it; a test makes the calls."""
+        self.when_running.append(call)
+
+    def stop(self) -> None:
+        """As IReactorCore has it; a test does the rest."""
+        self.is_stopped = True
 
     def adoptStreamConnection(
         self, descriptor: int, family: socket.AddressFamily, factory: Factory
