@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.protocol import DatagramProtocol
 
-from netd.admission.lists import AccessLists
+from netd.admission.lists import AccessLists, Credentials
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.journal import Journal
+from netd.execution.reactor_arrivals import Desk
 from netd.execution.reactor_datagrams import Datagrams, ProtocolDatagrams
 from netd.execution.reactor_handlers import HandlerDatagrams, build_handlers
 from netd.execution.reactor_ports import (
@@ -24,13 +25,19 @@ from netd.execution.reactor_ports import (
     UnixgramTransport,
 )
 from netd.execution.reactor_streams import Acceptor
+from netd.execution.reactor_tls import Tls
 from netd.execution.reactor_transports import Build
+from netd.execution.reception import Reception
 from netd.execution.resting import Resting
 from netd.execution.runnable import factory_of, is_handler
 from netd.execution.sources import Source
 from netd.execution.wear import Wear
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
+from netd.values.service import HANDSHAKES
+from netd.values.tls import HANDSHAKE_TIMEOUT
+
+IsProxy = Callable[[Any, Credentials | None], bool]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,25 @@ class Listener:
     server: BaseServer
     """What asynchronous handlers find as ``self.server``."""
     admission: Admission
+    is_tls: bool = False
+    """Whether connections begin with a TLS handshake."""
+    is_proxy: IsProxy | None = None
+    """Whether a peer, by its address and its credentials, has to say for whom it connects."""
+
+
+@dataclass(frozen=True)
+class Begins:
+    """What a service has for connections that do not begin by being served."""
+
+    handshakes: int = HANDSHAKES
+    """Connections at once that have not begun."""
+    timeout: float = HANDSHAKE_TIMEOUT
+    """Seconds that each has."""
+    tls: Tls | None = None
+    """For TLS listeners, and for handlers that start TLS."""
+
+
+BEGINS: Final = Begins()
 
 
 class ReactorService:
@@ -52,7 +78,7 @@ class ReactorService:
     asynchronous handler class; *options* are keyword arguments for it. The last of *slots* is
     the one for everybody whom the others have no room for. *datagram_size* is what protocols
     may ask their transport for; the sources hold to it. After *handler_timeout* seconds an
-    asynchronous handler is ended.
+    asynchronous handler is ended. *begins* is for listeners that wait for something first.
     """
 
     def __init__(
@@ -67,6 +93,7 @@ class ReactorService:
         datagram_size: int = 8192,
         wear: Wear | None = None,
         handler_timeout: float | None = None,
+        begins: Begins = BEGINS,
     ) -> None:
         self._handler_timeout = handler_timeout
         self._name = name
@@ -76,6 +103,8 @@ class ReactorService:
         self._datagram_size = datagram_size
         self._accounts = Accounts(name, slots, journal, wear)
         self._resting = Resting(reactor, partial(journal.say, name))
+        self._tls = begins.tls
+        self._reception = Reception(begins.handshakes, begins.timeout, reactor)
         self._factory: Any = None
         self._servers = [listener.server for listener in listeners]
         self._acceptors: list[Acceptor] = []
@@ -140,7 +169,8 @@ class ReactorService:
         for datagrams in self._datagrams:
             datagrams.stop()
         # Not at once: who stops things by a loop over them must not be called from within it.
-        self._reactor.callLater(0, self._accounts.when_empty, partial(self._close, stopped))
+        inside = partial(self._accounts.when_empty, partial(self._close, stopped))
+        self._reactor.callLater(0, self._reception.when_empty, inside)
 
     def _stop_factory(self) -> None:
         if self._factory is None:
@@ -166,7 +196,15 @@ class ReactorService:
             self._accounts,
             self._resting,
             self._reactor,
+            self._desk(listener),
+            self._tls,
         )
+
+    def _desk(self, listener: Listener) -> Desk | None:
+        if not listener.is_tls and listener.is_proxy is None:
+            return None
+        tls = self._tls if listener.is_tls else None
+        return Desk(self._reception, listener.is_proxy, tls, self._reactor, self._name)
 
     def _build(self, listener: Listener) -> Build:
         if is_handler(self._what):
@@ -174,7 +212,7 @@ class ReactorService:
         if self._factory is None:
             self._factory = factory_of(self._what, self._options)
         factory = self._factory
-        return lambda connection: factory.buildProtocol(connection.getPeer())  # type: ignore[no-untyped-call]
+        return lambda connection: factory.buildProtocol(connection.getPeer())
 
     def _make(self) -> Any:
         return partial(self._what, **self._options) if self._options else self._what

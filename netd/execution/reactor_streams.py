@@ -20,9 +20,13 @@ from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
+from netd.execution.reactor_arrivals import Desk
+from netd.execution.reactor_tls import Tls
 from netd.execution.reactor_transports import Build, Place, StreamTransport, UnixTransport
 from netd.execution.resting import Resting
 from netd.execution.sources import Source, Taken
+from netd.execution.traffic import traffic
+from netd.listening.proxy_protocol import Header
 from netd.listening.taking import NEXT
 from netd.values.scoreboard import Slot
 
@@ -43,8 +47,14 @@ class Acceptor:
         accounts: Accounts,
         resting: Resting,
         reactor: Any,
+        desk: Desk | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        self._place = Place(service, source.transport.value, accounts, reactor)
+        """*desk* receives connections that do not begin by being served; *tls* is the service's."""
+        self._place = Place(service, source.transport.value, accounts, reactor, tls)
+        self._desk = desk
+        if desk is not None:
+            desk.host = self
         self._accounts = accounts
         self._reactor = reactor
         self.fileno = source.fileno
@@ -83,7 +93,11 @@ class Acceptor:
 
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on, and end the connections that they do not admit."""
-        self._admission = self._admission.by(lists, of_unix=self._kind is UnixTransport)
+        self._admission = self._admission.by(
+            lists,
+            of_unix=self._kind is UnixTransport,
+            is_proxied=self._desk is not None and self._desk.knows_proxies,
+        )
         for transport in list(self._place.open):
             reason = self._refuses(transport.taken)
             if reason is not None:
@@ -120,49 +134,95 @@ class Acceptor:
 
     def _begin(self, taken: Taken) -> None:
         since = time.monotonic()
+        if self._desk is None or not self._desk.receives(taken, since):
+            self.admit(taken, since, None)
+
+    # Host: what the desk asks for. And below that, what becomes of those who have begun.
+
+    def refuses_early(self, taken: Taken) -> str | None:
+        """Ask the lists before the client has shown who it is; nobody in a dry run."""
+        gate = self._admission.gate
+        if gate is None or self._admission.dry_run:
+            return None
+        return gate.refuses_early(taken.client_address, taken.peer)
+
+    def turn_away(self, taken: Taken, reason: str, since: float) -> None:
+        """Count and log a client that has not begun, and close its connection."""
         accounts = self._accounts
-        if accounts.wear is not None:
-            accounts.wear.took()
-        slot = accounts.enter(taken.client, since)
+        accounts.shared.refused += 1
+        accounts.log(
+            self._place.name, taken.client, f"refused: {reason}", since, traffic(taken.request)
+        )
+        with suppress(OSError):
+            taken.request.close()
+        accounts.show()
+
+    def admit(self, taken: Taken, since: float, header: Header | None) -> None:
+        """Ask the rules, and serve."""
+        slot = self._enter(taken, since)
         reason = self._refuses(taken)
         if reason is not None and not self._is_dry(taken, slot, since, reason):
             slot.refused += 1
             with suppress(OSError):
                 taken.request.close()
+            accounts = self._accounts
             accounts.log(self._place.name, taken.client, f"refused: {reason}", since)
             accounts.leave(slot)
             return
-        self._number += 1
-        transport = self._kind(taken, slot, since, self._place, self._number)
-        admission = self._admission
-        asked = admission.refuses(taken, transport)
-        if asked is None:
-            transport.open(self._build)
+        self._ask(self._transport(taken, slot, since, header))
+
+    def transport(self, taken: Taken, since: float, header: Header | None) -> StreamTransport:
+        """Make the transport of a client, who is inside from now on, for its handshake."""
+        return self._transport(taken, self._enter(taken, since), since, header)
+
+    def admit_shaken(self, transport: StreamTransport) -> None:
+        """Ask all rules, now that the client has shown its certificate, and serve."""
+        reason = self._refuses(transport.taken)
+        if reason is None or self._is_dry(transport.taken, transport.slot, transport.since, reason):
+            self._ask(transport)
         else:
-            asked.addCallback(partial(self._answered, taken, slot, since, transport, admission))
+            transport.refuse(reason)
+
+    def _enter(self, taken: Taken, since: float) -> Slot:
+        accounts = self._accounts
+        if accounts.wear is not None:
+            accounts.wear.took()
+        return accounts.enter(taken.client, since)
+
+    def _transport(
+        self, taken: Taken, slot: Slot, since: float, header: Header | None
+    ) -> StreamTransport:
+        self._number += 1
+        return self._kind(taken, slot, since, self._place, self._number, header)
 
     def _refuses(self, taken: Taken) -> str | None:
         """Ask the lists."""
         gate = self._admission.gate
         return None if gate is None else gate.refuses(*taken)
 
+    def _ask(self, transport: StreamTransport) -> None:
+        """Ask the filter, and serve."""
+        admission = self._admission
+        asked = admission.refuses(transport.taken, transport.shown)
+        if asked is None:
+            transport.open(self._build)
+        else:
+            if not asked.called:
+                transport.wait()
+            asked.addCallback(partial(self._answered, transport, admission))
+
     def _answered(
-        self,
-        taken: Taken,
-        slot: Slot,
-        since: float,
-        transport: StreamTransport,
-        asked_by: Admission,
-        reason: str | None,
+        self, transport: StreamTransport, asked_by: Admission, reason: str | None
     ) -> None:
         """The filter has decided; in the meantime it may have written, or hung up."""
+        taken = transport.taken
         if reason is None and self._admission is not asked_by:
             reason = self._refuses(taken)
         if transport.disconnected:
             return
         if transport.is_leaving():
             transport.refuse(reason or REFUSED)
-        elif reason is None or self._is_dry(taken, slot, since, reason):
+        elif reason is None or self._is_dry(taken, transport.slot, transport.since, reason):
             transport.open(self._build)
         else:
             transport.refuse(reason)

@@ -12,7 +12,7 @@ from termios import TIOCOUTQ
 from typing import Any, Final
 
 from twisted.internet import error, main, tcp, unix
-from twisted.internet.address import IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -21,12 +21,16 @@ from twisted.python.log import callWithLogger
 from netd.execution.accounts import Accounts
 from netd.execution.hangups import Hangups
 from netd.execution.overdue import overdue
+from netd.execution.reactor_starttls import StartTls
+from netd.execution.reactor_tls import Tls, TlsTransport
 from netd.execution.sources import Taken
 from netd.execution.traffic import Traffic, traffic
+from netd.listening.arrival import GONE
+from netd.listening.proxy_protocol import Header
 from netd.values.scoreboard import Slot
 
-GONE: Final = "gone"
-"""Why a client is not served that went while its filter was thinking."""
+TRUNCATED: Final = "truncated"
+"""What has become of a TLS stream that ended without TLS's own end."""
 
 NO_PROTOCOL: Final = "no-protocol"
 """Why a client is not served for which ``buildProtocol`` has returned None."""
@@ -76,16 +80,19 @@ class Sending:
 class Place:
     """What the connections of one listener have in common. In the thread of *reactor*."""
 
-    __slots__ = ("accounts", "hangups", "name", "open", "reactor", "sending", "service")
+    __slots__ = ("accounts", "hangups", "name", "open", "reactor", "sending", "service", "tls")
 
-    def __init__(self, service: str, name: str, accounts: Accounts, reactor: Any) -> None:
-        """*name* is the transport's word for the log."""
+    def __init__(
+        self, service: str, name: str, accounts: Accounts, reactor: Any, tls: Tls | None = None
+    ) -> None:
+        """*name* is the transport's word for the log; *tls* is there if the service has that."""
         self.service = service
         self.name = name
         self.accounts = accounts
         self.reactor = reactor
         self.sending = Sending(service, reactor)
         self.hangups = Hangups(service, reactor)
+        self.tls = tls
         self.open: set[StreamTransport] = set()
         """Those that have a protocol, and are connected."""
 
@@ -94,23 +101,39 @@ class StreamTransport(tcp.Server):
     """Twisted's transport of a TCP connection, which tells the accounts of its end.
 
     What a protocol's method raises ends its connection, and is logged here with the client.
-    What is written is sent at the end of the reactor's turn (Sending).
+    What is written is sent at the end of the reactor's turn (Sending). Where there is TLS,
+    ``layer`` is the transport that the protocol knows, and the protocol of this one.
+
+    *header* is what a proxy has said of the client: who is at which end.
     """
 
-    def __init__(self, taken: Taken, slot: Slot, since: float, place: Place, number: int) -> None:
+    layer: TlsTransport | None = None
+
+    def __init__(
+        self,
+        taken: Taken,
+        slot: Slot,
+        since: float,
+        place: Place,
+        number: int,
+        header: Header | None = None,
+    ) -> None:
         tcp.Connection.__init__(self, taken.request, _NOBODY, place.reactor)
         self.server = None  # type: ignore[assignment]
         self._place = place
         self.sessionno = number
         self.client = taken.client_address
         self.taken = taken
-        self._slot = slot
-        self._since = since
+        self.slot = slot
+        self.since = since
         self._verdict: str | None = None
         self._is_queued = False
         self._is_watched = False
         self._is_paused = False
         self._has_finished = False
+        self._is_truncated = False
+        self._may_read = False
+        self._header = header if header is not None and header.source is not None else None
         self._holds = 1
         self._carried: Traffic = (0, 0)
         self.connected = 1
@@ -118,10 +141,25 @@ class StreamTransport(tcp.Server):
 
     def _name(self) -> None:
         """Set what Twisted's getPeer() looks at."""
+        if self._header is not None:  # which says all of it
+            self.hostname = self.taken.client
+            return
         if len(self.client) == 4:
             self._addressType = IPv6Address
             self.client = _with_scope(self.client)
         self.hostname = self.client[0]
+
+    def getPeer(self) -> Any:
+        """The client; the real one, where a proxy has named it."""
+        if self._header is not None:
+            return _twisted_address(self._header.source)
+        return super().getPeer()  # type: ignore[no-untyped-call]
+
+    def getHost(self) -> Any:
+        """Where the client has connected to, also where that was a proxy."""
+        if self._header is not None:
+            return _twisted_address(self._header.destination)
+        return super().getHost()  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} #{self.sessionno} of {self.taken.client}>"
@@ -134,7 +172,7 @@ class StreamTransport(tcp.Server):
 
     def open(self, build: Build) -> None:
         """Make the protocol and connect it. Raises nothing."""
-        self._slot.served += 1
+        self.slot.served += 1
         try:
             protocol = build(self)
         except BaseException as error:
@@ -142,33 +180,80 @@ class StreamTransport(tcp.Server):
             self._close()
             return
         if protocol is None:
-            self._slot.served -= 1
+            self.slot.served -= 1
             self.refuse(NO_PROTOCOL)
             return
         self._verdict = "served"
         self._place.open.add(self)
-        self.protocol = protocol
+        self._may_read = True
         try:
             self.reactor.addReader(self)
-            protocol.makeConnection(self)
+            if self.layer is not None:
+                self.layer.connect(protocol)
+            else:
+                self.protocol = protocol
+                protocol.makeConnection(self)
         except BaseException as error:
             self.fail("the protocol", error)
 
-    def refuse(self, reason: str) -> None:
+    def shake_hands(self, layer: TlsTransport) -> None:
+        """Begin TLS, by *layer*, which tells of the end of the handshake. Raises nothing."""
+        self.layer = layer
+        self.protocol = layer
+        try:
+            layer.makeConnection(self)
+            self._may_read = True
+            self.reactor.addReader(self)
+        except BaseException as error:  # no memory, or a bug of ours
+            self.fail("TLS", error)
+
+    def start_tls(self, go_ahead: bytes = b"") -> StartTls:
+        """Send *go_ahead*, then go on by TLS with the service's table; the client speaks first.
+
+        The protocol's ``transport`` is another one from now on. Raises LookupError where the
+        service has no table, RuntimeError where the connection has TLS already, and ConnectionError
+        where it is closing.
+        """
+        tls = self._place.tls
+        if tls is None:
+            raise LookupError("the service has no table [tls] to start TLS with")
+        if self.layer is not None:
+            raise RuntimeError("TLS has been started already")
+        if self._has_finished or self.is_leaving():
+            raise ConnectionResetError("the connection is closing")
+        self.write(go_ahead)  # type: ignore[no-untyped-call]
+        return StartTls(self, tls)
+
+    def wait(self) -> None:
+        """Read no more before ``open``; nobody reads yet where there is no TLS."""
+        if self._may_read:
+            self._may_read = False
+            self.stopReading()  # type: ignore[no-untyped-call]
+
+    @property
+    def shown(self) -> Any:
+        """The transport that protocols, handlers and filters know."""
+        return self if self.layer is None else self.layer
+
+    def refuse(self, reason: str, *, at_once: bool = False) -> None:
         """Close the connection without a protocol; *reason* is for the log.
 
-        What a filter has written is sent first.
+        What a filter or TLS has written is sent first, unless that may take its time.
         """
-        self._slot.refused += 1
+        self.slot.refused += 1
         self._verdict = f"refused: {reason}"
-        if (self.dataBuffer or self._tempDataLen) and not self._aborting:
+        if self.layer is not None and not self._aborting:
+            self.layer.encrypt()
+        if (self.dataBuffer or self._tempDataLen) and not (at_once or self._aborting):
             self.loseConnection()  # type: ignore[no-untyped-call]
         else:
             self._close()
 
     def is_leaving(self) -> bool:
         """Whether somebody has closed the connection, or has said that it is to be closed."""
-        return bool(self.disconnected or self.disconnecting or self._aborting)
+        if self.disconnected or self.disconnecting or self._aborting:
+            return True
+        return self.layer is not None and bool(self.layer.disconnecting)
 
     def _close(self) -> None:
         if not self.disconnected:
@@ -177,13 +262,21 @@ class StreamTransport(tcp.Server):
     # What the user's code does.
 
     def startReading(self) -> None:
-        if self.protocol is not _NOBODY:  # not for a filter: what is read would be lost
+        if self._may_read:  # not for a filter: what is read would be lost
             self.reactor.addReader(self)
 
     def startWriting(self) -> None:
         if not (self._is_queued or self._is_watched):
             self._is_queued = True
             self._place.sending.add(self)
+
+    def will_send(self) -> bool:
+        """Whether ``send`` will be called at the end of this turn; it is not while there is no
+        room."""
+        if self._is_watched:
+            return False
+        self.startWriting()
+        return True
 
     def stopWriting(self) -> None:
         if self._is_watched:
@@ -192,6 +285,8 @@ class StreamTransport(tcp.Server):
 
     def send(self) -> None:
         """Send what is waiting, and close if that is waiting; watch for room for the rest."""
+        if self.layer is not None:
+            self.layer.encrypt()
         self._is_queued = False
         why = self.doWrite()
         if why is not None:
@@ -299,6 +394,7 @@ class StreamTransport(tcp.Server):
                 self.producer = None
                 with suppress(BaseException):
                     super().connectionLost(reason)
+        self.layer = None  # which holds this one
         self.release()
 
     def hold(self) -> None:
@@ -310,11 +406,13 @@ class StreamTransport(tcp.Server):
         self._holds -= 1
         if not self._holds:
             if self._verdict is None:
-                self._slot.refused += 1
+                self.slot.refused += 1
                 self._verdict = f"refused: {GONE}"
+            elif self._is_truncated:
+                self._verdict = f"{self._verdict}: {TRUNCATED}"
             place, client = self._place, self.taken.client
-            place.accounts.log(place.name, client, self._verdict, self._since, self._carried)
-            place.accounts.leave(self._slot)
+            place.accounts.log(place.name, client, self._verdict, self.since, self._carried)
+            place.accounts.leave(self.slot)
 
     def fail(self, what: str, error: BaseException) -> None:
         """Log what the user's code has raised, and end the connection."""
@@ -330,12 +428,31 @@ class StreamTransport(tcp.Server):
     def _fail(self) -> None:
         if self._verdict != "failed":
             self._verdict = "failed"
-            self._slot.failed += 1
+            self.slot.failed += 1
 
     def say_overdue(self, where: str, seconds: float) -> None:
         """The handler has run for too long, and was at *where*; the request has failed."""
         self._fail()
         self._place.accounts.say("error", overdue(self.taken.client, seconds, where))
+
+    def note_certificate(self) -> str | None:
+        """Keep who the client is by the certificate of its handshake; or why nobody can tell."""
+        assert self.layer is not None
+        try:
+            certificate = self.layer.peer_certificate()
+        except ValueError as error:
+            return str(error)
+        if certificate is not None:
+            self.taken = self.taken._replace(certificate=certificate)
+        return None
+
+    def say_handshake_failed(self, reason: str) -> None:
+        """TLS was started on a connection that has begun, and in vain."""
+        self._place.accounts.say("info", f"{self.taken.client}: no TLS: {reason}")
+
+    def say_truncated(self) -> None:
+        """The client's TLS stream has ended without TLS's own end."""
+        self._is_truncated = True
 
     def say_lost(self) -> None:
         """The client has gone before it was served to the end."""
@@ -348,6 +465,9 @@ class UnixTransport(StreamTransport, unix.Server):
 
     def _name(self) -> None:
         self._sendmsgQueue: list[int] = []
+        if self._header is not None:
+            super()._name()
+            return
         self.client = (self.client, None)
         self.hostname = self.client[0]
 
@@ -375,6 +495,13 @@ class UnixTransport(StreamTransport, unix.Server):
 def _close_all(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def _twisted_address(address: Any) -> Any:
+    """An address that a proxy has named, as Twisted has it."""
+    if not isinstance(address, tuple):
+        return UNIXAddress(address)
+    return (IPv4Address if len(address) == 2 else IPv6Address)("TCP", *address)
 
 
 def _with_scope(client: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -76,6 +76,24 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         self.rfile, self.wfile = streams(self.request)
         self.rfile.timeout = self.wfile.timeout = self.timeout
 
+    async def start_tls(self, go_ahead: bytes = b"") -> None:
+        """Send *go_ahead* in the clear, and go on by TLS, by the service's ``tls`` table.
+
+        What the client has sent and nobody has read is dropped: it came in the clear, from whoever,
+        and must not be taken for something that came by TLS (CVE-2011-0411). Afterwards ``rfile``
+        and ``wfile`` speak TLS, and ``request`` and ``connection`` are the transport that does.
+
+        Raises LookupError where the service has no such table, RuntimeError where TLS is there
+        already, and ConnectionError when the handshake fails or takes longer than
+        ``handshake_timeout``; the connection is closed then.
+        """
+        self.rfile.discard()
+        starting = self.request.start_tls(go_ahead)
+        self.request = self.connection = starting.layer
+        self.rfile.switch(starting.layer)
+        self.wfile.switch(starting.layer)
+        await starting.done
+
 
 class AsyncDatagramRequestHandler(AsyncRequestHandler):
     """Serves a datagram: ``rfile`` reads it, and what ``wfile`` is given goes back as one packet.

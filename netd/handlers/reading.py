@@ -123,6 +123,14 @@ class Reader(Waits):
         if len(self._buffer) > HIGH_WATER and not (self._waiting or self._paused):
             self._pause()
 
+    def discard(self) -> None:
+        """Drop what has come and was not read."""
+        self._take(len(self._buffer))
+
+    def switch(self, transport: Any) -> None:
+        """What comes next comes by *transport*."""
+        self._transport = transport
+
     def feed_eof(self) -> None:
         """Nothing more will come."""
         self._eof = True

@@ -96,6 +96,16 @@ class Writer(Waits):
         self.release()
         self._transport.loseWriteConnection()
 
+    def switch(self, transport: Any) -> None:
+        """What is written from now on goes by *transport*."""
+        is_registered, self._registered = self._registered, False
+        if is_registered:
+            self._transport.unregisterProducer()
+        self._transport = transport
+        if is_registered:
+            self._registered = True
+            transport.registerProducer(self, True)
+
     def release(self) -> None:
         """Leave the transport alone, from now on; it sends what it has."""
         self._finished = True

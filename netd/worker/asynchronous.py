@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from netd.admission.proxies import Proxies
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.admitting import Admission
-from netd.execution.reactor import Listener, ReactorService
+from netd.execution.reactor import Begins, Listener, ReactorService
+from netd.execution.reactor_tls import Tls
+from netd.tls.peer import ClientCertificate
+from netd.tls.reactor import reactor_context
 from netd.worker.importing import CannotImport, load
 from netd.worker.server import HandlerHost, server_of
 from netd.worker.services import Bound, Joint
@@ -31,6 +35,7 @@ def by_reactor(joint: Joint) -> ReactorService:
             service.datagram_size,
             joint.wear,
             service.handler_timeout,
+            _begins(joint),
         )
     except Exception as error:  # a user's factory or protocol
         text = f'"{service.runs}" cannot be made: {type(error).__name__}: {error}'
@@ -41,7 +46,27 @@ def _listener(joint: Joint, bound: Bound, request_filter: ReactorFilter | None) 
     host = HandlerHost(joint.say, joint.suspend)
     server = server_of(bound.transport, bound.shown, host)
     admission = Admission(joint.gate(bound, None), request_filter, joint.service.access.dry_run)
-    return Listener(joint.source(bound), bound.socket, server, admission)
+    is_proxy = None
+    if joint.service.proxies and not bound.transport.is_datagram:
+        is_proxy = Proxies(joint.service.proxies, of_unix=bound.transport.is_unix).has
+    return Listener(joint.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
+
+
+def _begins(joint: Joint) -> Begins:
+    service, table = joint.service, joint.service.tls
+    # Each process has its share of what the service may have.
+    most = max(1, service.handshakes // service.processes)
+    if table is None:
+        return Begins(most)
+    asks = table.client_certificate != "none"
+    tls = Tls(
+        reactor_context(table),
+        suppresses_ragged_eofs=table.suppress_ragged_eofs,
+        certificate_of=ClientCertificate if asks else None,
+        timeout=table.handshake_timeout,
+        reactor=joint.reactor,
+    )
+    return Begins(most, table.handshake_timeout, tls)
 
 
 def _request_filter(joint: Joint) -> ReactorFilter | None:

@@ -7,10 +7,12 @@ is printed, ``READY`` and ``STOPPED``.
 
 from __future__ import annotations
 
+import base64
 import gc
 import importlib
 import json
 import os
+import pickle
 import resource
 import socket
 import struct
@@ -27,16 +29,20 @@ from twisted.internet.protocol import Protocol
 
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
+from netd.admission.proxies import Proxies
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.admitting import Admission
 from netd.execution.journal import Journal
-from netd.execution.reactor import Listener, ReactorService
+from netd.execution.reactor import Begins, Listener, ReactorService
+from netd.execution.reactor_tls import Tls
 from netd.execution.reactor_transports import _NOBODY, StreamTransport
 from netd.execution.serving import user_traceback
 from netd.execution.sources import InetDatagram, InetStream, Source, UnixDatagram, UnixStream
 from netd.execution.tasks import Task
 from netd.handlers import AsyncRequestHandler
 from netd.listening.inherited import ListenerSocket
+from netd.tls.peer import ClientCertificate
+from netd.tls.reactor import reactor_context
 from netd.values.address import Transport
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Access
@@ -167,8 +173,11 @@ def hosting(
     *sockets* are listeners that another host has already. *settings* are ``options``, ``allow``,
     ``deny``, ``verify`` (a function), ``verify_timeout``, ``dry_run``, ``datagram_size``,
     ``descriptors`` (so many may be open beyond those that are), ``collects`` (whether the process
-    collects cyclic garbage), ``path`` (directories of modules).
+    collects cyclic garbage), ``path`` (directories of modules), ``tls`` (a Tls, for TLS transports
+    and Unix streams), ``proxies``, ``handshakes``, ``patience`` (seconds until it has begun).
     """
+    if "tls" in settings:
+        settings["tls"] = base64.b64encode(pickle.dumps(settings["tls"])).decode()
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         listeners = dict(sockets or {})
@@ -340,6 +349,24 @@ def _service(orders: dict[str, Any], reactor: Any, journal: Journal) -> ReactorS
         reactor,
         journal,
         settings.get("datagram_size", 8192),
+        begins=Begins(
+            settings.get("handshakes", 100),
+            settings.get("patience", PATIENCE),
+            _tls(settings, reactor),
+        ),
+    )
+
+
+def _tls(settings: dict[str, Any], reactor: Any) -> Tls | None:
+    if "tls" not in settings:
+        return None
+    table = pickle.loads(base64.b64decode(settings["tls"]))
+    return Tls(
+        reactor_context(table),
+        suppresses_ragged_eofs=table.suppress_ragged_eofs,
+        certificate_of=ClientCertificate if table.client_certificate != "none" else None,
+        timeout=table.handshake_timeout,
+        reactor=reactor,
     )
 
 
@@ -354,7 +381,8 @@ def _made(
     allow = settings.get("allow")
     access = Access(None if allow is None else tuple(allow), tuple(settings.get("deny", ())))
     lists = AccessLists.of(access)
-    gate = Gate(lists, None, of_unix=transport.is_unix)
+    proxies = settings.get("proxies", ())
+    gate = Gate(lists, None, of_unix=transport.is_unix, is_proxied=bool(proxies))
 
     def report(client: str, error: BaseException) -> None:
         journal.say("test", "error", f"{client}: the filter raised\n{user_traceback(error)}")
@@ -368,6 +396,8 @@ def _made(
         listener,
         _Server(ListenerSocket.copy_of(listener)),
         Admission(None if gate.is_open else gate, asked, settings.get("dry_run", False)),
+        transport.is_tls or (transport is Transport.UNIX and "tls" in settings),
+        Proxies(proxies, of_unix=transport.is_unix).has if proxies else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -12,8 +13,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IFileDescriptorReceiver,
     IHalfCloseableProtocol,
+    IHandshakeListener,
     IProtocolFactory,
     IPushProducer,
+    ISSLTransport,
 )
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -667,3 +670,83 @@ class AsyncDelayed(AsyncDatagramRequestHandler):
         say("delayed")
         await _stops_reading(self.socket)
         self.wfile.write(self.packet)
+
+
+# TLS.
+
+
+class TlsFacts(Protocol):
+    """Tells what its transport knows."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        certificate = transport.getPeerCertificate()
+        facts = {
+            "secure": ISSLTransport.providedBy(transport),
+            "alpn": transport.negotiatedProtocol,
+            "version": transport.getHandle().get_protocol_version_name(),
+            "client": None if certificate is None else certificate.get_subject().organizationName,
+            "peer": str(transport.getPeer()),
+            "host": str(transport.getHost()),
+        }
+        transport.write(json.dumps(facts, default=bytes.decode).encode())
+        transport.loseConnection()
+
+
+@implementer(IHandshakeListener)
+class Listening(Protocol):
+    """Says what is called, in which order."""
+
+    def connectionMade(self) -> None:
+        say("connectionMade")
+
+    def handshakeCompleted(self) -> None:
+        say("handshakeCompleted")
+
+    def dataReceived(self, data: bytes) -> None:
+        say("dataReceived", data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        say("connectionLost", reason.type.__name__ if reason.type else None)
+
+
+class Stubborn(Protocol):
+    """Reads nothing, and hangs up when it is connected."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.pauseProducing()
+        transport.write(b"go away")
+        transport.loseConnection()
+
+
+class AsyncUpper(AsyncStreamRequestHandler):
+    """Answers when the client has finished."""
+
+    async def handle(self) -> None:
+        await self.wfile.write((await self.rfile.read()).upper())
+
+
+class AsyncUpgrade(AsyncStreamRequestHandler):
+    """Starts TLS when it is told to, and sends back what it reads."""
+
+    async def handle(self) -> None:
+        say("told", await self.rfile.readline())
+        try:
+            await self.start_tls(b"go ahead\n")
+        except (LookupError, ConnectionError) as error:
+            say("raised", type(error).__name__, error)
+            raise
+        say("secure", ISSLTransport.providedBy(self.request), self.request is self.connection)
+        async for line in self.rfile:
+            await self.wfile.write(line)
+
+
+def secure(request: Any, client_address: Any) -> bool:
+    """Admit by TLS only."""
+    return ISSLTransport.providedBy(request) is True
+
+
+async def slow_refusal(request: Any, client_address: Any) -> bool:
+    await deferLater(reactor, 0.05)
+    return False
