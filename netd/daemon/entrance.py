@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -28,7 +28,7 @@ from netd.admission.proxies import Proxies
 from netd.listening.arrival import Arrival, NotAdmitted
 from netd.listening.closing import somebody_waits
 from netd.listening.early_drop import drops_early
-from netd.listening.taking import CROWDED, EXHAUSTED, NEXT, TIMED_OUT, client_text
+from netd.listening.taking import CROWDED, EXHAUSTED, LAST_CALL, NEXT, TIMED_OUT, client_text
 from netd.values.address import Address
 from netd.values.handing import Handed, hand_over
 from netd.values.reactor import DelayedCall
@@ -58,7 +58,7 @@ class Guests:
     def __init__(self, most: int, chance: Callable[[], float] = random.random) -> None:
         self._most = most
         self._chance = chance
-        self._waiting: dict[_Guest, Callable[[_Guest], None]] = {}
+        self._waiting: OrderedDict[_Guest, Callable[[_Guest], None]] = OrderedDict()
 
     def add(self, guest: _Guest, crowd_out: Callable[[_Guest], None]) -> None:
         """One more is waited for; it is crowded out as *crowd_out* says."""
@@ -110,12 +110,14 @@ class Entrance:
         self._timeout = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
         self._text = client_text(address.transport)
         self.queue, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._waiting: dict[_Guest, None] = {}
+        self._waiting: OrderedDict[_Guest, None] = OrderedDict()
         """Those whose first bytes are waited for, the first who came first."""
         self._ready: deque[_Guest] = deque()
         """Those for whom there was no room in the queue."""
         self._room = _Room(self._ours, self._hand_over)
         self._deadline: DelayedCall | None = None
+        self._end: DelayedCall | None = None
+        """Of the time that those have who have been taken last."""
         self._again: DelayedCall | None = None
         """Of another attempt to hand over."""
         self._is_open = False
@@ -145,11 +147,21 @@ class Entrance:
         self._is_open = False
         self._reactor.removeReader(self)
 
+    def last_call(self) -> None:
+        """Take no more, and give those who have been taken a short time to begin."""
+        self.shut()
+        if self._end is None:
+            self._end = self._reactor.callLater(LAST_CALL, self._turn_all_away)
+
+    def _turn_all_away(self) -> None:
+        for guest in list(self._waiting):
+            self._turn_away(guest, TIMED_OUT)
+
     def close(self) -> None:
         """Close the queue, and whoever is still waited for."""
         self.shut()
         self._reactor.removeWriter(self._room)
-        for call in (self._deadline, self._again):
+        for call in (self._deadline, self._again, self._end):
             if call is not None and call.active():
                 call.cancel()
         for guest in [*self._waiting, *self._ready]:

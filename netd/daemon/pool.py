@@ -169,7 +169,8 @@ class Pool:
     def take_no_more(self) -> None:
         """Wait for nobody else: who is on the way to the workers comes to them."""
         self._takes_no_more = True
-        self._see_entrances()
+        for entrance in self._entrances:
+            entrance.last_call()
 
     def drain(self) -> None:
         """Let all workers finish what they have, and leave."""

@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
@@ -25,7 +26,7 @@ from netd.execution.sources import Source, Taken
 from netd.execution.tls import Handshakes, TlsSocket, failure_text, shut_down
 from netd.listening.arrival import Arrival, NotAdmitted
 from netd.listening.early_drop import drops_early
-from netd.listening.taking import CROWDED, TIMED_OUT
+from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from netd.values.reactor import Reactor
 
 HANDSHAKE: Final = "handshake"
@@ -153,8 +154,8 @@ class Beginnings:
         self._chance = chance
         self._deadlines = Deadlines(reactor)
         self._lock = threading.Lock()
-        self._open: dict[Beginning, None] = {}
-        """Who came first is first."""
+        self._open: OrderedDict[Beginning, None] = OrderedDict()
+        """Who came first is first, and found at once."""
         self._leaving: set[Beginning] = set()
         """Those that are hung up, and closed as soon as a thread is free for it."""
         self._empty: Callable[[], None] | None = None
@@ -169,8 +170,7 @@ class Beginnings:
                 return True
             if not self._open or len(self._leaving) >= self._most:
                 return False
-            longest = next(iter(self._open))
-            del self._open[longest]
+            longest, _ = self._open.popitem(last=False)
             self._leaving.add(longest)
         longest.hang_up(CROWDED)
         return True
@@ -196,13 +196,20 @@ class Beginnings:
     # The reactor's thread.
 
     def when_empty(self, call: Callable[[], None]) -> None:
-        """Call here, once, when nobody is waited for any more; nobody else is taken meanwhile."""
+        """Call here, once, when nobody is waited for any more, which is seen to.
+
+        Nobody else is taken meanwhile.
+        """
         with self._lock:
             is_empty = not len(self)
             if not is_empty:
                 self._empty = call
+            waiting = list(self._open)
         if is_empty:
             call()
+        for beginning in waiting:
+            seconds = min(self._seconds, LAST_CALL)
+            self._deadlines.set(beginning, seconds, partial(beginning.hang_up, TIMED_OUT))
 
 
 class Lists(Protocol):

@@ -41,6 +41,10 @@ class EqualDeadlines(Generic[T]):
         """*thing* is done, or of no interest any more."""
         self._due.pop(thing, None)
 
+    def oldest(self) -> T | None:
+        """What has been under way for longest; None if nothing is."""
+        return next(iter(self._due), None)
+
     def expire_all(self) -> None:
         """The time of everything is over."""
         for thing in list(self._due):

@@ -20,7 +20,6 @@ from netd.execution.reception import Reception
 from netd.execution.sources import Taken
 from netd.listening.arrival import GONE, Arrival, NotAdmitted
 from netd.listening.proxy_protocol import Header
-from netd.listening.taking import CROWDED, TIMED_OUT
 
 HANDSHAKE: Final = "handshake"
 """Why a client is not served whose handshake has failed; OpenSSL's reason follows."""
@@ -77,14 +76,12 @@ class Desk:
         is_proxied = self._is_proxy is not None and self._is_proxy(taken.client_address, taken.peer)
         if not is_proxied and self.tls is None:
             return False
-        if self.reception.is_crowded():
-            self.host.turn_away(taken, CROWDED, since)
+        reason = None if is_proxied else self.host.refuses_early(taken)
+        if reason is None:
+            self.reception.make_room()
+            Newcomer(self, taken, since, is_proxied=is_proxied).begin()
         else:
-            reason = None if is_proxied else self.host.refuses_early(taken)
-            if reason is None:
-                Newcomer(self, taken, since, is_proxied=is_proxied).begin()
-            else:
-                self.host.turn_away(taken, reason, since)
+            self.host.turn_away(taken, reason, since)
         return True
 
 
@@ -137,12 +134,12 @@ class Newcomer:
 
     # Beginner.
 
-    def overdue(self) -> None:
-        """The time for all of it is over."""
+    def give_up(self, why: str) -> None:
+        """It is waited for no more."""
         if self._transport is None:
-            self._turn_away(TIMED_OUT)
+            self._turn_away(why)
         elif not self._transport.disconnected:
-            self._transport.refuse(TIMED_OUT, at_once=True)
+            self._transport.refuse(why, at_once=True)
 
     def _has_arrived(self) -> bool:
         try:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from netd.execution.equal_deadlines import EqualDeadlines
 from netd.listening.early_drop import drops_early
+from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from netd.values.reactor import Reactor
-
-LAST_CALL: Final = 3.0
-"""Seconds that those who have not begun get when the service stops: a client whose first packet
-was lost sends it again after one second and once more after two (RFC 6298)."""
 
 
 class Beginner(Protocol):
     """A connection that has not begun."""
 
-    def overdue(self) -> None:
-        """Its time is over; it is not counted any more. Raises nothing."""
+    def give_up(self, why: str) -> None:
+        """End it, because of *why*; it is not counted any more. Raises nothing."""
 
 
 class Reception:
     """Counts the connections of one service that have not begun. In the thread of *reactor*.
 
-    There may be *bound* of them, each for *seconds*. *chance* draws a number from [0, 1).
+    There may be *bound* of them, each for *seconds*. From half of that on, a new one may take the
+    place of the one that has been here longest, by *chance*, which draws a number from [0, 1).
     """
 
     def __init__(
@@ -41,9 +39,13 @@ class Reception:
         self._beginners = EqualDeadlines[Beginner](seconds, reactor, self._overdue)
         self._empty: Callable[[], None] | None = None
 
-    def is_crowded(self) -> bool:
-        """Whether a new client is to be turned away, which chance has a part in."""
-        return drops_early(len(self._beginners), self._bound, self._chance())
+    def make_room(self) -> None:
+        """See that there is room for a new client, at the cost of the one that is here longest."""
+        if drops_early(len(self._beginners), self._bound, self._chance()):
+            longest = self._beginners.oldest()
+            if longest is not None:
+                self._beginners.end(longest)
+                longest.give_up(CROWDED)
 
     def enter(self, one: Beginner) -> None:
         """Count *one*, which is told if it has not left in time."""
@@ -62,7 +64,7 @@ class Reception:
             self._reactor.callLater(LAST_CALL, self._beginners.expire_all)
 
     def _overdue(self, one: Beginner) -> None:
-        one.overdue()
+        one.give_up(TIMED_OUT)
         self._look()
 
     def _look(self) -> None:

@@ -15,6 +15,10 @@ TIMED_OUT: Final = "handshake_timeout"
 CROWDED: Final = "handshakes"
 """Why one is not while too many others have not begun."""
 
+LAST_CALL: Final = 3.0
+"""Seconds that those who have not begun get when nobody new is taken any more: a client whose first
+packet was lost sends it again after one second and once more after two (RFC 6298)."""
+
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """The system has no more descriptors or memory: try again later, never at once."""
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from netd.execution.reception import LAST_CALL, Reception
+from netd.execution.reception import Reception
+from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from tests.reactors import HandReactor
 
 
 class One:
     """A connection that may come too late."""
 
-    is_overdue = False
+    ended_by: str | None = None
 
-    def overdue(self) -> None:
-        self.is_overdue = True
+    def give_up(self, why: str) -> None:
+        self.ended_by = why
 
 
 def test_time_is_over() -> None:
@@ -23,21 +24,18 @@ def test_time_is_over() -> None:
     reception.enter(slow)
     reception.leave(quick)
     reactor.advance(5)
-    assert (quick.is_overdue, slow.is_overdue) == (False, True)
+    assert (quick.ended_by, slow.ended_by) == (None, TIMED_OUT)
 
 
 def test_crowded() -> None:
-    """From half of the bound on, by chance, and surely at the bound."""
-    chances = iter([0.0, 0.29, 0.31, 0.999])
+    """From half of the bound on, by chance, and surely at the bound; who was first goes first."""
+    chances = iter([0.0, 0.0, 0.31, 0.29, 0.999, 0.999, 0.999])
     reception = Reception(4, 5.0, HandReactor(), lambda: next(chances))
-    reception.enter(One())
-    assert not reception.is_crowded()
-    reception.enter(One())
-    assert reception.is_crowded()
-    assert not reception.is_crowded()
-    reception.enter(One())
-    reception.enter(One())
-    assert reception.is_crowded()
+    ones = [One() for _ in range(7)]
+    for one in ones:
+        reception.make_room()
+        reception.enter(one)
+    assert [one.ended_by for one in ones] == [CROWDED] * 3 + [None] * 4
 
 
 class TestStop:
@@ -55,7 +53,7 @@ class TestStop:
         reception.when_empty(lambda: told.append("empty"))
         assert told == []
         reception.leave(one)
-        assert (told, one.is_overdue) == (["empty"], False)
+        assert (told, one.ended_by) == (["empty"], None)
 
     def test_no_longer_than_a_while(self) -> None:
         """However long they would have had."""
@@ -66,4 +64,4 @@ class TestStop:
         reception.enter(one)
         reception.when_empty(lambda: told.append("empty"))
         reactor.advance(LAST_CALL)
-        assert (told, one.is_overdue) == (["empty"], True)
+        assert (told, one.ended_by) == (["empty"], TIMED_OUT)
