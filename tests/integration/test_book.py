@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import ssl
 from pathlib import Path
 from xmlrpc.client import Fault, ServerProxy
 
@@ -32,7 +33,7 @@ def daemon(project: Project) -> RunningDaemon:
 
 def on_free_ports(file: Path) -> str:
     """The shipped file's text, with port 0 everywhere."""
-    return re.sub(r'"(tcp|udp):\d+:', r'"\1:0:', file.read_text())
+    return re.sub(r'"(tcp|udp|tls):\d+:', r'"\1:0:', file.read_text())
 
 
 class TestBook:
@@ -40,9 +41,9 @@ class TestBook:
         """What is shipped has no problem, and listens on the loopback only."""
         done = netdctl("check", str(CONF / "book.toml"))
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.endswith("book.toml: ok (3 services)\n")
+        assert done.stdout.endswith("book.toml: ok (4 services)\n")
         listens = re.findall(r"^listen = (.*)$", (CONF / "book.toml").read_text(), re.MULTILINE)
-        assert len(listens) == 3
+        assert len(listens) == 4
         assert all(":interface=127.0.0.1" in one for one in listens)
 
     def test_forking_time_server(self, daemon: RunningDaemon) -> None:
@@ -52,6 +53,16 @@ class TestBook:
                 assert is_time(read_all(client))
         assert daemon.stop() == 0
         assert len(daemon.log.matching("tcp served")) == 3
+
+    def test_tls_time_server(self, daemon: RunningDaemon, project: Project) -> None:
+        """The same handler by TLS, whose certificate and key are one file."""
+        context = ssl.create_default_context(cafile=project.directory / "run" / "book.pem")
+        host, port = daemon.address("tls")
+        with (
+            socket.create_connection((host, port), PATIENCE) as client,
+            context.wrap_socket(client, server_hostname=host) as wrapped,
+        ):
+            assert is_time(read_all(wrapped))
 
     def test_echo_server(self, daemon: RunningDaemon) -> None:
         """The answer is what was sent, with its word before it."""

@@ -8,7 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.integration.daemons import Project, datagram_client, netdctl, read_all
+import pytest
+
+from tests.integration.daemons import PATIENCE, Project, datagram_client, netdctl, read_all
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -20,9 +22,23 @@ def is_time(reply: bytes) -> bool:
     return abs(time.time() - said) < 60
 
 
+def over_tls(trusted: Path) -> bytes:
+    """What ``openssl s_client`` is told by the service, whose certificate is *trusted*."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl")
+    options = ["-quiet", "-verify_return_error", "-verify_hostname", "localhost"]
+    trust = ["-CAfile", str(trusted), "-connect", "127.0.0.1:10443"]
+    done = subprocess.run(
+        [openssl, "s_client", *options, *trust], input=b"", capture_output=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class TestShippedConfiguration:
     def test_answers_on_every_transport_at_once(self, project: Project) -> None:
-        """One handler answers by TCP, UDP, a Unix stream and Unix datagrams."""
+        """One handler answers by TCP, UDP, a Unix stream, Unix datagrams and TLS."""
         shutil.copytree(CONF, project.directory / "conf")
         project.file = project.directory / "conf" / "netd.toml"
         daemon = project.start()
@@ -37,8 +53,9 @@ class TestShippedConfiguration:
         with datagram_client(socket.AF_UNIX, path, bind=b"\0netd-time-client") as client:
             client.send(b"?")
             assert is_time(client.recv(100))
+        assert is_time(over_tls(project.directory / "run" / "time.pem"))
         assert daemon.stop() == 0
-        daemon.log.wait("stopped: 4 served, 0 refused, 0 failed, 0 dropped")
+        daemon.log.wait("stopped: 5 served, 0 refused, 0 failed, 0 dropped")
 
     def test_is_found_without_being_named(self, project: Project) -> None:
         """In a directory with conf/netd.toml, ``twistd -n netd`` needs no option."""
