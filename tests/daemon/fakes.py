@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer, IReadDescriptor
+from twisted.internet.interfaces import IPushProducer, IReadDescriptor, IWriteDescriptor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -116,6 +116,7 @@ class FakeReactor(Clock):
         super().__init__()
         self.adopted: list[Adopted] = []
         self.readers: list[IReadDescriptor] = []
+        self.writers: list[IWriteDescriptor] = []
         self.when_running: list[Callable[[], object]] = []
         self.is_stopped = False
 
@@ -149,6 +150,14 @@ class FakeReactor(Clock):
     def removeReader(self, reader: IReadDescriptor) -> None:
         if reader in self.readers:
             self.readers.remove(reader)
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        if writer not in self.writers:
+            self.writers.append(writer)
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        if writer in self.writers:
+            self.writers.remove(writer)
 
     def read(self) -> int:
         """Let those readers read that have something; how many that are."""
