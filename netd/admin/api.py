@@ -42,6 +42,14 @@ class UnknownService(KeyError):
     """There is no service of this name."""
 
 
+class UnknownConnection(KeyError):
+    """There is no connection of this name, or no more."""
+
+
+class NotDone(Exception):
+    """Something could not be done; the text says why."""
+
+
 class Commands(Protocol):
     """What the daemon can be asked. In the reactor's thread."""
 
@@ -66,6 +74,9 @@ class Commands(Protocol):
     def drain(self, service: str) -> Deferred[None]:
         """Suspend, and fire when nobody is inside. Raises UnknownService."""
 
+    def disconnect(self, connection: str) -> Deferred[None]:
+        """End a connection. Raises UnknownConnection; fails with NotDone."""
+
     def log(self, level: Level) -> None:
         """Log from *level* on."""
 
@@ -89,6 +100,7 @@ def site(commands: Commands, reactor: Any) -> _Bounded:
     api.putChild(b"reload", _Done(lambda request: commands.reload().addCallback(_outcome)))
     for name in ("suspend", "resume", "drain"):
         api.putChild(name.encode(), _Done(_of_a_service(getattr(commands, name))))
+    api.putChild(b"disconnect", _Done(lambda request: commands.disconnect(_connection(request))))
     api.putChild(b"log", _Done(lambda request: commands.log(_level(request))))
     api.putChild(b"upgrade", _Done(lambda request: commands.upgrade().addCallback(_upgraded)))
     api.putChild(b"stop", _Done(lambda request: commands.stop()))
@@ -210,6 +222,13 @@ def _query(request: Request, key: bytes) -> str | None:
     return os.fsdecode(values[0]) if values else None
 
 
+def _connection(request: Request) -> str:
+    found = _query(request, b"id")
+    if found is None:
+        raise _Status(BAD_REQUEST, {"problems": ["say which: ?id=ID"]})
+    return found
+
+
 def _level(request: Request) -> Level:
     said = _query(request, b"level")
     for level in LEVELS:
@@ -250,6 +269,10 @@ def _failed(failure: Failure) -> _Status:
         return error
     if isinstance(error, UnknownService):
         return _Status(NOT_FOUND, {"problems": [f"there is no service {error.args[0]}"]})
+    if isinstance(error, UnknownConnection):
+        return _Status(NOT_FOUND, {"problems": [f"there is no connection {error.args[0]}"]})
+    if isinstance(error, NotDone):
+        return _Status(CONFLICT, {"problems": [str(error)]})
     log.failure("a command failed", failure)
     return _Status(INTERNAL_SERVER_ERROR, {"problems": [str(error)]})
 

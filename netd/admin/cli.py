@@ -25,7 +25,7 @@ STOP_PATIENCE: Final = 3600.0
 
 def add_to(group: click.Group) -> None:
     """Add the commands to *group*, whose context's ``obj`` says where the admin socket is."""
-    acting = (reload, suspend, resume, drain, stop, upgrade, log)
+    acting = (reload, suspend, resume, drain, disconnect, stop, upgrade, log)
     for command in (status, connections, plan, *acting):
         group.add_command(command)
 
@@ -121,6 +121,15 @@ suspend = _of_a_service(
 )
 resume = _of_a_service("resume", "Take clients for SERVICE again.", "resumed")
 drain = _of_a_service("drain", "Suspend SERVICE, and wait until nobody is inside.", "empty")
+
+
+@click.command()
+@click.argument("connection", metavar="ID")
+@click.pass_context
+def disconnect(context: click.Context, connection: str) -> None:
+    """End a connection, which ``connections`` has named ID, and wait until its handler returns."""
+    _do(context, "disconnect", id=connection)
+    click.echo(f"{connection}: disconnected")
 
 
 @click.command()

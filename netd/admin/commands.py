@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netd.admin.api import UnknownService
-from netd.admin.snapshot import connections, snapshot
+from netd.admin.api import NotDone, UnknownConnection, UnknownService
+from netd.admin.snapshot import connection_id, connections, occupants, snapshot
 from netd.config.plan import Plan
 from netd.daemon.pool import Pool
 from netd.daemon.reloading import Outcome
@@ -16,9 +17,18 @@ from netd.daemon.service import Daemon
 from netd.daemon.upgrade import Upgraded
 from netd.values.log import Level
 from netd.values.problem import ConfigurationError
+from netd.values.scoreboard import Occupant
+
+log = Logger()
 
 EMPTY_INTERVAL: Final = 0.05
 """Seconds between two looks whether a service that is drained is empty; only while one waits."""
+
+
+DISCONNECT_PATIENCE: Final = 5.0
+"""Seconds that a handler has to notice that its connection has ended."""
+
+STILL_THERE: Final = f"its handler has not returned within {DISCONNECT_PATIENCE:g} s"
 
 
 class DaemonCommands:
@@ -78,6 +88,32 @@ class DaemonCommands:
         self.suspend(service).addCallback(look)
         return emptied
 
+    def disconnect(self, connection: str) -> Deferred[None]:
+        """End a connection, and fire when its handler has returned.
+
+        Raises UnknownConnection. Fails with NotDone if a handler takes too long.
+        """
+        inside = self._occupant(connection)
+        if inside is None:
+            raise UnknownConnection(connection)
+        pool, service, occupant = inside
+        who = occupant.client
+        log.info("disconnecting {connection}: {who}", connection=connection, who=who)
+        pool.disconnect(service, occupant)
+        gone: Deferred[None] = Deferred()
+        deadline = self._reactor.seconds() + DISCONNECT_PATIENCE
+
+        def look() -> None:
+            if self._occupant(connection) is None:
+                gone.callback(None)
+            elif self._reactor.seconds() < deadline:
+                self._reactor.callLater(EMPTY_INTERVAL, look)
+            else:
+                gone.errback(Failure(NotDone(f"{connection}: {STILL_THERE}")))
+
+        look()
+        return gone
+
     def upgrade(self) -> Deferred[Upgraded]:
         """Start another daemon in the place of this one."""
         return self._daemon.upgrade()
@@ -85,6 +121,13 @@ class DaemonCommands:
     def stop(self) -> None:
         """Stop the daemon, gracefully."""
         self._reactor.callLater(0, self._daemon.stop)
+
+    def _occupant(self, connection: str) -> tuple[Pool, str, Occupant] | None:
+        """Whoever is inside under this name, if anybody is."""
+        for pool, service, occupant in occupants(self._everybody):
+            if connection_id(service, occupant) == connection:
+                return pool, service, occupant
+        return None
 
     @property
     def _everybody(self) -> list[Pool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from netd import __version__
@@ -67,20 +67,27 @@ def _counts(counts: Counts) -> dict[str, int]:
 def connections(pools: Iterable[Pool], service: str | None) -> list[dict[str, Any]]:
     """Who is inside *service*, or any, the longest first."""
     now = time.monotonic()
-    found = [
-        (occupant, placed.service.name, index)
-        for pool in pools
-        for index, placed in enumerate(pool.placed)
-        if service in (None, placed.service.name)
-        for occupant in placed.board.occupants()
-    ]
+    found = [(occupant, name) for _, name, occupant in occupants(pools) if service in (None, name)]
     found.sort(key=lambda one: one[0].since)
-    return [_connection(occupant, name, now) for occupant, name, _ in found]
+    return [_connection(occupant, name, now) for occupant, name in found]
+
+
+def occupants(pools: Iterable[Pool]) -> Iterator[tuple[Pool, str, Occupant]]:
+    """Everybody who is inside, with the pool and the name of the service."""
+    for pool in pools:
+        for placed in pool.placed:
+            for occupant in placed.board.occupants():
+                yield pool, placed.service.name, occupant
+
+
+def connection_id(service: str, occupant: Occupant) -> str:
+    """What a connection is called: like no other, as long as the machine runs."""
+    return f"{service}-{occupant.slot}-{occupant.stamp:x}"
 
 
 def _connection(occupant: Occupant, service: str, now: float) -> dict[str, Any]:
     return {
-        "id": f"{service}-{occupant.slot}",
+        "id": connection_id(service, occupant),
         "service": service,
         "client": occupant.client,
         "since": round(time.time() - (now - occupant.since), 3),

@@ -19,10 +19,10 @@ from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import SERVICE, TAKES_NOBODY, ServiceEvent, ServiceState, WorkerState
-from netd.values.channel import AllSuspended, Order, Recheck, Resume, Suspend
+from netd.values.channel import AllSuspended, Disconnect, Order, Recheck, Resume, Suspend
 from netd.values.log import WorkerLog, reaches
 from netd.values.records import line_form
-from netd.values.scoreboard import Counts
+from netd.values.scoreboard import Counts, Occupant
 from netd.values.service import Program, Service
 
 log = Logger()
@@ -128,6 +128,15 @@ class Pool:
         for placed in self.placed:
             if placed.service.name == service.name and placed.service.access != service.access:
                 self.order(Recheck(service.name, service.access))
+
+    def disconnect(self, service: str, occupant: Occupant) -> None:
+        """Have the connection of an occupant of the service's scoreboard ended."""
+        for placed in self.placed:
+            if placed.service.name == service:
+                index = occupant.slot // placed.service.slots_each
+                if index in self._places:
+                    order = Disconnect(service, occupant.slot, occupant.stamp)
+                    self._places[index].order(order)
 
     def relog(self, worker_log: WorkerLog) -> None:
         """Have the workers log otherwise, those too that are started later."""

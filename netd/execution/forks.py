@@ -30,6 +30,7 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
 from netd.execution.resting import Resting
+from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.execution.sources import Source, Taken, TooLong
 from netd.execution.threads import InnerSource, Service
 from netd.listening.taking import NEXT
@@ -161,7 +162,17 @@ class ForkPerRequest:
             gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
             reason = gate.refuses(*child.taken)
             if reason is not None:
-                self._say("info", f"{child.taken.client}: ended by the new lists: {reason}")
+                self._say("info", f"{child.taken.client}: {BY_LISTS}: {reason}")
+                _kill(pidfd)
+
+    def disconnect(self, number: int, stamp: int) -> None:
+        """End the child in the slot *number*, if its request is that of *stamp*."""
+        at = self._first + number
+        if not any(one.stamp == stamp for one in self._board.occupants(range(at, at + 1))):
+            return
+        for pidfd, child in self._children.items():
+            if child.slot == number:
+                self._say("info", f"{child.taken.client}: {DISCONNECTED}")
                 _kill(pidfd)
 
     def may_take(self) -> bool:

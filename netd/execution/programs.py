@@ -196,15 +196,15 @@ class ProgramServing(Serving):
             for running, _ in self._running.values():
                 running.end(signal.SIGKILL)
 
-    def _expel(self, taken: Taken, reason: str) -> None:
+    def _expel(self, taken: Taken, why: str) -> None:
         """End the program, which has the connection."""
         with self._lock:
             for running, of in self._running.values():
                 if of is taken:
                     running.end(signal.SIGKILL)
-                    self._say_expelled(taken, reason)
+                    self._say_expelled(taken, why)
                     return
-        super()._expel(taken, reason)  # it is not started yet
+        super()._expel(taken, why)  # it is not started yet
 
     def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
         slot.served += 1

@@ -101,6 +101,7 @@ class ReactorService:
         self._options = options
         self._reactor = reactor
         self._datagram_size = datagram_size
+        self._slots = slots
         self._accounts = Accounts(name, slots, journal, wear)
         self._resting = Resting(reactor, partial(journal.say, name))
         self._tls = begins.tls
@@ -140,6 +141,13 @@ class ReactorService:
             acceptor.recheck(lists)
         for datagrams in self._datagrams:
             datagrams.recheck(lists)
+
+    def disconnect(self, number: int, stamp: int) -> None:
+        """End the connection in the slot *number*, if it is still that one."""
+        slot = self._slots[number]
+        if slot.stamp == stamp:
+            for acceptor in self._acceptors:
+                acceptor.disconnect(slot)
 
     def kill(self) -> None:
         """Nothing of it is outside this process."""

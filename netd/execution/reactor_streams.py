@@ -24,6 +24,7 @@ from netd.execution.reactor_arrivals import Desk
 from netd.execution.reactor_tls import Tls
 from netd.execution.reactor_transports import Build, Place, StreamTransport, UnixTransport
 from netd.execution.resting import Resting
+from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.execution.sources import Source, Taken
 from netd.execution.traffic import traffic
 from netd.listening.proxy_protocol import Header
@@ -101,9 +102,18 @@ class Acceptor:
         for transport in list(self._place.open):
             reason = self._refuses(transport.taken)
             if reason is not None:
-                text = f"{transport.taken.client}: ended by the new lists: {reason}"
-                self._accounts.say("info", text)
-                transport.abortConnection()  # type: ignore[no-untyped-call]
+                self._expel(transport, f"{BY_LISTS}: {reason}")
+
+    def disconnect(self, slot: Slot) -> None:
+        """End the connection of whoever has *slot*."""
+        for transport in list(self._place.open):
+            if transport.slot is slot:
+                self._expel(transport, DISCONNECTED)
+
+    def _expel(self, transport: StreamTransport, why: str) -> None:
+        """End a connection, and say why."""
+        self._accounts.say("info", f"{transport.taken.client}: {why}")
+        transport.abortConnection()  # type: ignore[no-untyped-call]
 
     def doRead(self) -> None:
         """Take a bounded number of connections. Raises nothing."""

@@ -28,6 +28,10 @@ Handler = Callable[[Any, Any, BaseServer], object]
 
 HANDLER: Final = "the handler"
 
+BY_LISTS: Final = "ended by the new lists"
+DISCONNECTED: Final = "disconnected by an administrator"
+"""Why a connection was ended, beside what its handler does."""
+
 TRUNCATED: Final = "truncated"
 """What has become of a TLS stream that ended without TLS's own end."""
 
@@ -198,16 +202,23 @@ class Serving:
         for taken in list(self._inside.values()):
             reason = by_lists.refuses(*taken)
             if reason is not None:
-                self._expel(taken, reason)
+                self._expel(taken, f"{BY_LISTS}: {reason}")
 
-    def _expel(self, taken: Taken, reason: str) -> None:
-        """End the connection of a client that the lists do not admit any more."""
+    def disconnect(self, thread: int, stamp: int) -> None:
+        """End the connection that a thread serves, if it is that of *stamp*. Any thread."""
+        taken = self._inside.get(thread)
+        # In this order: whoever is inside has written the slot before he was.
+        if taken is not None and self._slots[thread].stamp == stamp:
+            self._expel(taken, DISCONNECTED)
+
+    def _expel(self, taken: Taken, why: str) -> None:
+        """End the connection of a client, and say why."""
         if isinstance(taken.request, socket.socket):
             shut_down(self._started.get(taken.request, taken.request))
-            self._say_expelled(taken, reason)
+            self._say_expelled(taken, why)
 
-    def _say_expelled(self, taken: Taken, reason: str) -> None:
-        text = f"{taken.client} {self._transport}: ended by the new lists: {reason}"
+    def _say_expelled(self, taken: Taken, why: str) -> None:
+        text = f"{taken.client} {self._transport}: {why}"
         self._journal.say(self._service, "info", text)
 
     def begin_anew(self) -> None:

@@ -67,6 +67,9 @@ class WaitingPrograms:
     def recheck(self, lists: AccessLists) -> None:
         """Nothing to do: whom a program serves, only it knows."""
 
+    def disconnect(self, number: int, stamp: int) -> None:
+        """Nothing to do: a connection is the program's own."""
+
     def kill(self) -> None:
         """End the programs at once."""
         for listener in self._listeners:

@@ -73,6 +73,16 @@ class Recheck:
 
 
 @dataclass(frozen=True)
+class Disconnect:
+    """End the connection of *service* in a slot of its scoreboard, if it is still that one."""
+
+    service: str
+    slot: int
+    stamp: int
+    """Since when it has been inside (``scoreboard.Occupant.stamp``)."""
+
+
+@dataclass(frozen=True)
 class LogAs:
     """Send up *log* from now on."""
 
@@ -105,7 +115,7 @@ class AllSuspended:
     service: str
 
 
-Order = Start | Drain | Recheck | LogAs | Stop | Suspend | Resume | AllSuspended
+Order = Start | Drain | Recheck | Disconnect | LogAs | Stop | Suspend | Resume | AllSuspended
 
 
 # Up: a worker to the daemon.

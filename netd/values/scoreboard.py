@@ -48,6 +48,11 @@ class Occupant:
     since: float
     """Seconds of CLOCK_MONOTONIC, the same clock in every process of a machine."""
 
+    @property
+    def stamp(self) -> int:
+        """The same in microseconds: no other client has had this slot since then."""
+        return _stamp(self.since)
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -90,12 +95,22 @@ class Slot:
             self._page, self._occupant_at, 1, min(len(text), CLIENT_SIZE), since, text
         )
 
+    @property
+    def stamp(self) -> int:
+        """Since when the client is inside, or the last one was (``Occupant.stamp``)."""
+        _, _, since, _ = _OCCUPANT.unpack_from(self._page, self._occupant_at)
+        return _stamp(since)
+
     def leave(self) -> None:
         """The client has gone; the counters, which the caller has raised, become visible."""
         _COUNTS.pack_into(
             self._page, self._counts_at, self.served, self.refused, self.failed, self.dropped
         )
         self._page[self._occupant_at] = 0
+
+
+def _stamp(since: float) -> int:
+    return int(since * 1_000_000)
 
 
 class Scoreboard:

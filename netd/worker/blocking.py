@@ -56,6 +56,13 @@ class BlockingService:
         if isinstance(self._taking, ForkPerRequest):
             self._taking.recheck(lists)
 
+    def disconnect(self, number: int, stamp: int) -> None:
+        """End the connection in the slot *number*, if it is still that one."""
+        for serving in self._servings:
+            serving.disconnect(number, stamp)
+        if isinstance(self._taking, ForkPerRequest):
+            self._taking.disconnect(number, stamp)
+
     def kill(self) -> None:
         """End programs at once; forks end with their worker."""
         for kill in self._kill:

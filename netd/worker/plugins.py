@@ -105,5 +105,8 @@ class HostedPlugin:
     def recheck(self, lists: AccessLists) -> None:
         """Nothing to do: a plugin has no lists."""
 
+    def disconnect(self, number: int, stamp: int) -> None:
+        """Nothing to do: a plugin has connections of its own."""
+
     def kill(self) -> None:
         """Nothing of it is outside this process."""

@@ -524,3 +524,47 @@ class TestTogether:
         assert stage.board.counts() == Counts(served=3)
         for _, client in clients:
             client.close()
+
+
+class TestDisconnect:
+    """A connection that an administrator ends."""
+
+    def test_only_the_one_that_is_meant(self, stage: Stage) -> None:
+        """By its slot, and since when it is there."""
+        entered = threading.Event()
+
+        def wait(request: socket.socket, address: Any, server: Any) -> None:
+            entered.set()
+            request.recv(100)
+
+        serving = stage.serving(wait)
+        taken, client = stage.client()
+        thread = threading.Thread(target=serving.serve, args=(1, taken))
+        thread.start()
+        with client:
+            assert entered.wait(PATIENCE)
+            (occupant,) = stage.board.occupants()
+            serving.disconnect(0, occupant.stamp)
+            serving.disconnect(1, occupant.stamp - 1)
+            serving.disconnect(2, occupant.stamp)
+            assert thread.is_alive()
+            serving.disconnect(1, occupant.stamp)
+            thread.join(PATIENCE)
+            assert read_all(client) == b""
+        said = [record.text for record in stage.journal.records if isinstance(record, Said)]
+        assert said == [f"{taken.client} tcp: disconnected by an administrator"]
+        serving.disconnect(1, occupant.stamp)
+
+    def test_a_datagram_is_no_connection(self, stage: Stage) -> None:
+        """Nothing comes of it."""
+        stamps: list[int] = []
+
+        def handler(request: Any, address: Any, server: Any) -> None:
+            stamps.extend(one.stamp for one in stage.board.occupants())
+            serving.disconnect(0, stamps[0])
+
+        serving = stage.serving(handler, transport="udp", server=stage.datagrams)
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+            serving.serve(0, Taken((b"hello", sock), ("192.0.2.1", 5), "192.0.2.1:5", None))
+        assert stamps
+        assert [one for one in stage.journal.records if isinstance(one, Said)] == []

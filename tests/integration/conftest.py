@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,31 @@ from tests.integration.administered import Administered
 from tests.integration.daemons import Project
 
 
-@pytest.fixture
-def project() -> Iterator[Project]:
+@contextmanager
+def project_in_use() -> Iterator[Project]:
     """An empty project in a directory short enough for the paths of Unix sockets."""
     directory = Path(tempfile.mkdtemp(prefix="netd-"))
     directory.chmod(0o755)
     made = Project(directory)
-    yield made
-    made.clean_up()
-    shutil.rmtree(directory)
+    try:
+        yield made
+    finally:
+        made.clean_up()
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def administered_in() -> Iterator[Administered]:
+    """The same with an admin socket, for fixtures that many tests share."""
+    with project_in_use() as made:
+        yield Administered(made)
+
+
+@pytest.fixture
+def project() -> Iterator[Project]:
+    """A project of one test."""
+    with project_in_use() as made:
+        yield made
 
 
 @pytest.fixture

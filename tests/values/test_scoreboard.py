@@ -50,6 +50,17 @@ class TestOccupants:
             slot.leave()
             assert made.occupants() == []
 
+    def test_stamp(self) -> None:
+        """Seen alike from both sides, and another one for whoever comes next."""
+        with board() as made:
+            slot = made.slot(1)
+            slot.enter("192.0.2.1:4711", 12.5)
+            (occupant,) = made.occupants()
+            assert occupant.stamp == slot.stamp == 12_500_000
+            slot.leave()
+            slot.enter("192.0.2.1:4711", 12.500001)
+            assert slot.stamp == 12_500_001
+
     def test_the_longest_first(self) -> None:
         """Who has been inside longest is named first."""
         with board() as made:

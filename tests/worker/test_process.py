@@ -14,6 +14,7 @@ from netd.admission.lists import AccessLists
 from netd.values.address import InetAddress, Transport
 from netd.values.channel import (
     AllSuspended,
+    Disconnect,
     Drain,
     Failed,
     Hung,
@@ -62,6 +63,9 @@ class FakeExecution:
     def stop(self, stopped: Callable[[], None]) -> None:
         self._is("stop")
         self.stopped = stopped
+
+    def disconnect(self, number: int, stamp: int) -> None:
+        self._is(f"disconnect {number} {stamp}")
 
     def recheck(self, lists: AccessLists) -> None:
         self.lists = lists
@@ -249,6 +253,13 @@ class TestOffice:
         assert lists is not None
         assert lists.refuses_inet("192.0.2.1") == "deny"
         assert scene.services["time"].lists is None
+
+    def test_disconnect(self, scene: Scene) -> None:
+        """A slot is counted from the first of this process."""
+        first = scene.services["date"].joint.first_slot
+        scene.told.clear()
+        scene.daemon.orders(Disconnect("date", first + 1, 7))
+        assert scene.told == [("date", "disconnect 1 7")]
 
 
 class TestDrain:
