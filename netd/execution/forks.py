@@ -29,6 +29,7 @@ from zope.interface import implementer
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal
+from netd.execution.refusal import Refused
 from netd.execution.resting import Resting
 from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.execution.sources import Source, Taken, TooLong
@@ -200,6 +201,11 @@ class ForkPerRequest:
             number = self._free[-1]
             self._refresh(number)
             listener.serving.drop(number, too_long)
+            return True
+        except Refused as refused:
+            number = self._free[-1]
+            self._refresh(number)
+            listener.serving.refuse(number, refused)
             return True
         except OSError as error:
             if error.errno in NEXT:

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from socketserver import BaseServer
 from typing import Any, Final, NoReturn
 
+from netd.execution.refusal import Refused
 from netd.execution.serving import user_traceback
 from netd.execution.sources import Taken, TooLong, peer_of
-from netd.listening.inherited import TooLarge, taking
+from netd.listening.arrival import PROXY_HEADER
+from netd.listening.inherited import NoHeader, TooLarge, taking
+from netd.listening.proxied import Proxied, text_of
 from netd.listening.taking import EXHAUSTED, client_text
 from netd.values.address import Transport
 
@@ -56,12 +59,13 @@ class HookedSource:
             self._listener.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         with taking():
             request, address = self._get()
-        return Taken(request, address, self._shown(address), peer_of(request))
+        peer = None if isinstance(address, Proxied) else peer_of(request)
+        return Taken(request, address, self._shown(address), peer)
 
     def _shown(self, address: Any) -> str:
         """An address for people, be it none that a socket has."""
         try:
-            return self._text(address)
+            return text_of(address) if isinstance(address, Proxied) else self._text(address)
         except Exception:
             return f"{address!r:.60}"
 
@@ -73,7 +77,10 @@ class HookedSource:
                 self._count_failure()
             raise
         except TooLarge as error:
-            raise TooLong(self._text(error.sender), error.limit) from None
+            raise TooLong(self._shown(error.sender), error.limit) from None
+        except NoHeader as error:
+            nothing = Taken((b"", self._listener), error.sender, self._shown(error.sender), None)
+            raise Refused(nothing, PROXY_HEADER, error.reason) from None
         except OSError as error:
             if error.errno in EXHAUSTED and not isinstance(error, ssl.SSLError):
                 raise

@@ -227,7 +227,14 @@ class ReactorService:
 
     def _receiver(self, listener: Listener) -> Datagrams:
         source = listener.source
-        datagrams = Datagrams(self._name, source, listener.admission, self._accounts, self._resting)
+        datagrams = Datagrams(
+            self._name,
+            source,
+            listener.admission,
+            self._accounts,
+            self._resting,
+            is_proxied=listener.is_proxy is not None,
+        )
         if is_handler(self._what):
             protocol = DatagramProtocol()
             protocol.noisy = False

@@ -13,9 +13,11 @@ from netd.admission.lists import AccessLists
 from netd.execution.accounts import Accounts
 from netd.execution.admitting import Admission
 from netd.execution.reactor_ports import DatagramTransport
+from netd.execution.refusal import Refused
 from netd.execution.resting import Resting
 from netd.execution.sources import Source, Taken, TooLong
 from netd.execution.traffic import traffic
+from netd.listening.proxied import Proxied, ProxiedAddress, proxied
 from netd.listening.taking import NEXT
 from netd.values.scoreboard import Slot
 
@@ -37,8 +39,12 @@ class Datagrams:
         admission: Admission,
         accounts: Accounts,
         resting: Resting,
+        *,
+        is_proxied: bool = False,
     ) -> None:
+        """With *is_proxied* a datagram may be of another client than its sender."""
         self.service = service
+        self._is_proxied = is_proxied
         self.name = source.transport.value
         self.accounts = accounts
         self.transport: DatagramTransport
@@ -67,7 +73,9 @@ class Datagrams:
 
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on."""
-        self._admission = self._admission.by(lists, of_unix=self._of_unix)
+        self._admission = self._admission.by(
+            lists, of_unix=self._of_unix, is_proxied=self._is_proxied
+        )
 
     def may_receive(self) -> bool:
         """Whether there is room for more."""
@@ -81,6 +89,9 @@ class Datagrams:
             except TooLong as too_long:
                 self.accounts.shared.dropped += 1
                 self.accounts.say("warn", f"dropped: {too_long}")
+                continue
+            except Refused as refused:
+                self._refuse(refused)
                 continue
             except OSError as error:
                 if error.errno not in NEXT:
@@ -155,6 +166,14 @@ class Datagrams:
         if reason is None or self._passes(taken, reason, since):
             self._serve(taken)
 
+    def _refuse(self, refused: Refused) -> None:
+        """Count and log a datagram that is not as it has to be."""
+        taken = refused.taken
+        self.accounts.shared.refused += 1
+        carried = traffic(taken.request)
+        why = f"refused: {refused.reason}, {refused.detail}"
+        self.accounts.log(self.name, taken.client, why, refused.since, carried)
+
     def _passes(self, taken: Taken, reason: str, since: float) -> bool:
         """Count and log a refusal; whether the client comes in all the same."""
         dry = self._admission.dry_run
@@ -180,7 +199,7 @@ class ProtocolDatagrams:
     def serve(self, taken: Taken) -> None:
         """Call the protocol, with the address as Twisted has it."""
         (data, _), address, client, *_ = taken
-        if self._of_inet6:
+        if self._of_inet6 or isinstance(address, Proxied):
             address = _pair(address)
         self._shared.served += 1
         self._datagrams.transport.answered = address
@@ -191,7 +210,14 @@ class ProtocolDatagrams:
             self._datagrams.say_raised(client, "the protocol", error)
 
 
-def _pair(address: tuple[Any, ...]) -> tuple[str, int]:
-    """An IPv6 address in two parts, with the link, if it is one of a link, in the first."""
+def _pair(address: Any) -> Any:
+    """An IPv6 address in two parts, with the link, if it is one of a link, in the first.
+
+    That of a proxied client may be of any family.
+    """
+    if isinstance(address, ProxiedAddress):
+        return proxied(tuple(address[:2]), address.proxy)
+    if isinstance(address, Proxied):
+        return address
     host, port, _, scope = address
     return (f"{host}%{scope}" if scope else host), port

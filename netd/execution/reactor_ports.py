@@ -18,6 +18,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from netd.listening.inherited import ListenerSocket
+from netd.listening.proxied import Proxied, receiver
 
 _DONTWAIT: Final = int(socket.MSG_DONTWAIT)
 """As a plain number, because joining flags takes as long as sending."""
@@ -34,7 +35,7 @@ class ReactorListenerSocket(ListenerSocket):
     def sendto(self, data: Any, *where: Any) -> int:
         """Send a datagram. Raises BlockingIOError where there is no room for it."""
         *flags, address = where
-        return socket.socket.sendto(self, data, sum(flags) | _DONTWAIT, address)
+        return socket.socket.sendto(self, data, sum(flags) | _DONTWAIT, receiver(address))
 
     def setsockopt(self, level: int, name: int, *value: Any) -> None:
         """Set an option; a group that the socket has joined for another process stays joined."""
@@ -146,6 +147,10 @@ class UdpTransport(DatagramTransport, udp.MulticastPort):
         of the packet that is being answered is; but if its port is 0, nobody wants an answer
         (RFC 768).
         """
+        if isinstance(addr, Proxied):
+            with suppress(OSError):
+                self._send(datagram, _DONTWAIT, addr.proxy)
+            return
         if addr is not None and addr is self.answered:
             try:
                 self._send(datagram, _DONTWAIT, addr)
@@ -174,5 +179,6 @@ class UnixgramTransport(DatagramTransport, unix.DatagramPort):
 
     def write(self, datagram: bytes, address: Any) -> None:  # type: ignore[override]
         """Send; nothing to a client without an address, which many are."""
+        address = receiver(address)
         if address:
             super().write(datagram, address)  # type: ignore[no-untyped-call]

@@ -109,7 +109,8 @@ class Serving:
         taken, detail = refused.taken, refused.detail
         reason = f"{refused.reason}, {detail}" if detail else refused.reason
         carried = traffic(taken.request)
-        taken.request.close()
+        if not isinstance(taken.request, tuple):  # of a datagram there is nothing to close
+            taken.request.close()
         self._end(taken, f"refused: {reason}", refused.since, carried)
 
     def _comes_in_all_the_same(self, taken: Taken, slot: Slot, started: float, reason: str) -> bool:

@@ -135,6 +135,7 @@ class Handed:
         kind = CountedSocket if self.transport.is_unix else socket.socket
         family, type_ = self.transport.family, self.transport.type
         request = kind(family, type_, 0, fileno=clear_of_standard(descriptor))
+        request.settimeout(socket.getdefaulttimeout())  # as accept() leaves it: it was not to block
         # Of a proxy's client the kernel does not know the credentials.
         peer = None if handed.is_proxied else peer_of(request)
         return Taken(request, handed.client_address, handed.client, peer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
+from netd.listening.proxied import text_of
 from netd.listening.proxy_protocol import LONGEST, Header, HeaderReader, InvalidHeader
 
 GONE: Final = "gone"
@@ -106,7 +107,7 @@ class Arrival:
         self.header = header = reader.header
         if header.source is not None:
             self.client_address = header.source
-            self.client = client_text(header.source)
+            self.client = text_of(header.source)
         return True
 
     def _peek(self, size: int) -> bytes:
@@ -132,11 +133,3 @@ class Arrival:
             if not received:
                 raise NotAdmitted(GONE)
             size -= received
-
-
-def client_text(address: Any) -> str:
-    """An address that a proxy has named, for people; a Unix client's path says nothing of it."""
-    if not isinstance(address, tuple):
-        return "unix"
-    host, port, *_ = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

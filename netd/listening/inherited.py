@@ -6,10 +6,13 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socketserver import DatagramRequestHandler
 from typing import Any, Final
+
+from netd.listening.proxied import Proxied, unwrapped
+from netd.listening.proxy_protocol import LONGEST, InvalidHeader
 
 _FINISH: Final = DatagramRequestHandler.finish.__code__
 
@@ -54,6 +57,15 @@ class TooLarge(Exception):
         self.limit = limit
 
 
+class NoHeader(Exception):
+    """A datagram of a proxy had no header; it has been received, and is gone."""
+
+    def __init__(self, sender: Any, reason: str) -> None:
+        super().__init__(sender, reason)
+        self.sender = sender
+        self.reason = reason
+
+
 class _Unchanging:
     """The methods of a socket that would change it for all processes, and here change nothing."""
 
@@ -89,6 +101,9 @@ class ListenerSocket(_Unchanging, socket.socket):
     descriptor is a copy of its own: closing it takes nothing away from netd.
     """
 
+    is_proxy: Callable[[Any], bool] | None = None
+    """Whether who sends a datagram has to begin it by the header of the PROXY protocol."""
+
     @classmethod
     def copy_of(cls, listener: socket.socket) -> ListenerSocket:
         """Return a copy of *listener*, which the caller closes."""
@@ -108,11 +123,18 @@ class ListenerSocket(_Unchanging, socket.socket):
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
         """Receive a datagram; in ``taking`` without waiting, and only a whole one.
 
-        Raises TooLarge.
+        In ``taking`` that of a proxy comes without its header, and from its client. Raises TooLarge
+        and NoHeader.
         """
         if not getattr(_thread, "is_taking", False):
             return super().recvfrom(size, flags)
-        data, address = super().recvfrom(size + 1, flags | socket.MSG_DONTWAIT)
+        more = 1 if self.is_proxy is None else 1 + LONGEST
+        data, address = super().recvfrom(size + more, flags | socket.MSG_DONTWAIT)
+        if self.is_proxy is not None and self.is_proxy(address):
+            try:
+                data, address = unwrapped(data, address)
+            except InvalidHeader as error:
+                raise NoHeader(address, str(error)) from None
         if len(data) > size:
             raise TooLarge(address, size)
         return data, address
@@ -126,4 +148,6 @@ class ListenerSocket(_Unchanging, socket.socket):
         """
         if sys._getframe(1).f_code is _FINISH and not data:
             return 0
+        if isinstance(where[-1], Proxied):
+            where = (*where[:-1], where[-1].proxy)
         return super().sendto(data, *where)

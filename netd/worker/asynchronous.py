@@ -47,7 +47,7 @@ def _listener(joint: Joint, bound: Bound, request_filter: ReactorFilter | None) 
     server = server_of(bound.transport, bound.shown, host)
     admission = Admission(joint.gate(bound, None), request_filter, joint.service.access.dry_run)
     is_proxy = None
-    if joint.service.proxies and not bound.transport.is_datagram:
+    if joint.service.proxies:
         is_proxy = Proxies(joint.service.proxies, of_unix=bound.transport.is_unix).has
     return Listener(joint.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
 

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
+from netd.admission.proxies import Proxies
 from netd.execution.connection_options import ConnectionOptions
 from netd.execution.journal import Journal
+from netd.execution.proxied_datagrams import ProxiedDatagrams
 from netd.execution.serving import user_traceback
 from netd.execution.sources import (
     Handed,
@@ -24,6 +26,7 @@ from netd.execution.sources import (
 )
 from netd.execution.wear import Wear
 from netd.listening.inherited import ListenerSocket
+from netd.listening.proxy_protocol import LONGEST
 from netd.values.address import Address, Transport
 from netd.values.channel import ServiceStart
 from netd.values.scoreboard import Scoreboard
@@ -130,6 +133,8 @@ class Joint:
                 strict=True,
             )
         ]
+        for bound in self.listeners:
+            self._tell_of_proxies(bound)
         self.board = Scoreboard(start.scoreboard, self.service.slots)
         os.close(start.scoreboard)  # the mapping stays
         self.first_slot = start.first_slot
@@ -137,6 +142,12 @@ class Joint:
         self.slots = [self.board.slot(number) for number in numbers]
         self.office = office
         self._is_worn = False
+
+    def _tell_of_proxies(self, bound: Bound) -> None:
+        """Have a server's own ``get_request()`` receive datagrams without a proxy's header."""
+        if bound.transport.is_datagram and self.service.proxies:
+            proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
+            bound.shown.is_proxy = lambda sender: proxies.has(sender, None)
 
     @property
     def wear(self) -> Wear | None:
@@ -183,15 +194,16 @@ class Joint:
 
     def _source(self, bound: Bound) -> Source:
         limit = self.service.datagram_size
+        if bound.transport.is_datagram and self.service.proxies:
+            proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
+            return ProxiedDatagrams(_datagrams(bound, limit + LONGEST), proxies, limit)
+        if bound.transport.is_datagram:
+            return _datagrams(bound, limit)
         if bound.queue is not None:
             return Handed(bound.queue, bound.transport)
         if bound.transport is Transport.UNIX:
             # Always: the lists of a reload may ask for them while a client is inside.
             return UnixStream(bound.socket, with_groups=True)
-        if bound.transport is Transport.UNIXGRAM:
-            return UnixDatagram(bound.socket, bound.shown, limit)
-        if bound.transport.is_datagram:
-            return InetDatagram(bound.socket, bound.transport, bound.shown, limit)
         return InetStream(bound.socket, bound.transport)
 
     def gate(self, bound: Bound, request_filter: RequestFilter | None) -> Gate | None:
@@ -216,3 +228,9 @@ class Joint:
         """Log what a filter has raised. Any thread."""
         reference = self.service.access.verify_request
         self.say("error", f"{client}: refused because of {reference}\n{user_traceback(error)}")
+
+
+def _datagrams(bound: Bound, limit: int) -> Source:
+    if bound.transport is Transport.UNIXGRAM:
+        return UnixDatagram(bound.socket, bound.shown, limit)
+    return InetDatagram(bound.socket, bound.transport, bound.shown, limit)
