@@ -36,7 +36,10 @@ class Handed:
 
 def hand_over(queue: socket.socket, connection: socket.socket, handed: Handed) -> None:
     """Put a copy of *connection* into *queue*. Raises BlockingIOError when that is full."""
-    socket.send_fds(queue, [pickle.dumps(handed)], [connection.fileno()], socket.MSG_DONTWAIT)
+    rights = array("i", [connection.fileno()])
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+    # socket.send_fds would pass no flags on.
+    queue.sendmsg([pickle.dumps(handed)], ancillary, socket.MSG_DONTWAIT)
 
 
 def receive(queue: socket.socket) -> tuple[int, Handed]:

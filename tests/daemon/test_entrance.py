@@ -167,7 +167,7 @@ class TestBounds:
     def test_full_queue(self, undo: ExitStack) -> None:
         """Who finds no room there is put into it as soon as there is some."""
         door = Door(SERVICE, undo)
-        door.entrance._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        door.entrance._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         clients = [door.connect(b"\x16") for _ in range(60)]
         door.let_read()
         assert not door.entrance.is_empty
