@@ -140,6 +140,9 @@ class WorkerPlace:
         self._ready_at: float | None = None
         self._is_ending = False
         """Whether what the worker has is not waited for."""
+        self._suspended: set[str] = set()
+        """The services for which the worker has said that it takes nothing more, since it was told
+        to leave."""
         self.failure: str | None = None
         """Why the last process here was never ready; None once one is."""
 
@@ -189,6 +192,7 @@ class WorkerPlace:
         A worker that has not said it is ready has nothing, and is not waited for.
         """
         before = self.state
+        self._suspended.clear()
         self._advance(WorkerEvent.DRAIN)
         if before in (WorkerState.STARTING, WorkerState.SERVING):
             self._clear_timer()
@@ -197,6 +201,13 @@ class WorkerPlace:
             self._clear_timer()
         if before is WorkerState.STARTING:
             self._set_timer(END_DEADLINE, self._kill_unless_it_serves)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether the process may take somebody yet: one that is to leave, until it says not."""
+        if self.state is not WorkerState.DRAINING:
+            return self.state is WorkerState.SERVING
+        return any(placed.service.name not in self._suspended for placed in self._placed)
 
     def end(self) -> None:
         """Tell a worker that is draining to leave at once, and see to it that it does."""
@@ -276,6 +287,7 @@ class WorkerPlace:
         elif isinstance(report, Shutdown):
             self._owner.shutdown(report.service)
         elif isinstance(report, Suspended):
+            self._suspended.add(report.service)
             self._owner.suspended(self, report.service)
         elif isinstance(report, Worn):
             self._worn(report)

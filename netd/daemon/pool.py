@@ -261,6 +261,11 @@ class Pool:
         ]
 
     @property
+    def may_take(self) -> bool:
+        """Whether a worker may take somebody yet."""
+        return any(place.may_take for place in self)
+
+    @property
     def is_expecting(self) -> bool:
         """Whether somebody is on the way to the workers, whom the daemon has taken."""
         is_awaited = any(place.failure is None for place in self)
@@ -525,6 +530,8 @@ class Pool:
 
     def suspended(self, place: WorkerPlace, service: str) -> None:
         """A worker takes nothing more for *service*, or has gone."""
+        if self._is_draining:
+            self._changed()
         waiting = self._asked.get(service)
         if waiting is not None and place.index in waiting:
             waiting.discard(place.index)

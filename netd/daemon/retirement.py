@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netd.daemon.pool import Pool
@@ -26,6 +27,11 @@ EMPTYING_INTERVAL: Final = 0.005
 SETTLING: Final = 0.05
 """Seconds that an Internet listener stays open at least, though its queue is empty: who had begun
 to connect comes to its end of the handshake within a round trip."""
+
+
+TAKING_ENDS: Final = 2.0
+"""Seconds that workers have to say that they take nobody any more; a handler that computes holds up
+the thread that says it."""
 
 
 class _Generation:
@@ -110,6 +116,7 @@ class Retirement:
         self._reactor = reactor
         self._over = over
         self._generations: list[_Generation] = []
+        self._settled: list[Deferred[None]] = []
         self.counts = Counts()
         """What all processes of the pools that have gone have done."""
 
@@ -137,6 +144,14 @@ class Retirement:
             crowded.end()
         self._look()
 
+    def settled(self) -> Deferred[None]:
+        """Fire when those on their way out take nobody any more, or after a while."""
+        settled: Deferred[None] = Deferred()
+        settled.addTimeout(TAKING_ENDS, self._reactor, lambda *_: None)
+        self._settled.append(settled)
+        self._look()
+        return settled
+
     def end(self) -> None:
         """End everybody now. Not by a signal: a worker ends the programs that it has started."""
         for generation in self._generations:
@@ -152,4 +167,9 @@ class Retirement:
             if not generation.pools and generation in self._generations:
                 generation.forget()
                 self._generations.remove(generation)
+        if not any(pool.may_take for pool in self):
+            settled, self._settled = self._settled, []
+            for waiting in settled:
+                if not waiting.called:
+                    waiting.callback(None)
         self._over()

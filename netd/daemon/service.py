@@ -343,7 +343,12 @@ class Daemon(MultiService):
             return succeed(Outcome(False, None, (cannot_log(error),)))
         self._life.on(DaemonEvent.RELOAD)
         self._reload = Reload(self.estate, configuration, self._builder, self._switch)
-        return self._reload.begin().addCallback(self._reloaded, before, destination)
+        ended = self._reload.begin().addCallback(self._reloaded, before, destination)
+        return ended.addCallback(self._settled)
+
+    def _settled(self, outcome: Outcome) -> Deferred[Outcome]:
+        """Who hears that it is done meets nobody any more who serves as before."""
+        return self.retirement.settled().addCallback(lambda _: outcome)
 
     def _reloaded(
         self, outcome: Outcome, before: LogSettings, destination: Destination | None

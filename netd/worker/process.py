@@ -285,6 +285,8 @@ class Worker:
                     self._leave(at_once=False)
 
             serving.stop(stopped)
+            if not self._alone:
+                self._channel.report(Suspended(name))
 
     def _drain_alone(self) -> None:
         """The daemon has gone: nobody will say "stop", so set a time, and log to nobody."""
