@@ -60,7 +60,8 @@ def status(context: click.Context, as_json: bool) -> None:
     ]
     _table([*head, "LISTENS ON"], rows)
     for one in values["draining"]:
-        click.echo(f"draining: {one['service']}, {one['connections']} connections")
+        # One that still empties its queue is not draining yet.
+        click.echo(f"leaving: {one['service']}, {one['state']}, {one['connections']} connections")
 
 
 @click.command()

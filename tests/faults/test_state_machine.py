@@ -292,7 +292,7 @@ def test_random_sequences(is_long: bool) -> None:
     run_state_machine_as_test(
         DaemonMachine,
         settings=settings(
-            max_examples=25 if is_long else 4,
+            max_examples=25 if is_long else 3,
             stateful_step_count=40 if is_long else 10,
             deadline=None,
             derandomize=not is_long,
