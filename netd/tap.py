@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -29,12 +29,15 @@ from netd.daemon.checking import check_loaded, check_rights
 from netd.daemon.destinations import cannot_log
 from netd.daemon.forking import ForkSpawner
 from netd.daemon.log import DaemonLog, Log, RelayedLog
+from netd.daemon.notifying import Notifications
 from netd.daemon.opening import LogPlace
 from netd.daemon.predecessor import Predecessor
 from netd.daemon.self_signing import with_certificates
 from netd.daemon.service import Daemon
 from netd.daemon.upgrade import CommandLine
-from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.listening.activation import Passed, initial_environment, with_passed
+from netd.listening.activation import received as received_from_manager
+from netd.listening.binding import CannotBind, Listener, Listeners, bind_all
 from netd.listening.handover import Handover, received
 from netd.values.log import Log as LogSettings
 from netd.values.problem import ConfigurationError, ExitStatus
@@ -104,7 +107,11 @@ def makeService(options: Options) -> IService:
     # Until the daemon takes signals over, and the default action is to end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _open_standard_descriptors()
-    configuration = _checked(options)
+    before = _handover()
+    notifications = Notifications.of(os.environ, os.getpid())
+    passed = received_from_manager(os.environ, initial_environment(), os.getpid())
+    held = Listeners([*(before.listeners if before is not None else ()), *passed.listeners])
+    configuration = _checked(options, held)
     if options["check"]:
         for note in configuration.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -112,13 +119,12 @@ def makeService(options: Options) -> IService:
         sys.exit(ExitStatus.OK)
     log_place = _log_place(options.parent or {})
     daemon_log = _log(log_place, configuration.log)
-    before = _handover()
-    held = before.listeners if before is not None else Listeners()
     try:
         listeners = bind_all(configuration.services, held)
         admin_listeners = bind_admin(configuration, held)
     except CannotBind as error:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
+    _close_unused(passed, Listeners([*listeners, *admin_listeners]))
     from twisted.internet import reactor
 
     read = _reading_again(options, configuration)
@@ -126,9 +132,10 @@ def makeService(options: Options) -> IService:
     configuration = replace(configuration, file=os.path.abspath(configuration.file))
 
     def again(other: str | None) -> Deferred[Configuration]:
-        return aside(reactor, partial(_checked_again, read, as_whom_of(options), other))
+        passed_now = [one for one in daemon.estate.listeners if one.is_passed]
+        return aside(reactor, partial(_checked_again, read, as_whom_of(options), passed_now, other))
 
-    command = CommandLine.of_this_process(options.parent or {})
+    command = CommandLine.of_this_process(options.parent or {}, notifications.variables())
     daemon = Daemon(
         configuration,
         listeners,
@@ -138,6 +145,7 @@ def makeService(options: Options) -> IService:
         log_place,
         again,
         command,
+        notifications,
         Predecessor(before, reactor) if before is not None else None,
     )
     AdminService(daemon, admin_listeners, reactor).setServiceParent(daemon)
@@ -145,13 +153,17 @@ def makeService(options: Options) -> IService:
 
 
 def _checked_again(
-    read: Callable[[], Configuration], as_whom: Owner, other: str | None
+    read: Callable[[], Configuration],
+    as_whom: Owner,
+    passed: Iterable[Listener],
+    other: str | None,
 ) -> Configuration:
     """Read and check the configuration of a running daemon, or another one for it.
 
     Raises ConfigurationError.
     """
-    configuration = check_loaded(read() if other is None else load(other), as_whom)
+    loaded = with_passed(read() if other is None else load(other), passed)
+    configuration = check_loaded(loaded, as_whom)
     check_rights(configuration, as_whom)
     return configuration
 
@@ -170,6 +182,20 @@ def _handover() -> Handover | None:
         _leave(ExitStatus.FAILURE, f"netd: {error}")
 
 
+def _close_unused(passed: Passed, used: Listeners) -> None:
+    """Say what the service manager has passed in vain, and close it."""
+    for why in passed.refused:
+        log.warn("passed by the service manager: {why}", why=why)
+    unused = passed.listeners.without(used)
+    for listener in unused:
+        log.warn(
+            "passed by the service manager, and no service listens on {address}: {bound} is closed",
+            address=str(listener.address),
+            bound=listener.bound,
+        )
+    unused.close()
+
+
 def _open_standard_descriptors() -> None:
     """See to it that 0, 1 and 2 are open, so that no socket is ever taken for the terminal."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
@@ -177,10 +203,10 @@ def _open_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-def _checked(options: Options) -> Configuration:
+def _checked(options: Options, passed: Listeners) -> Configuration:
     as_whom = as_whom_of(options)
     try:
-        configuration = check_loaded(_configuration(options), as_whom)
+        configuration = check_loaded(with_passed(_configuration(options), passed), as_whom)
         if not options["check"]:
             check_rights(configuration, as_whom)
             configuration = with_certificates(configuration, as_whom)

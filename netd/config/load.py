@@ -36,7 +36,7 @@ from netd.config.socket_options import in_effect, misfits
 from netd.config.text import quoted
 from netd.config.types import check_name
 from netd.listening.description import resolved
-from netd.values.address import ALL_ADDRESSES, Address, InetAddress
+from netd.values.address import ALL_ADDRESSES, Address, PassedAddress, Transport, UnixAddress
 from netd.values.environment import ExecutionEnvironment, Limit, difference
 from netd.values.log import Log
 from netd.values.problem import ConfigurationError, Place, Problem
@@ -413,6 +413,8 @@ class _Reading:
         """Each socket option of the service's own means something to one of its listeners."""
         transports = [address.transport for address in listen]
         by_itself = table.program is not None and table.wait
+        if not all(transport.is_known for transport in transports):
+            return
         own = written.table.get("socket", {})
         if of_both_families(table.socket.values()) and V6ONLY in own:
             self._check_both_families(written, listen)
@@ -638,7 +640,9 @@ def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:
 
 def _claims(address: Address, service: Service) -> Iterator[object]:
     """What two addresses have in common that cannot both be bound; nothing for any free port."""
-    if not isinstance(address, InetAddress):
+    if isinstance(address, PassedAddress):
+        yield Transport.SYSTEMD, address.name
+    elif isinstance(address, UnixAddress):
         # An abstract name is one thing for streams and another for datagrams; a path is one file.
         yield (address.transport, address.path) if address.is_abstract else address.path
     elif address.port:

@@ -113,6 +113,8 @@ def _check_requests(service: Service, requests: Requests) -> None:
     if isinstance(service.runs, Program) and not service.runs.wait:
         _check_program(service)
     for address in service.listen:
+        if not address.transport.is_known:
+            continue
         if requests != "any" and address.transport.is_datagram != (requests == "datagram"):
             other = "streams" if requests == "datagram" else "datagrams"
             raise Misfit(

@@ -247,7 +247,8 @@ Listen = Annotated[
             " (IPv6 in brackets); port 0 takes any that is free. `unix:PATH` or `unixgram:PATH`,"
             " as far as wanted with `:mode=660:user=NAME:group=NAME`, a stream also with"
             " `:tls=yes`; a path that starts with `@` is an abstract name,"
-            r" and a colon in a path is written `\:`.",
+            r" and a colon in a path is written `\:`. `systemd:NAME` is every socket that the"
+            " service manager passes under that name, `:tls=yes` if it is a stream for TLS.",
             "type": "string",
             "format": Format.ADDRESS,
             "pattern": f"^({'|'.join(transport.value for transport in Transport)}):.",

@@ -38,7 +38,8 @@ class _Generation:
     """The pools that one reload, or the stop, has retired, and the listeners that go with them.
 
     The pools go on as they are until the queues of what is *gone* are empty: so workers that end
-    meanwhile are replaced. Then they drain; after *seconds* they are ended.
+    meanwhile are replaced. Then they drain; after *seconds* they are ended. Who waits at a socket
+    of the service manager's goes on waiting there, for whom that starts next.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class _Generation:
     ) -> None:
         self.pools = list(pools)
         self._gone = gone
+        self._own = gone.own()
         self._reactor = reactor
         self._deadline: DelayedCall = reactor.callLater(seconds, self.end)
         self._look: DelayedCall | None = None
@@ -53,10 +55,10 @@ class _Generation:
 
     def begin(self) -> None:
         """Let nobody new in, and serve those who are there."""
-        for listener in self._gone:
+        for listener in self._own:
             admit_nobody(listener.socket)
         self._gone.hide()
-        if any(isinstance(listener.address, InetAddress) for listener in self._gone):
+        if any(isinstance(listener.address, InetAddress) for listener in self._own):
             self._look = self._reactor.callLater(SETTLING, self._empty)
         else:
             self._empty()
@@ -75,7 +77,7 @@ class _Generation:
 
     def _empty(self) -> None:
         """Drain, unless somebody waits who will be taken."""
-        gone = {id(listener.socket) for listener in self._gone}
+        gone = {id(listener.socket) for listener in self._own}
         awaited = [one for pool in self.pools for one in pool.awaited if id(one) in gone]
         if somebody_waits(awaited):
             self._look_again(self._empty)

@@ -20,6 +20,7 @@ from netd.daemon.destinations import Destination, cannot_log
 from netd.daemon.estate import Builder, Estate, binds_itself, by_worker
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.log import DaemonLog, Log
+from netd.daemon.notifying import Notifications
 from netd.daemon.opening import LogPlace
 from netd.daemon.pool import Pool
 from netd.daemon.predecessor import Predecessor
@@ -67,6 +68,7 @@ class Daemon(MultiService):
         log_place: LogPlace,
         recheck: Callable[[str | None], Deferred[Configuration]],
         command: CommandLine,
+        notifications: Notifications,
         predecessor: Predecessor | None = None,
     ) -> None:
         super().__init__()
@@ -77,6 +79,7 @@ class Daemon(MultiService):
         self._log_place = log_place
         self._recheck = recheck
         self._command = command
+        self._notifications = notifications
         self.handed_over: list[Listener] = []
         """Listeners beside those of services that a new daemon gets, too."""
         self._builder = Builder(reactor, spawner, daemon_log.write, log_place.form)
@@ -126,6 +129,7 @@ class Daemon(MultiService):
         self._life.on(DaemonEvent.START)
         self.started = time.monotonic()
         self._log.start()
+        self._reactor.callWhenRunning(self._notifications.start_watchdog, self._reactor)
         self._reactor.callWhenRunning(self._obey_signals)
         configuration, listeners = self.estate.configuration, self.estate.listeners
         _say_listeners(listeners)
@@ -162,6 +166,8 @@ class Daemon(MultiService):
         self._stopped = stopped
         seconds = self.estate.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
+        if not len(self.shared):  # else the service goes on, in another process
+            self._notifications.stopping(f"handlers have {seconds:g} s to finish")
         gone = self.estate.listeners.without(self.shared)
         self.retirement.retire(list(self.estate), gone, seconds)
         if self._is_ending:
@@ -205,6 +211,11 @@ class Daemon(MultiService):
                 count=len(self.estate.configuration.services),
                 seconds=time.monotonic() - self.started,
             )
+            self._notifications.ready(self._serving())
+
+    def _serving(self) -> str:
+        """What the daemon is for, in a line."""
+        return f"serving {len(self.estate.configuration.services)} service(s)"
 
     def _finish(self) -> None:
         """All workers have gone: give everything back, and let the reactor stop."""
@@ -234,6 +245,7 @@ class Daemon(MultiService):
         delay = self.estate.configuration.drain_delay
         if delay:
             log.info("stopping in {delay:g} s", delay=delay)
+            self._notifications.stopping(f"stopping in {delay:g} s")
         self._reactor.callLater(delay, self._stop_now)
 
     def _stop_now(self) -> None:
@@ -289,6 +301,7 @@ class Daemon(MultiService):
             self.shared = Listeners([*self.estate.listeners, *self.handed_over]).without(how.unused)
             for call in self._when_replaced:
                 call()
+            self._notifications.replaced(how.pid)
             # After whoever asked has had his answer.
             self._reactor.callLater(0.1, self._stop_now)
         return how
@@ -321,7 +334,15 @@ class Daemon(MultiService):
         """Read the configuration again and run what it says. Fires with what came of it."""
         if not self.running:
             return succeed(Outcome(False, None, (STOPPING,)))
-        return self._reloads.ask()
+        self._notifications.reloading()
+        return self._reloads.ask().addCallback(self._say_reloaded)
+
+    def _say_reloaded(self, outcome: Outcome) -> Outcome:
+        """Tell the service manager how a reload has ended."""
+        if self.running:
+            why = "" if outcome.done else f"; not reloaded: {next(iter(outcome.problems), '')}"
+            self._notifications.reloaded(f"{self._serving()}{why}")
+        return outcome
 
     def plan(self, file: str | None = None) -> Deferred[Plan]:
         """Say what a reload would do, of *file* if it is not the daemon's own.

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -39,11 +39,15 @@ class CommandLine:
     directory: str
     twistd: MutableMapping[str, Any]
     """twistd's own options: it looks up there which pid file it removes at its end."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment, what this daemon has taken out of its own."""
 
     @classmethod
-    def of_this_process(cls, twistd: MutableMapping[str, Any]) -> CommandLine:
+    def of_this_process(
+        cls, twistd: MutableMapping[str, Any], variables: Mapping[str, str]
+    ) -> CommandLine:
         """Take it down, before twistd becomes a daemon and changes its directory."""
-        return cls((sys.executable, *sys.orig_argv[1:]), os.getcwd(), twistd)
+        return cls((sys.executable, *sys.orig_argv[1:]), os.getcwd(), twistd, variables)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class Upgrade:
     def _started(self, channel: int) -> subprocess.Popen[bytes]:
         """Start the process, in which nothing ends it that is not meant to: HUP is ignored."""
         descriptors = [listener.socket.fileno() for listener in self._listeners]
-        environment = {**os.environ, VARIABLE: variable(self._listeners, channel, self._suspended)}
+        handed = {VARIABLE: variable(self._listeners, channel, self._suspended)}
+        environment = {**os.environ, **self._command.variables, **handed}
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             return subprocess.Popen(

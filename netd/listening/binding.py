@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from netd.listening import options
-from netd.values.address import Address, InetAddress, Transport, UnixAddress
+from netd.values.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
 from netd.values.service import Program, Service
 from netd.values.socket_option import SetOption, device_of, of_sockets
 
@@ -86,9 +86,18 @@ class Listener:
         Raises:
             OSError: EBADF, the socket is closed.
         """
+        transport = self.address.transport
         if isinstance(self.address, UnixAddress):
-            return f"{self.address.transport.value} {self.address.path}"
-        return _inet_text(self.address.transport, self.socket.getsockname())
+            return f"{transport.value} {self.address.path}"
+        where = self.socket.getsockname()
+        if not transport.is_unix:
+            return _inet_text(transport, where)
+        return f"{transport.value} {_unix_text(where)}"
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the service manager has bound it, and keeps it when netd has gone."""
+        return isinstance(self.address, PassedAddress)
 
 
 class Listeners:
@@ -115,6 +124,10 @@ class Listeners:
         """Those whose sockets are not among *others*, whatever service they are for there."""
         kept = {id(listener.socket) for listener in others}
         return Listeners(one for one in self if id(one.socket) not in kept)
+
+    def own(self) -> Listeners:
+        """Those that netd has bound."""
+        return Listeners(one for one in self if not one.is_passed)
 
     def give_back(self, held: Listeners) -> None:
         """Close what is not among *held*, and let those be as they were."""
@@ -150,8 +163,11 @@ def bind_all(services: Iterable[Service], held: Iterable[Listener] = ()) -> List
             and those that are held stay as they are.
     """
     bound = []
+    held = list(held)
     with ExitStack() as undo, ExitStack() as restoring:
         for wanted, there in _matched(list(_wanted(services)), held):
+            if there is None and isinstance(wanted.address, PassedAddress):
+                raise CannotBind(wanted.service, wanted.address, _not_passed(held))
             if there is None:
                 bound.append(_bind(*wanted.what, undo))
             else:
@@ -212,7 +228,9 @@ def _keyed(listeners: Iterable[_Addressed]) -> Iterator[tuple[_Addressed, Hashab
         address = listener.address
         # TLS is what is done with connections: the socket is the same with and without.
         socket_is = (address.transport.family, address.transport.type)
-        if isinstance(address, UnixAddress):
+        if isinstance(address, PassedAddress):
+            yield listener, (Transport.SYSTEMD, address.name, address.number)
+        elif isinstance(address, UnixAddress):
             yield listener, (socket_is, address.path)
         elif address.port:
             yield listener, (socket_is, address.host, address.port)
@@ -236,7 +254,7 @@ def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> L
         options.apply(sock, wanted)
         if isinstance(address, InetAddress):
             _bind_inet(sock, address)
-        else:
+        elif isinstance(address, UnixAddress):
             inode = _bind_unix(sock, address, undo)
         queue.apply(sock)
     except OSError as error:
@@ -263,7 +281,9 @@ def _taken_over(
     """The same socket, for a service that may want other things of it."""
     queue = Queue.of(service)
     try:
-        if queue != there.queue:
+        if isinstance(address, PassedAddress):
+            _prepare_passed(there, address, queue)
+        elif queue != there.queue:
             restoring.callback(_queue_again, there)
             queue.apply(there.socket)
         if isinstance(address, UnixAddress) and address != there.address and there.inode:
@@ -280,6 +300,27 @@ def _taken_over(
         queue=queue,
         options=held,
     )
+
+
+def _not_passed(held: Iterable[Listener]) -> str:
+    """Why there is no socket that the service manager was to pass."""
+    names = {one.address.name: None for one in held if isinstance(one.address, PassedAddress)}
+    passed = f"only {', '.join(names)}" if names else "and no other"
+    return f"the service manager has passed no socket of that name, {passed}"
+
+
+def _prepare_passed(there: Listener, address: PassedAddress, queue: Queue) -> None:
+    """Let a socket of the service manager's be taken from; its queue is as that has it.
+
+    Raises OSError.
+    """
+    transport = address.transport
+    if transport.is_datagram and address.is_tls:
+        raise OSError(errno.EPROTOTYPE, f"tls=yes is for streams, and it is {transport.value}")
+    if transport is Transport.UNIXGRAM:
+        there.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    if not transport.is_datagram:
+        there.socket.setblocking(queue.blocking)
 
 
 def _queue_again(listener: Listener) -> None:
@@ -430,6 +471,11 @@ def _unlink(path: str, inode: tuple[int, int]) -> None:
     with contextlib.suppress(OSError):
         if _inode(os.lstat(path)) == inode:
             os.unlink(path)
+
+
+def _unix_text(name: str | bytes) -> str:
+    """The name of a Unix socket as a configuration has it (unix(7))."""
+    return f"@{os.fsdecode(name[1:])}" if isinstance(name, bytes) else name
 
 
 def _inet_text(transport: Transport, name: tuple[str, int] | tuple[str, int, int, int]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from netd.values.address import Address, InetAddress, Transport, UnixAddress
+from netd.values.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
 
 LONGEST_UNIX_NAME: Final = 107
 """Bytes: ``sun_path`` has 108, of which one is the NUL after a path or before an abstract name."""
@@ -22,6 +22,7 @@ _WORDS: Final = tuple(transport.value for transport in Transport)
 _INET_OPTIONS: Final = ("interface",)
 _UNIX_OPTIONS: Final = ("mode", "user", "group")
 _UNIX_STREAM_OPTIONS: Final = (*_UNIX_OPTIONS, "tls")
+_PASSED_OPTIONS: Final = ("tls",)
 _YES_OR_NO: Final = {"yes": True, "no": False}
 _LARGEST_ID: Final = 2**32 - 2  # chown(2) reads 2**32 - 1 as "leave it"
 
@@ -41,6 +42,8 @@ def parse(text: str) -> Address:
     if not parts or not parts[0]:
         raise ValueError(f'"{text}" has no {_place(transport)}: write {_example(transport)}')
     options = _options(transport, parts[1:])
+    if transport is Transport.SYSTEMD:
+        return PassedAddress(_passed_name(parts[0]), transport, is_tls=_is_tls(options))
     if transport.is_unix:
         return _unix(transport, parts[0], options)
     return _inet(transport, parts[0], options)
@@ -52,7 +55,7 @@ def resolved(address: Address, directory: str) -> Address:
     Raises:
         ValueError: the path does not fit into ``sun_path`` (unix(7)).
     """
-    if isinstance(address, InetAddress) or address.is_abstract:
+    if not isinstance(address, UnixAddress) or address.is_abstract:
         return address
     path = os.path.abspath(os.path.join(directory, address.path))
     _check_length(path, os.fsencode(path))
@@ -114,10 +117,14 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _place(transport: Transport) -> str:
+    if transport is Transport.SYSTEMD:
+        return "name"
     return "path" if transport.is_unix else "port"
 
 
 def _example(transport: Transport) -> str:
+    if transport is Transport.SYSTEMD:
+        return '"systemd:web", as FileDescriptorName= of the socket unit has it'
     return f'"{transport.value}:/run/time"' if transport.is_unix else f'"{transport.value}:10037"'
 
 
@@ -145,12 +152,14 @@ def _options(transport: Transport, parts: Iterable[str]) -> dict[str, str]:
 def _known_options(transport: Transport) -> tuple[str, ...]:
     if transport.is_unix:
         return _UNIX_OPTIONS if transport.is_datagram else _UNIX_STREAM_OPTIONS
-    return _INET_OPTIONS
+    return _PASSED_OPTIONS if transport is Transport.SYSTEMD else _INET_OPTIONS
 
 
 def _colons(transport: Transport) -> str:
     if transport.is_unix:
         return r'a colon in a path is written "\:"'
+    if transport is Transport.SYSTEMD:
+        return "a name has no colon (systemd.socket(5))"
     return "an IPv6 address stands in brackets, interface=[::1]"
 
 
@@ -227,6 +236,15 @@ def _is_tls(options: Mapping[str, str]) -> bool:
     if word not in _YES_OR_NO:
         raise ValueError(f'tls is "yes" or "no", not "{word}"')
     return _YES_OR_NO[word]
+
+
+def _passed_name(text: str) -> str:
+    if not re.fullmatch("[!-~]([ -~]{0,253}[!-~])?", text):
+        raise ValueError(
+            f'"{text}" is not the name of a passed socket: write what FileDescriptorName= of the '
+            "socket unit says, at most 255 ASCII characters"
+        )
+    return text
 
 
 def _check_length(path: str, name: bytes) -> None:

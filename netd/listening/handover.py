@@ -17,7 +17,7 @@ from typing import Any, Final
 from netd.listening.binding import Listener, Listeners, unlink_at_close
 from netd.listening.option_table import OPTIONS
 from netd.listening.options import set_option
-from netd.values.address import Address, InetAddress, Transport, UnixAddress
+from netd.values.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
 from netd.values.socket_option import SetOption
 
 VARIABLE: Final = "NETD_HANDOVER"
@@ -65,7 +65,9 @@ def unused_by(line: bytes) -> frozenset[int]:
 def _written(listener: Listener) -> dict[str, Any]:
     address = listener.address
     where: dict[str, Any]
-    if isinstance(address, InetAddress):
+    if isinstance(address, PassedAddress):
+        where = {"passed": address.name, "number": address.number}
+    elif isinstance(address, InetAddress):
         where = {"port": address.port, "interface": address.interface}
     else:
         where = {"path": address.path, "mode": address.mode}
@@ -131,6 +133,8 @@ def _read(values: dict[str, Any]) -> Listener:
 
 
 def _address(transport: Transport, values: dict[str, Any]) -> Address:
+    if "passed" in values:
+        return PassedAddress(str(values["passed"]), transport, int(values["number"]))
     if not transport.is_unix:
         return InetAddress(transport, int(values["port"]), str(values["interface"]))
     user, group = values["user"], values["group"]

@@ -1,4 +1,4 @@
-"""Where a service listens: a transport, and an Internet or a Unix address on it."""
+"""Where a service listens: a transport, and an Internet or a Unix address on it, or its name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ class Transport(Enum):
     UDP6 = "udp6"
     UNIX = "unix"
     UNIXGRAM = "unixgram"
+    SYSTEMD = "systemd"
+    """What a socket is that the service manager will pass, which only then is known."""
 
     @property
     def family(self) -> socket.AddressFamily:
-        """The socket's address family."""
+        """The socket's address family; that of no socket where it is not known."""
+        if self is Transport.SYSTEMD:
+            return socket.AF_UNSPEC
         if self in (Transport.UNIX, Transport.UNIXGRAM):
             return socket.AF_UNIX
         if self in (Transport.TCP6, Transport.TLS6, Transport.UDP6):
@@ -43,6 +47,11 @@ class Transport(Enum):
     def is_tls(self) -> bool:
         """Whether every connection begins with a TLS handshake; a Unix address says so itself."""
         return self in (Transport.TLS, Transport.TLS6)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which sockets these are."""
+        return self is not Transport.SYSTEMD
 
     @property
     def is_unix(self) -> bool:
@@ -108,4 +117,20 @@ class UnixAddress:
         return f"{self.transport.value}:{self.path}"
 
 
-Address = InetAddress | UnixAddress
+@dataclass(frozen=True)
+class PassedAddress:
+    """A socket that the service manager has bound, and passes by a name (sd_listen_fds(3))."""
+
+    name: str
+    """Its ``FileDescriptorName=``; where there are no names, its number as text."""
+    transport: Transport
+    number: int = 0
+    """Which of the sockets of that name."""
+    is_tls: bool = False
+    """Whether every connection begins with a TLS handshake."""
+
+    def __str__(self) -> str:
+        return f"systemd:{self.name}"
+
+
+Address = InetAddress | UnixAddress | PassedAddress

@@ -33,7 +33,7 @@ BESIDE: Final = {
     "arguments": [],
 }  # fmt: skip
 """What of GOOD can stand beside a key, where that is not all the rest."""
-TRANSPORTS: Final = "known are tcp, tcp6, tls, tls6, udp, udp6, unix, unixgram"
+TRANSPORTS: Final = "known are tcp, tcp6, tls, tls6, udp, udp6, unix, unixgram, systemd"
 
 # A key of [services.time], its value, and what is said about it. The key stands on line 2.
 KEYS: Final = [

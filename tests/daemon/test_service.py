@@ -18,6 +18,7 @@ from twisted.logger import LogEvent, capturedLogs
 
 from netd.config.plan import Plan
 from netd.daemon.destinations import Destination
+from netd.daemon.notifying import Notifications
 from netd.daemon.opening import LogPlace
 from netd.daemon.predecessor import Predecessor
 from netd.daemon.reloading import Outcome
@@ -96,6 +97,7 @@ class Scene(Stage):
             LogPlace({"nodaemon": True}, str(self.directory), None),
             self._recheck,
             self.command,
+            Notifications(),
             self.predecessor,
         )
         made.at_start(lambda: self.happened.append("start"))

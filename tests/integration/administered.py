@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from netd.admin.client import Client, Reply
-from tests.integration.daemons import PATIENCE, Project, RunningDaemon, read_all, read_exactly
+from tests.integration.daemons import (
+    PATIENCE,
+    Project,
+    RunningDaemon,
+    is_alive,
+    read_all,
+    read_exactly,
+    until,
+)
 
 WORDS = """
     import os, threading, time
@@ -85,6 +95,20 @@ class Administered:
     def fates(reply: Reply) -> dict[str, str]:
         """The fate of each service in an answer."""
         return {step["service"]: step["fate"] for step in reply.values["steps"]}
+
+    @contextmanager
+    def upgraded(self) -> Iterator[int]:
+        """Upgrade, and wait until the daemon before has gone; the new one's pid, until its end."""
+        reply = self.client.do("upgrade")
+        assert reply.ok, reply.values
+        pid = int(reply.values["pid"])
+        try:
+            self.daemon.process.wait(PATIENCE)  # its output goes on
+            yield pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            until(lambda: not is_alive(pid), "the new daemon has gone")
 
     def status(self) -> dict[str, Any]:
         """What runs."""

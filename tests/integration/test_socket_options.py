@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import struct
 import sys
@@ -488,15 +487,12 @@ listen = ["tcp:0:interface=127.0.0.1"]
 handler = "handlers:Probe"
 """
         administered.project.handlers(PROBE)
-        daemon = administered.start(service + "socket = {SO_KEEPALIVE = true}\n")
+        administered.start(service + "socket = {SO_KEEPALIVE = true}\n")
         address = administered.address("a")
         administered.configure(service + "socket = {TCP_NODELAY = true}\n")
-        assert administered.client.do("upgrade").ok
-        daemon.wait()
-        with socket.create_connection(address) as client:
+        with administered.upgraded(), socket.create_connection(address) as client:
             client.sendall(json.dumps([["connection", 1, 9, 4], ["connection", 6, 1, 4]]).encode())
             assert [number(one) for one in json.loads(read_all(client))] == [0, 1]
-        os.kill(administered.status()["pid"], signal.SIGTERM)
 
 
 class TestBothFamilies:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.listening.description import absolute, parse, resolved
-from netd.values.address import InetAddress, Transport, UnixAddress
+from netd.values.address import InetAddress, PassedAddress, Transport, UnixAddress
 
 PORTS = st.integers(0, 65535)
 IPV4 = st.one_of(st.just(""), st.ip_addresses(v=4).map(str))
@@ -232,7 +232,7 @@ class TestUnixErrors:
 
 
 class TestTransport:
-    KNOWN = "known are tcp, tcp6, tls, tls6, udp, udp6, unix, unixgram"
+    KNOWN = "known are tcp, tcp6, tls, tls6, udp, udp6, unix, unixgram, systemd"
 
     @pytest.mark.parametrize(
         ("word", "meant"), [("tpc", "tcp"), ("UDP6", "udp6"), ("unixdgram", "unixgram")]
@@ -334,3 +334,41 @@ class TestAbsolute:
         except ValueError:
             return
         assert parse(absolute(text, "/srv")) == resolved(address, "/srv")
+
+
+class TestPassed:
+    """Sockets of the service manager's."""
+
+    def test_by_name(self) -> None:
+        """Which kind it is shows when it is passed."""
+        assert parse("systemd:web.socket") == PassedAddress("web.socket", Transport.SYSTEMD)
+        assert parse("systemd:0:tls=yes").is_tls
+        assert str(parse("systemd:web")) == "systemd:web"
+
+    def test_means_the_same_everywhere(self) -> None:
+        address = parse("systemd:web")
+        assert resolved(address, "/srv") == address
+        assert absolute("systemd:web", "/srv") == "systemd:web"
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            (
+                "systemd:",
+                '"systemd:" has no name: write "systemd:web", as FileDescriptorName= of the socket'
+                " unit has it",
+            ),
+            (
+                "systemd:é",
+                '"é" is not the name of a passed socket: write what FileDescriptorName= of the'
+                " socket unit says, at most 255 ASCII characters",
+            ),
+            ("systemd:a:mode=600", 'systemd: has no option "mode"; known are tls'),
+            (
+                "systemd:a:b",
+                '"b" is no option, which is NAME=VALUE: a name has no colon (systemd.socket(5))',
+            ),
+        ],
+    )
+    def test_nonsense(self, text: str, why: str) -> None:
+        assert message(text) == why

@@ -26,6 +26,7 @@ class TestTransport:
             (Transport.UDP6, socket.AF_INET6, socket.SOCK_DGRAM),
             (Transport.UNIX, socket.AF_UNIX, socket.SOCK_STREAM),
             (Transport.UNIXGRAM, socket.AF_UNIX, socket.SOCK_DGRAM),
+            (Transport.SYSTEMD, socket.AF_UNSPEC, socket.SOCK_STREAM),
         ],
     )
     def test_sockets(
@@ -48,6 +49,7 @@ class TestTransport:
             "udp6",
             "unix",
             "unixgram",
+            "systemd",
         }
 
 

@@ -36,6 +36,7 @@ EVERY = [
         each, marks=[pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on the loopback")] * six
     )
     for each in Transport
+    if each.is_known
     for six in [each.family == socket.AF_INET6]
 ]
 
