@@ -114,7 +114,7 @@ class Newcomer:
         self._desk.reception.enter(self)
         if self._has_arrived():
             self._go_on()
-        elif self._arrival is not None and self.fileno() >= 0:
+        elif self.fileno() >= 0:  # it has not been turned away
             self._desk.reactor.addReader(self)
 
     # IReadDescriptor.

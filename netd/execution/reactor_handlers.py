@@ -105,7 +105,7 @@ class HandlerProtocol(StreamProtocol):
         pending = self._connection.pending()
         if pending < before:
             self._watch(timeout, pending)
-        else:
+        elif pending:  # else only TLS's good-bye is waited for, which has a time of its own
             self._connection.say_lost()
             self._connection.abortConnection()  # type: ignore[no-untyped-call]
 

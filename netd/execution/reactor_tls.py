@@ -208,7 +208,10 @@ class TlsTransport(TLSMemoryBIOProtocol):
         """Send, at the end of the reactor's turn; nothing after ``loseConnection``."""
         if self._write_finished or (self.disconnecting and self._producer is None):
             return
-        self._unencrypted.append(data + b"")  # which raises for a text
+        data = data + b""  # which raises for a text
+        if not data:
+            return
+        self._unencrypted.append(data)
         self._unencrypted_size += len(data)
         if self._unencrypted_size > MOST_UNENCRYPTED or not self.transport.will_send():
             self.encrypt()

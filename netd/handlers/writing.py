@@ -102,6 +102,7 @@ class Writer(Waits):
         if is_registered:
             self._transport.unregisterProducer()
         self._transport = transport
+        self.resumeProducing()  # the other one would not tell
         if is_registered:
             self._registered = True
             transport.registerProducer(self, True)

@@ -318,6 +318,24 @@ class TestEnds:
             host.heard(" served ")
             assert 3 < time.monotonic() - began < PATIENCE
 
+    def test_a_client_that_has_all_of_it_is_served(self) -> None:
+        """However long it takes to say good-bye, beside how long it may take nothing."""
+        with hosting("AsyncGenerous", "tls", tls=table(), options={"timeout": 0.1}) as host:
+            with tls(host) as client:
+                client.sendall(b"go\n")
+                left = 32 << 20
+                while left:
+                    left -= len(client.recv(1 << 20))
+                time.sleep(0.3)
+                client.unwrap()
+            assert " served " in host.heard(" tls ")
+
+    def test_a_client_that_takes_nothing_is_lost(self) -> None:
+        generous = hosting("AsyncGenerous", "tls", tls=table(), options={"timeout": 0.1})
+        with generous as host, tls(host) as client:
+            client.sendall(b"go\n")
+            assert " lost " in host.heard(" tls ")
+
     def test_a_client_that_says_goodbye_to_nobody_who_reads(self) -> None:
         with hosting("Stubborn", "tls", tls=table()) as host:
             with tls(host) as client:

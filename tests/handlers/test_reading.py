@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.python.failure import Failure
 
 from netd.handlers.reading import HIGH_WATER, LOW_WATER
-from tests.handlers.connected import Connected, begun, failure_of, packet, result
+from tests.handlers.connected import Connected, Transport, begun, failure_of, packet, result
 
 
 class TestReading:
@@ -26,6 +26,18 @@ class TestReading:
         assert len(result(reader.readline())) == 65_536
         assert result(reader.readline(4000)) == b"x" * 4000
         assert len(result(reader.readline(-1))) == 465
+
+    def test_what_is_discarded(self) -> None:
+        """A client that had to wait may go on, by another transport if it comes to that."""
+        one, other = Connected(), Transport()
+        one.protocol.dataReceived(bytes(HIGH_WATER + 1))
+        assert one.transport.producerState == "paused"
+        one.rfile.discard()
+        assert one.transport.producerState == "producing"
+        one.rfile.switch(other)
+        one.protocol.dataReceived(b"x" * (HIGH_WATER + 1))
+        assert (one.transport.producerState, other.producerState) == ("producing", "paused")
+        assert result(one.rfile.read(3)) == b"xxx"
 
     def test_line_at_the_limit(self) -> None:
         reader = packet(b"abc\ndef")

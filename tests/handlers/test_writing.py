@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from netd.handlers.writing import PacketWriter
-from tests.handlers.connected import Connected, begun, failure_of, result
+from tests.handlers.connected import Connected, Transport, begun, failure_of, result
 
 
 class TestWriting:
@@ -45,6 +45,19 @@ class TestWriting:
         assert one.transport.value() == b"all"
         one.protocol.dataReceived(b"more")
         assert result(one.rfile.read(100)) == b"more"
+
+    def test_another_transport(self) -> None:
+        """What comes next goes by it; and who waited for room in the first one waits no more."""
+        one, other = Connected(), Transport()
+        one.wfile.write(bytes(40_000))
+        assert one.transport.producer is one.wfile
+        one.transport.producer.pauseProducing()
+        waiting = begun(one.wfile.drain())
+        one.wfile.switch(other)
+        assert waiting.called
+        assert (one.transport.producer, other.producer) == (None, one.wfile)
+        one.wfile.write(b"x")
+        assert other.value() == b"x"
 
     def test_left_alone(self) -> None:
         """When the handler has ended, its tasks write no more, and wait no more."""
