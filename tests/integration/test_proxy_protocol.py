@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import pytest
 
+from netd.listening.proxy_protocol import HeaderReader, InvalidHeader
 from tests.integration.daemons import (
     PATIENCE,
     Project,
@@ -244,6 +246,34 @@ class TestEveryExecution:
         wait(rf"127.0.0.1:{port} udp refused: proxy-header, does not begin")
         wait(rf"192.0.2.66:{port} udp refused: deny")
         wait(rf"\[{service}#warn\] dropped: datagram from 192.0.2.7:4711 is longer than 8192")
+
+
+@pytest.mark.parametrize("service", ["threads", "processes", "reactor"])
+def test_spoilt_headers(served: Served, service: str) -> None:
+    """No handler is called, and each is refused, with a reason."""
+    draw = random.Random(4711)
+    headers: list[bytes] = []
+    while len(headers) < 300:
+        spoilt = bytearray(summed(binary(*SIX)) if draw.random() < 0.5 else line(*FOUR))
+        spoilt[draw.randrange(len(spoilt))] ^= 1 << draw.randrange(8)
+        with suppress(InvalidHeader):
+            HeaderReader().feed(bytes(spoilt))
+            continue
+        headers.append(bytes(spoilt))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(closing(served.connect(service))) for _ in headers]
+        for client, header in zip(clients, headers, strict=True):
+            client.sendall(header)
+        ports = {str(client.getsockname()[1]) for client in clients}
+        for client in clients:
+            with suppress(ConnectionResetError):
+                assert read_all(client) == b""
+
+    def are_refused() -> bool:
+        text = "\n".join(served.daemon.log.lines)
+        return {*re.findall(r"127.0.0.1:(\d+) tcp refused: proxy-header, ", text)} >= ports
+
+    until(are_refused, "all are refused")
 
 
 class TestOthers:
