@@ -8,6 +8,9 @@ import socketserver
 import time
 from typing import ClassVar, Final
 
+MUCH: Final = 1 << 20
+"""Bytes of an answer that is about the bytes."""
+
 LONGEST: Final = 4096
 """Bytes read at once; a line of the load tool has six."""
 
@@ -101,6 +104,18 @@ class AnswerByFile(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Answer one line."""
         self.wfile.write(self.rfile.readline())
+
+
+class Much(socketserver.StreamRequestHandler):
+    """Much out for every line in."""
+
+    piece = bytes(1 << 16)
+
+    def handle(self) -> None:
+        """Answer every line."""
+        for _ in self.rfile:
+            for _ in range(MUCH // len(self.piece)):
+                self.wfile.write(self.piece)
 
 
 class Echo(socketserver.StreamRequestHandler):

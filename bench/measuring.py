@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import processes, starting
+from bench import memory, processes, starting
 from bench.figures import Sample
 from bench.programs import Load, run_load
 from bench.results import Results
-from bench.scenarios import IDLE, SCENARIOS, START, Mode, Scenario
+from bench.scenarios import IDLE, MEMORY, SCENARIOS, START, Mode, Scenario
 from bench.servers import NETD, CannotStart, Place, Running, is_there, prepare, running
 
 DISTURBED: Final = 0.2
@@ -39,7 +40,7 @@ class Settings:
     """What the command line asks for. Times in seconds."""
 
     names: Sequence[str]
-    """Scenarios by name, with ``start`` and ``idle``."""
+    """Scenarios by name, with ``start``, ``memory`` and ``idle``."""
     peers: Sequence[str]
     """Peers that may take part; all when there are none."""
     rounds: int
@@ -78,8 +79,8 @@ class Bench:
     def steps(self) -> int:
         """How many times ``progress`` is called."""
         measurements = sum(len(self._servers(scenario)) for scenario in self._scenarios)
-        starts = len(starting.MEASUREMENTS) if START in self._settings.names else 0
-        return self._settings.rounds * (measurements + starts) + (IDLE in self._settings.names)
+        singles = sum(map(len, self._singles()))
+        return self._settings.rounds * (measurements + singles) + (IDLE in self._settings.names)
 
     def run(self) -> None:
         """Measure everything; ``results`` grows meanwhile. Raises CannotCompile."""
@@ -92,8 +93,8 @@ class Bench:
             for number in range(self._settings.rounds):
                 for scenario in self._scenarios:
                     self._round(scenario, number)
-                if START in self._settings.names:
-                    self._start_round(number)
+                for measurements in self._singles():
+                    self._single_round(measurements, number)
             if IDLE in self._settings.names:
                 self._idle()
 
@@ -164,12 +165,21 @@ class Bench:
         return sample(number, load, cpu, elapsed, others)
 
     def _load(self, scenario: Scenario, server: Running, seconds: float) -> Load:
-        program = self._directory / "load"
+        program = [str(self._directory / "load")]
+        if scenario.mode.is_tls:
+            program = [sys.executable, "-m", "bench.tls_load"]
         with processes.on_processor(self._load_processor):
             return run_load(program, scenario.mode, server.port, scenario.clients, seconds)
 
-    def _start_round(self, number: int) -> None:
-        for name, measure in starting.MEASUREMENTS.items():
+    def _singles(self) -> list[Mapping[str, Callable[[Place], float]]]:
+        """What is measured by itself in each round."""
+        known = {START: starting.MEASUREMENTS, MEMORY: memory.MEASUREMENTS}
+        return [known[name] for name in known if name in self._settings.names]
+
+    def _single_round(
+        self, measurements: Mapping[str, Callable[[Place], float]], number: int
+    ) -> None:
+        for name, measure in measurements.items():
             self._progress(f"round {number + 1}: {name}")
             if (START, name) not in self.results.absent:
                 self._single(name, measure)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parent
 
 DRAIN: Final = 5.0
 """Seconds that the load tool waits for what was begun in time; DRAIN in load.c."""
@@ -50,10 +52,10 @@ class Load:
     """Seconds of processor time of the load tool."""
 
 
-def run_load(program: Path, mode: str, port: int, clients: int, seconds: float) -> Load:
-    """Run the load tool to its end, which is at most DRAIN seconds later than *seconds*."""
-    command = [str(program), mode, str(port), str(clients), str(seconds)]
+def run_load(program: Sequence[str], mode: str, port: int, clients: int, seconds: float) -> Load:
+    """Run a load tool to its end, which is at most DRAIN seconds later than *seconds*."""
+    command = [*program, mode, str(port), str(clients), str(seconds)]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, check=True, timeout=seconds + 2 * DRAIN + 5
+        command, stdout=subprocess.PIPE, check=True, timeout=seconds + 2 * DRAIN + 5, cwd=ROOT
     )
     return Load(**json.loads(done.stdout))

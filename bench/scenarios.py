@@ -16,6 +16,15 @@ class Mode(enum.StrEnum):
     ECHO = "echo"
     SILENT = "silent"
     UDP = "udp"
+    TLS = "tls"
+    """A whole handshake for each line; by ``tls_load``, and so is the next."""
+    TLS_BULK = "tls-bulk"
+    """Connections that stay, and much to be sent on each."""
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the clients speak TLS."""
+        return self in (Mode.TLS, Mode.TLS_BULK)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ TWISTED: Final = "twisted"
 
 IDLE: Final = "idle"
 START: Final = "start"
+MEMORY: Final = "memory"
 
 WORKLOADS: Final = {
     "wait-1ms": "Wait1",
@@ -95,6 +105,22 @@ def _all() -> Iterable[Scenario]:
     yield Scenario("reactor", "reactor", Mode.LINE, 64, line, (TWISTED,), key="protocol")
     answer = "bench.asynchronous:Answer"
     yield Scenario("async", "async", Mode.LINE, 64, answer, (TWISTED,))
+    yield Scenario(
+        "tls-reactor",
+        "tls",
+        Mode.TLS,
+        64,
+        line,
+        (TWISTED,),
+        key="protocol",
+        # For "memory", where more than the usual bound are silent at once.
+        keys=("limits.handshakes = 100_000",),
+    )
+    much = "bench.protocols:Much"
+    bulk = "tls-bulk-reactor"
+    yield Scenario(bulk, "tls-bulk", Mode.TLS_BULK, 8, much, (TWISTED,), key="protocol")
+    yield Scenario("tls", "tls", Mode.TLS, 64, _handler("Answer"), (THREADING,))
+    yield Scenario("tls-bulk", "tls-bulk", Mode.TLS_BULK, 8, _handler("Much"), (THREADING,))
     yield from _processes()
 
 
@@ -115,7 +141,7 @@ def _processes() -> Iterable[Scenario]:
 
 SCENARIOS: Final = tuple(_all())
 
-NAMES: Final = (*(scenario.name for scenario in SCENARIOS), START, IDLE)
+NAMES: Final = (*(scenario.name for scenario in SCENARIOS), START, MEMORY, IDLE)
 """Everything that can be asked for, in the order of the tables."""
 
 

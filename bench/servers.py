@@ -8,18 +8,21 @@ import json
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from bench import processes
 from bench.programs import compile_program
 from bench.scenarios import FLOOR, PROGRAM, TCPSERVER, XINETD, Mode, Scenario
+from netd.tls.self_signed import made
 
 NETD: Final = "netd"
 HOST: Final = "127.0.0.1"
@@ -40,6 +43,10 @@ PROGRAMS: Final = (TCPSERVER, XINETD)
 """Peers that take part when they are in PATH: Debian's packages ucspi-tcp and xinetd."""
 
 
+CERTIFICATE: Final = "certificate.pem"
+"""A P-256 key and its certificate, for netd and its peers."""
+
+
 class CannotStart(Exception):
     """A server did not come up; the text has its last words."""
 
@@ -57,9 +64,10 @@ class Place:
 
 
 def prepare(programs: Path) -> None:
-    """Compile what is written in C. Raises CannotCompile."""
+    """Compile what is written in C, and make a certificate. Raises CannotCompile."""
     for name in ("load", "floor"):
         compile_program(name, programs)
+    (programs / CERTIFICATE).write_bytes(made(datetime.now(UTC)))
 
 
 def is_there(server: str) -> bool:
@@ -112,8 +120,11 @@ def netd_command(file: Path) -> list[str]:
 
 
 def _netd(scenario: Scenario, port: int, place: Place) -> list[str]:
-    listen = f"{'udp' if scenario.mode is Mode.UDP else 'tcp'}:{port}"
+    transport = "tls" if scenario.mode.is_tls else "udp" if scenario.mode is Mode.UDP else "tcp"
+    listen = f"{transport}:{port}"
     more = "".join(f"{line}\n" for line in scenario.keys)
+    if scenario.mode.is_tls:
+        more += f'tls.certificate = "{place.programs / CERTIFICATE}"\n'
     services = [service("bench", listen, scenario.runs, scenario.key, more)]
     return netd_command(write_configuration(place.directory, services))
 
@@ -129,7 +140,10 @@ def _command(server: str, scenario: Scenario, port: int, place: Place) -> list[s
     if server == XINETD:
         return _xinetd(port, place)
     peer = f"{server}-udp" if server == "twisted" and scenario.mode is Mode.UDP else server
-    return [sys.executable, "-m", "bench.peers", peer, scenario.runs, str(port)]
+    command = [sys.executable, "-m", "bench.peers", peer, scenario.runs, str(port)]
+    if scenario.mode.is_tls:
+        command.append(str(place.programs / CERTIFICATE))
+    return command
 
 
 def _tcpserver(port: int) -> list[str]:
@@ -206,6 +220,8 @@ def wait_until_it_answers(
     Raises CannotStart when the process ends first, or after *patience* seconds.
     """
     answers = _answers_datagram if mode is Mode.UDP else _answers_line
+    if mode.is_tls:
+        answers = _answers_tls
     deadline = time.monotonic() + patience
     while not answers(port, deadline):
         if process.poll() is not None:
@@ -219,6 +235,22 @@ def _answers_line(port: int, deadline: float) -> bool:
     patience = max(0.1, deadline - time.monotonic())
     try:
         with socket.create_connection((HOST, port), timeout=patience) as client:
+            client.sendall(b"hello\n")
+            return client.recv(6) != b""
+    except OSError:
+        return False
+
+
+def _answers_tls(port: int, deadline: float) -> bool:
+    patience = max(0.1, deadline - time.monotonic())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((HOST, port), timeout=patience) as plain,
+            context.wrap_socket(plain) as client,
+        ):
             client.sendall(b"hello\n")
             return client.recv(6) != b""
     except OSError:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from bench.figures import Figure, Key
 from bench.measuring import DISTURBED
+from bench.memory import MEASUREMENTS
 from bench.results import Results
 from bench.scenarios import SCENARIOS, Mode, Scenario
 from bench.servers import NETD
@@ -174,6 +175,6 @@ def _singles(results: Results) -> Table:
     for heading in ("median", "least", "greatest"):
         table.add_column(heading, justify="right")
     for name in results.singles:
-        unit = "" if name == IDLE_WAKE_UPS else " s"
+        unit = "" if name == IDLE_WAKE_UPS else " KiB" if name in MEASUREMENTS else " s"
         table.add_row(name, *(f"{text}{unit}" for text in _three(results.single(name))))
     return table

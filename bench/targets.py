@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench import starting
+from bench import memory, starting
 from bench.figures import Figure, Key, Sample
 from bench.results import Results
 from bench.scenarios import (
@@ -100,6 +100,7 @@ def _all() -> Iterable[Target]:
         "s",
     )
     yield _ratio("rate", "echo-64", THREADING, _rate, 1.0, True)
+    yield _single("memory of a silent TLS client", memory.SILENT_NETD, 16, "KiB")
     yield _single("idle: wake-ups", starting.IDLE_WAKE_UPS, 0, "")
     yield _single("netdctl check", starting.CHECK, 0.6, "s")
     yield _single("start to ready, 1 service", starting.START_ONE, 0.8, "s")
@@ -108,6 +109,11 @@ def _all() -> Iterable[Target]:
     yield _ratio("CPU", "udp", "ThreadingUDPServer", _cpu, 0.15, False)
     yield _ratio("CPU", "reactor", TWISTED, _cpu, 1.15, False)
     yield _ratio("CPU", "async", TWISTED, _cpu, 1.5, False)
+    # As many handshakes, or bytes, for a second of processor time, but for a twentieth.
+    for scenario, peer in (("tls", THREADING), ("tls-reactor", TWISTED)):
+        yield _ratio("CPU", scenario, peer, _cpu, 1.05, False)
+    for scenario, peer in (("tls-bulk", THREADING), ("tls-bulk-reactor", TWISTED)):
+        yield _ratio("CPU", scenario, peer, _cpu, 1.05, False)
     yield _ratio("CPU", "process", FORKING, _cpu, 0.05, False)
     yield _ratio("CPU", "process", FLOOR, _cpu, 2.0, False)
     yield _ratio("rate", "process", FORKING, _rate, 20, True)

@@ -98,7 +98,7 @@ class TestLoad:
         """Not one operation more or less, at the end of the time, too."""
         with floor(programs, served_by) as (server, port):
             wait_until_it_listens(port, protocol)
-            found = run_load(programs / "load", mode, port, 50, 0.3)
+            found = run_load([str(programs / "load")], mode, port, 50, 0.3)
             server.terminate()
             served = json.loads(server.communicate(timeout=10)[0])["served"]
         assert (found.done, found.failed) == (served, 0)
@@ -112,7 +112,7 @@ class TestLoad:
     def test_counts_failures_where_nobody_serves(self, programs: Path, mode: str) -> None:
         """And comes to its end."""
         (port,) = free_ports(1)
-        found = run_load(programs / "load", mode, port, 5, 0.1)
+        found = run_load([str(programs / "load")], mode, port, 5, 0.1)
         assert found.done == 0
         assert found.failed >= 5
 

@@ -171,6 +171,9 @@ class Newcomer:
             return
         self._transport = desk.host.transport(self._taken, arrival.since, arrival.header)
         self._transport.shake_hands(TlsTransport(desk.tls, self._shaken))
+        if not self._transport.disconnected:
+            # Something is there; what cannot be done with it now, the reactor finds again.
+            self._transport.doRead()
 
     def _shaken(self, reason: str | None) -> None:
         """The handshake is done, or has failed."""
