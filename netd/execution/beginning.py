@@ -31,6 +31,9 @@ from netd.values.reactor import Reactor
 
 HANDSHAKE: Final = "handshake"
 
+STANDING_STILL: Final = 8
+"""Handshakes of a process with one client at a time that are not there by accident."""
+
 
 class WaitsToWrite(BlockingIOError):
     """The handshake goes on when the client takes what it is sent."""
@@ -68,6 +71,11 @@ class Beginning:
         self._handshakes = handshakes
         self.ended_by: str | None = None
         """Why nobody waits for it any more."""
+
+    @property
+    def since(self) -> float:
+        """When it was taken (CLOCK_MONOTONIC)."""
+        return self._arrival.since
 
     def fileno(self) -> int:
         """The descriptor that is waited for; -1 when it is closed."""
@@ -175,11 +183,16 @@ class Beginnings:
         longest.hang_up(CROWDED)
         return True
 
+    def seconds_left(self, since: float) -> float:
+        """How long one is still waited for that was taken at *since*; negative: no more."""
+        return since + self._seconds - time.monotonic()
+
     def add(self, beginning: Beginning) -> None:
         """It is waited for, from now on."""
         with self._lock:
             self._open[beginning] = None
-        self._deadlines.set(beginning, self._seconds, partial(beginning.hang_up, TIMED_OUT))
+        left = max(0.0, self.seconds_left(beginning.since))
+        self._deadlines.set(beginning, left, partial(beginning.hang_up, TIMED_OUT))
 
     def remove(self, beginning: Beginning) -> None:
         """It has begun, or never will."""
@@ -225,10 +238,9 @@ class Entrance:
     What it takes from *source* is a ``Beginning``, which whoever takes it waits for, as one of
     *waiting*; or, where nothing comes first, a request. *is_proxy* says of a peer whether it has to
     send a header; *handshakes* does what TLS begins with. Each is waited for here first, for
-    *patience* seconds.
+    *patience* seconds; less when others have come to a stand in their handshakes, until it is not
+    waited here at all when STANDING_STILL have, so that these cannot take the time of the rest.
     """
-
-    may_block = False
 
     def __init__(
         self,
@@ -247,6 +259,8 @@ class Entrance:
         self._is_proxy = is_proxy
         self._handshakes = handshakes
         self._patience = patience
+        # So that the thread counts as busy meanwhile, and others are started where all are.
+        self.may_block = patience > 0
 
     def take(self) -> Taken | Beginning:
         """Take one connection. Raises as every source does, and Refused."""
@@ -254,6 +268,9 @@ class Entrance:
         is_proxied = self._is_proxy is not None and self._is_proxy(taken)
         if not is_proxied and self._handshakes is None:
             return taken
+        since = time.monotonic() if taken.since is None else taken.since
+        if self.waiting.seconds_left(since) < 0:  # in the queue
+            raise Refused(taken, TIMED_OUT, "", since)
         if not self.waiting.make_room():
             raise Refused(taken, CROWDED)
         if not is_proxied:
@@ -265,16 +282,17 @@ class Entrance:
             taken.request,
             taken.client_address,
             taken.client,
-            time.monotonic(),
+            since,
             awaits_header=is_proxied,
             awaits_byte=self._handshakes is not None,
         )
         beginning = Beginning(taken, arrival, self._refuses, self._handshakes)
-        return self._begun(beginning) if self._patience else beginning
+        return self._begun(beginning) if self.may_block else beginning
 
     def _begun(self, beginning: Beginning) -> Taken | Beginning:
         """Wait for a short while for what it takes to begin. Raises Refused."""
-        until = time.monotonic() + self._patience
+        share = max(0.0, 1 - len(self.waiting) / STANDING_STILL)
+        until = time.monotonic() + self._patience * share
         poll = select.poll()
         while True:
             try:

@@ -161,7 +161,7 @@ class ForkPerRequest:
         for pidfd, child in self._children.items():
             of_unix = child.source.transport.is_unix
             gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
-            reason = gate.refuses(*child.taken)
+            reason = gate.refuses(*child.taken.facts)
             if reason is not None:
                 self._say("info", f"{child.taken.client}: {BY_LISTS}: {reason}")
                 _kill(pidfd)

@@ -139,7 +139,7 @@ class Datagrams:
         if wear is not None:
             wear.took()
         gate = admission.gate
-        reason = None if gate is None else gate.refuses(*taken)
+        reason = None if gate is None else gate.refuses(*taken.facts)
         if reason is not None and not self._passes(taken, reason, time.monotonic()):
             return
         if admission.filter is None:
@@ -162,7 +162,7 @@ class Datagrams:
         """The filter has decided."""
         gate = self._admission.gate
         if reason is None and self._admission is not asked_by and gate is not None:
-            reason = gate.refuses(*taken)
+            reason = gate.refuses(*taken.facts)
         if reason is None or self._passes(taken, reason, since):
             self._serve(taken)
 

@@ -208,7 +208,7 @@ class Acceptor:
     def _refuses(self, taken: Taken) -> str | None:
         """Ask the lists."""
         gate = self._admission.gate
-        return None if gate is None else gate.refuses(*taken)
+        return None if gate is None else gate.refuses(*taken.facts)
 
     def _ask(self, transport: StreamTransport) -> None:
         """Ask the filter, and serve."""

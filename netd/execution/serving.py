@@ -85,7 +85,7 @@ class Serving:
         # Before the lists are asked: whoever is asked by the old ones is found by ``recheck``.
         self._inside[thread] = taken
         try:
-            reason = self._gate.refuses(*taken) if self._gate is not None else None
+            reason = self._gate.refuses(*taken.facts) if self._gate is not None else None
             if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
                 self._serve(taken, slot, started)
         finally:  # no memory for a line of log, say
@@ -201,7 +201,7 @@ class Serving:
         self._gate = by_lists if self._gate is None else self._gate.by(lists)
         self._dry_run = False
         for taken in list(self._inside.values()):
-            reason = by_lists.refuses(*taken)
+            reason = by_lists.refuses(*taken.facts)
             if reason is not None:
                 self._expel(taken, f"{BY_LISTS}: {reason}")
 

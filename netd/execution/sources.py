@@ -40,6 +40,13 @@ class Taken(NamedTuple):
     """Of a Unix peer; None for everybody else, and where they are unknown."""
     certificate: PeerCertificate | None = None
     """What the client has shown in its TLS handshake; None before that, and without one."""
+    since: float | None = None
+    """When the daemon took it (CLOCK_MONOTONIC), where that has waited for its first bytes."""
+
+    @property
+    def facts(self) -> tuple[Any, Any, str, Credentials | None, PeerCertificate | None]:
+        """What the rules are asked about."""
+        return self[:5]
 
 
 class Source(Protocol):
@@ -138,7 +145,7 @@ class Handed:
         request.settimeout(socket.getdefaulttimeout())  # as accept() leaves it: it was not to block
         # Of a proxy's client the kernel does not know the credentials.
         peer = None if handed.is_proxied else peer_of(request)
-        return Taken(request, handed.client_address, handed.client, peer)
+        return Taken(request, handed.client_address, handed.client, peer, since=handed.since)
 
 
 class InetDatagram:

@@ -437,6 +437,8 @@ class TakingThreads:
         if self._failing:
             self._recover(descriptor)
         if isinstance(taken, Beginning):
+            if source.may_block:
+                service.expect_no_more(number)
             self._wait_for(number, taken, service)
         else:
             self._serve(number, taken, service)

@@ -36,10 +36,9 @@ class Handed:
 
 def hand_over(queue: socket.socket, connection: socket.socket, handed: Handed) -> None:
     """Put a copy of *connection* into *queue*. Raises BlockingIOError when that is full."""
-    rights = array("i", [connection.fileno()])
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-    # socket.send_fds would pass no flags on.
-    queue.sendmsg([pickle.dumps(handed)], ancillary, socket.MSG_DONTWAIT)
+    rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [connection.fileno()])
+    # Not socket.send_fds, which forgets its flags and would wait for a worker.
+    queue.sendmsg([pickle.dumps(handed)], [rights], socket.MSG_DONTWAIT)
 
 
 def receive(queue: socket.socket) -> tuple[int, Handed]:

@@ -26,7 +26,7 @@ def test_other_lists() -> None:
     before = Admission(None, asked, dry_run=True)
     after = before.by(AccessLists.of(Access(deny=("192.0.2.1",))), of_unix=False)
     assert after.gate is not None
-    assert after.gate.refuses(*TAKEN) == "deny"
+    assert after.gate.refuses(*TAKEN.facts) == "deny"
     assert (after.filter, after.dry_run) == (asked, False)
     assert before.gate is None
 

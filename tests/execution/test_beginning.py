@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -35,9 +36,12 @@ class Service:
         self._handle = handle
         self.refused: list[Refused] = []
         self.refusals = threading.Semaphore(0)
+        self.expecting: set[int] = set()
+        """Threads that count as busy before they serve."""
         self.early: Callable[[Taken], str | None] = lambda _: None
 
     def serve(self, thread: int, taken: Taken) -> None:
+        self.expecting.discard(thread)
         with taken.request:
             self._handle(taken)
 
@@ -59,10 +63,11 @@ class Service:
         raise NotImplementedError
 
     def expect(self, thread: int) -> None:
-        raise NotImplementedError
+        assert thread not in self.expecting
+        self.expecting.add(thread)
 
     def expect_no_more(self, thread: int) -> None:
-        raise NotImplementedError
+        self.expecting.remove(thread)
 
     def begin_anew(self) -> None:
         raise NotImplementedError
@@ -288,6 +293,34 @@ class TestBounds:
         """A worker with one client each waits for its words first, and then with others."""
         with served(maximum=1, patience=0.05) as service, service.connect():
             assert ask(shake_hands(service.connect())).endswith(b" hello\n")
+        assert not service.service.expecting
+
+    def test_patience_has_an_end(self) -> None:
+        """Those who stop in their handshakes do not take the others' time, however many they are.
+
+        Each would for as long as it may, half a minute.
+        """
+        with served(maximum=1, patience=0.1) as service, ExitStack() as stopped:
+            for _ in range(40):
+                connection = stopped.enter_context(service.connect())
+                connection.sendall(b"\x16\x03\x01")
+            began = time.monotonic()
+            assert ask(shake_hands(service.connect())).endswith(b" hello\n")
+            assert time.monotonic() - began < 2.0  # 0.45, and not 4
+
+    def test_a_client_that_was_too_long_in_the_queue(self) -> None:
+        """The time counts from when the daemon took it; nobody looks at what it says."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ThreadReactor() as reactor:
+            waiting = Beginnings(10, 1.0, reactor)
+            taken = Taken(ours, "", "unix", None, since=time.monotonic() - 1.5)
+            source = InetStream(ours, Transport.TLS)
+            source.take = lambda: taken  # type: ignore[method-assign]
+            handshakes = Handshakes(blocking_context(table()), True, None)
+            entrance = Entrance(source, waiting, Service(greet), None, handshakes, 0.1)
+            with pytest.raises(Refused) as refused:
+                entrance.take()
+            assert (refused.value.reason, refused.value.since) == (TIMED_OUT, taken.since)
 
     def test_early_lists(self) -> None:
         """Who is refused by his address does not get as far as a handshake."""
