@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer, IReadDescriptor, IWriteDescriptor
@@ -120,9 +121,9 @@ class FakeReactor(Clock):
         self.when_running: list[Callable[[], object]] = []
         self.is_stopped = False
 
-    def callWhenRunning(self, call: Callable[[], object]) -> None:
+    def callWhenRunning(self, call: Callable[..., object], *args: object) -> None:
         """As IReactorCore has it; a test makes the calls."""
-        self.when_running.append(call)
+        self.when_running.append(partial(call, *args))
 
     def stop(self) -> None:
         """As IReactorCore has it; a test does the rest."""
