@@ -10,7 +10,7 @@ import pytest
 
 from bench.programs import CannotCompile, compile_program
 from tests.faults.loads import LoadTool
-from tests.faults.reporting import LINES, Progress, Report
+from tests.faults.reporting import FIGURES, Progress, Report
 from tests.integration.conftest import administered, project
 
 __all__ = ["administered", "project"]
@@ -48,14 +48,23 @@ def progress(request: pytest.FixtureRequest, is_long: bool) -> Iterator[Progress
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
     """What a test has found, for the end."""
-    return Report(request.node.name)
+    properties = request.node.user_properties
+    return Report(request.node.name, lambda line: properties.append((FIGURES, line)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what all tests have found."""
-    if LINES:
+    lines = [
+        line
+        for results in terminalreporter.stats.values()
+        for result in results
+        if getattr(result, "when", None) == "call"
+        for name, line in result.user_properties
+        if name == FIGURES
+    ]
+    if lines:
         terminalreporter.section("nothing lost")
-        for line in LINES:
+        for line in lines:
             terminalreporter.write_line(line)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Final, TextIO
 
-LINES: list[str] = []
-"""The report, printed at the end of the run."""
+FIGURES: Final = "figures"
+"""The name that they have in a test's result, by which they come to whoever prints the report."""
 
 
 class Report:
-    """Collects the figures of one test."""
+    """Collects the figures of one test, in lines that *add* keeps."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, add: Callable[[str], None]) -> None:
         self._name = name
+        self._add = add
 
     def say(self, **figures: object) -> None:
         """Add a line."""
         text = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in figures.items())
-        LINES.append(f"{self._name}: {text}")
+        self._add(f"{self._name}: {text}")
 
 
 class Progress:
