@@ -267,9 +267,15 @@ class Pool:
 
     @property
     def is_expecting(self) -> bool:
-        """Whether somebody is on the way to the workers, whom the daemon has taken."""
-        is_awaited = any(place.failure is None for place in self)
-        return is_awaited and any(entrance.is_expecting for entrance in self._entrances)
+        """Whether somebody is on the way to workers that will take him."""
+        if not any(place.failure is None for place in self):
+            return False
+        return any(
+            entrance is not None and entrance.is_expecting
+            for placed in self.placed
+            if self.state(placed.service.name) not in TAKES_NOBODY
+            for entrance in placed.entrances
+        )
 
     @property
     def counts(self) -> Counts:

@@ -196,3 +196,24 @@ class TestQueues:
             scene.reactor.advance(SETTLING)
             assert scene.orders("a") == [Drain()]
         scene.close(scene.made)
+
+
+class TestOnTheWay:
+    def test_to_a_worker_that_takes(self) -> None:
+        """Whom the daemon has taken is waited for, unless the service is suspended."""
+        stage = Stage()
+        estate = stage.estate(configuration(service("a", proxies=("127.0.0.1",), processes=2)))
+        pool = estate.pools["a"]
+        (listener,) = estate.listeners
+        with socket.create_connection(listener.socket.getsockname(), 10):
+            assert not pool.is_expecting
+            while not pool.is_expecting:
+                stage.reactor.read()
+            pool.suspend("a")
+            assert not pool.is_expecting
+            pool.resume("a")
+            assert pool.is_expecting
+            pool.drain()
+            stage.all_have_ended()
+            pool.close()
+        stage.close(estate)

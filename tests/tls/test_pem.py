@@ -34,7 +34,9 @@ class TestCertificates:
         """A key in the same file, and text in any encoding, do not matter."""
         assert certificates(KEY + b"# M\xfcller\n" + CERTIFICATE) == certificates(CERTIFICATE)
 
-    @pytest.mark.parametrize("content", [b"", b"text", KEY, CERTIFICATE[:100]])
+    @pytest.mark.parametrize(
+        "content", [b"", b"text", KEY, CERTIFICATE[:100]], ids=["empty", "text", "key", "cut"]
+    )
     def test_none(self, content: bytes) -> None:
         """A file without one."""
         with pytest.raises(NotPem, match="no certificate"):
@@ -69,7 +71,9 @@ class TestPrivateKey:
         )
         assert private_key(parameters + KEY)
 
-    @pytest.mark.parametrize("content", [b"", CERTIFICATE, b"text"])
+    @pytest.mark.parametrize(
+        "content", [b"", CERTIFICATE, b"text"], ids=["empty", "certificate", "text"]
+    )
     def test_none(self, content: bytes) -> None:
         """A file without one."""
         with pytest.raises(NotPem, match="no private key"):
