@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -84,6 +85,27 @@ class _Unchanging:
     def shutdown(self, how: int) -> None:
         """Change nothing."""
 
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; in ``offering`` the one that is offered."""
+        offered: tuple[socket.socket, Any] | None = getattr(_thread, "offered", None)
+        if offered is None:
+            accepted: tuple[socket.socket, Any] = super().accept()  # type: ignore[misc]
+            return accepted
+        _thread.offered = None
+        return self._accepted(*offered)
+
+    def _accepted(self, connection: socket.socket, address: Any) -> tuple[socket.socket, Any]:
+        """What accepting makes of a connection."""
+        if isinstance(self, ssl.SSLSocket):  # as its own accept() does
+            settings: Any = self  # the type stubs know of none of these
+            connection = self.context.wrap_socket(
+                connection,
+                server_side=True,
+                do_handshake_on_connect=settings.do_handshake_on_connect,
+                suppress_ragged_eofs=settings.suppress_ragged_eofs,
+            )
+        return connection, address
+
 
 def unchanging(listener: socket.socket) -> socket.socket:
     """Make *listener*, which a user's code has wrapped (``ssl.SSLSocket``), like ListenerSocket."""
@@ -111,14 +133,6 @@ class ListenerSocket(_Unchanging, socket.socket):
         # ``socket.setdefaulttimeout`` of a user's module would change it.
         kind = listener.type | socket.SOCK_NONBLOCK
         return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; in ``offering`` the one that is offered."""
-        offered: tuple[socket.socket, Any] | None = getattr(_thread, "offered", None)
-        if offered is None:
-            return super().accept()
-        _thread.offered = None
-        return offered
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
         """Receive a datagram; in ``taking`` without waiting, and only a whole one.

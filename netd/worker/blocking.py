@@ -253,9 +253,12 @@ class _Servers(_Build):
 
     def _source(self, bound: Bound, server: BaseServer, serving: HookedServing) -> Source:
         is_wrapped = getattr(server, "socket", None) is not bound.shown
-        if serving.hooks.get_request and self.entrances.begin(bound):
+        takes_itself = serving.hooks.get_request or is_wrapped
+        # In a fork it may do a handshake, and nobody waits for that; the worker could not.
+        in_child = self._joint.service.forks and not bound.transport.is_datagram
+        if takes_itself and (in_child or self.entrances.begin(bound)):
             serving.get_what_is_taken()
-        elif serving.hooks.get_request or is_wrapped:
+        elif takes_itself:
             joint = self._joint
             hooked = HookedSource(server, bound.socket, bound.transport, joint.say)
             return joint.with_options(hooked, bound)

@@ -79,6 +79,13 @@ HANDLERS = """
             print("accepted", request.version())
             return request, address
 
+    class OwnTls(socketserver.ForkingMixIn, socketserver.TCPServer):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(os.path.dirname(__file__) + "/../server.pem")
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+
     def verify(request, address):
         return request.version() == "TLSv1.3"
 """
@@ -150,6 +157,13 @@ handler = "handlers:Facts"
 listen = ["tls:0:interface=127.0.0.1"]
 concurrency = "process"
 tls = {handshake_timeout = "300ms"}
+
+[services.own]
+server = "handlers:OwnTls"
+handler = "handlers:Facts"
+listen = ["tcp:0:interface=127.0.0.1"]
+max_requests = 1
+tls = {certificate = "server.pem"}
 
 [services.starttls]
 handler = "handlers:Starting"
@@ -334,6 +348,11 @@ class TestTransports:
         """An override accepts a connection whose handshake is over."""
         served.facts("server")
         served.daemon.log.wait(r"\[server#info\] accepted TLSv1.3")
+
+    def test_a_fork_that_does_its_own_handshake(self, served: Served) -> None:
+        """A silent client keeps one fork waiting, and nobody else."""
+        with served.connect("own"):
+            assert served.facts("own")["is of ssl"]
 
     def test_verify_request(self, served: Served) -> None:
         """It is asked after the handshake, with what ssl makes of the connection."""
