@@ -61,6 +61,7 @@ def _counts(counts: Counts) -> dict[str, int]:
         "refused": counts.refused,
         "failed": counts.failed,
         "dropped": counts.dropped,
+        "truncated": counts.truncated,
     }
 
 

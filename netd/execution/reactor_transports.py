@@ -409,6 +409,7 @@ class StreamTransport(tcp.Server):
                 self.slot.refused += 1
                 self._verdict = f"refused: {GONE}"
             elif self._is_truncated:
+                self.slot.truncated += 1
                 self._verdict = f"{self._verdict}: {TRUNCATED}"
             place, client = self._place, self.taken.client
             place.accounts.log(place.name, client, self._verdict, self.since, self._carried)

@@ -148,6 +148,7 @@ class Serving:
         carried = traffic(taken.request)
         self._close(taken, "shutdown_request")
         if isinstance(taken.request, TlsSocket) and taken.request.is_truncated:
+            slot.truncated += 1
             verdict = f"{verdict}: {TRUNCATED}"
         self._end(taken, verdict, started, carried)
 

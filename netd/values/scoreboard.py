@@ -18,8 +18,8 @@ from typing import Final
 _OCCUPANT: Final = struct.Struct("<BB6xd64s")
 """Busy flag, length of the client's text, start (seconds of CLOCK_MONOTONIC), the text."""
 
-_COUNTS: Final = struct.Struct("<QQQQ")
-"""Served, refused, failed, dropped: since the worker started."""
+_COUNTS: Final = struct.Struct("<QQQQQ")
+"""Served, refused, failed, dropped, truncated: since the worker started."""
 
 _COUNTS_AT: Final = _OCCUPANT.size
 
@@ -64,6 +64,8 @@ class Counts:
     """Served, but the handler raised; these are part of *served*."""
     dropped: int = 0
     """Datagrams longer than ``datagram_size``."""
+    truncated: int = 0
+    """TLS streams that ended without TLS's own end; these are part of *served*."""
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -71,21 +73,30 @@ class Counts:
             self.refused + other.refused,
             self.failed + other.failed,
             self.dropped + other.dropped,
+            self.truncated + other.truncated,
         )
 
 
 class Slot:
     """One thread's own part of a page. Written by that thread only."""
 
-    __slots__ = ("_counts_at", "_occupant_at", "_page", "dropped", "failed", "refused", "served")
+    __slots__ = (
+        "_counts_at",
+        "_occupant_at",
+        "_page",
+        "dropped",
+        "failed",
+        "refused",
+        "served",
+        "truncated",
+    )
 
     def __init__(self, page: mmap.mmap, number: int) -> None:
         self._page = page
         self._occupant_at = number * SLOT_SIZE
         self._counts_at = self._occupant_at + _COUNTS_AT
-        self.served, self.refused, self.failed, self.dropped = _COUNTS.unpack_from(
-            page, self._counts_at
-        )
+        counts = _COUNTS.unpack_from(page, self._counts_at)
+        self.served, self.refused, self.failed, self.dropped, self.truncated = counts
         _PID.pack_into(page, number * SLOT_SIZE + _PID_AT, os.getpid())
 
     def enter(self, client: str, since: float) -> None:
@@ -104,7 +115,13 @@ class Slot:
     def leave(self) -> None:
         """The client has gone; the counters, which the caller has raised, become visible."""
         _COUNTS.pack_into(
-            self._page, self._counts_at, self.served, self.refused, self.failed, self.dropped
+            self._page,
+            self._counts_at,
+            self.served,
+            self.refused,
+            self.failed,
+            self.dropped,
+            self.truncated,
         )
         self._page[self._occupant_at] = 0
 
