@@ -169,21 +169,33 @@ class Acceptor:
 
     def admit(self, taken: Taken, since: float, header: Header | None) -> None:
         """Ask the rules, and serve."""
-        slot = self._enter(taken, since)
-        reason = self._refuses(taken)
+        # Most connections come here, and each call from here would cost all of them something.
+        accounts, gate = self._accounts, self._admission.gate
+        if accounts.wear is not None:
+            accounts.wear.took()
+        slot = accounts.enter(taken.client, since)
+        reason = None if gate is None else gate.refuses(*taken.facts)
         if reason is not None and not self._is_dry(taken, slot, since, reason):
             slot.refused += 1
             with suppress(OSError):
                 taken.request.close()
-            accounts = self._accounts
             accounts.log(self._place.name, taken.client, f"refused: {reason}", since)
             accounts.leave(slot)
             return
-        self._ask(self._transport(taken, slot, since, header))
+        self._number += 1
+        transport = self._kind(taken, slot, since, self._place, self._number, header)
+        if self._admission.filter is None:
+            transport.open(self._build)
+        else:
+            self._ask(transport)
 
     def transport(self, taken: Taken, since: float, header: Header | None) -> StreamTransport:
         """Make the transport of a client, who is inside from now on, for its handshake."""
-        return self._transport(taken, self._enter(taken, since), since, header)
+        if self._accounts.wear is not None:
+            self._accounts.wear.took()
+        slot = self._accounts.enter(taken.client, since)
+        self._number += 1
+        return self._kind(taken, slot, since, self._place, self._number, header)
 
     def admit_shaken(self, transport: StreamTransport) -> None:
         """Ask all rules, now that the client has shown its certificate, and serve."""
@@ -192,18 +204,6 @@ class Acceptor:
             self._ask(transport)
         else:
             transport.refuse(reason)
-
-    def _enter(self, taken: Taken, since: float) -> Slot:
-        accounts = self._accounts
-        if accounts.wear is not None:
-            accounts.wear.took()
-        return accounts.enter(taken.client, since)
-
-    def _transport(
-        self, taken: Taken, slot: Slot, since: float, header: Header | None
-    ) -> StreamTransport:
-        self._number += 1
-        return self._kind(taken, slot, since, self._place, self._number, header)
 
     def _refuses(self, taken: Taken) -> str | None:
         """Ask the lists."""

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
+from netd.execution.reactor_tls import LINGER
 from tests.execution.reactor_host import PATIENCE, Host, hosting, read_all, reset
 from tests.tls.authorities import authority, client_ca, issued, table
 
@@ -223,7 +224,7 @@ class TestRefused:
 
 class TestTime:
     def test_silent_clients_and_half_a_handshake(self) -> None:
-        with hosting("Echo", "tls", tls=table(), patience=0.3) as host:
+        with hosting("Echo", "tls", tls=table(), patience=1.5) as host:
             silent, half = host.connect("tls"), host.connect("tls")
             half.sendall(hello()[:100])
             with tls(host) as served:
@@ -316,7 +317,7 @@ class TestEnds:
             assert read_all(client) == b"go away"
             began = time.monotonic()
             host.heard(" served ")
-            assert 3 < time.monotonic() - began < PATIENCE
+            assert time.monotonic() - began > LINGER - 1
 
     def test_a_client_that_has_all_of_it_is_served(self) -> None:
         """However long it takes to say good-bye, beside how long it may take nothing."""
@@ -344,7 +345,7 @@ class TestEnds:
                 assert read_all(client) == b"go away"
                 client.unwrap()
                 host.heard(" served ")
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < LINGER
 
 
 class TestUserCode:
@@ -391,7 +392,7 @@ class TestUserCode:
 class TestStartTls:
     @pytest.fixture
     def host(self) -> Iterator[Host]:
-        with hosting("AsyncUpgrade", "tcp", "tls", tls=table(handshake_timeout=0.3)) as host:
+        with hosting("AsyncUpgrade", "tcp", "tls", tls=table()) as host:
             yield host
 
     def test_goes_on_by_tls(self, host: Host) -> None:
@@ -425,12 +426,13 @@ class TestStartTls:
         host.heard("no TLS: wrong version number")
         host.heard(" lost ")
 
-    def test_silence(self, host: Host) -> None:
-        with host.connect() as client:
-            client.sendall(b"STARTTLS\n")
-            with suppress(ConnectionResetError):
-                assert read_all(client) == b"go ahead\n"
-        host.heard("raised ConnectionResetError no TLS: the client has gone")
+    def test_silence(self) -> None:
+        with hosting("AsyncUpgrade", tls=table(handshake_timeout=0.2)) as host:
+            with host.connect() as client:
+                client.sendall(b"STARTTLS\n")
+                with suppress(ConnectionResetError):
+                    assert read_all(client) == b"go ahead\n"
+            host.heard("raised ConnectionResetError no TLS: the client has gone")
 
     def test_twice(self, host: Host) -> None:
         with suppress(OSError), tls(host) as client:
