@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from netd.listening.proxy_protocol import parse_datagram
+from netd.listening.taking import inet6_text
 
 
 class Proxied:
@@ -62,5 +63,4 @@ def text_of(address: Any) -> str:
     """An address that a proxy has named, for people; a Unix client's path says nothing of it."""
     if not isinstance(address, tuple):
         return "unix"
-    host, port, *_ = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return inet6_text(address) if ":" in address[0] else f"{address[0]}:{address[1]}"

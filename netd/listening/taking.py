@@ -50,7 +50,7 @@ def client_text(transport: Transport) -> Callable[[Any], str]:
     if transport.is_unix:
         return lambda address: "unix"
     if transport.family == socket.AF_INET6:
-        return _inet6_text
+        return inet6_text
     return lambda address: f"{address[0]}:{address[1]}"
 
 
@@ -58,7 +58,8 @@ _MAPPED: Final = "::ffff:"
 """How an IPv4 client's address begins at a listener of both families (RFC 4291, 2.5.5.2)."""
 
 
-def _inet6_text(address: Any) -> str:
+def inet6_text(address: Any) -> str:
+    """An IPv6 address for people, or the IPv4 one that it stands for, with its port."""
     host: str = address[0]
     if host.startswith(_MAPPED) and "." in host:
         return f"{host.removeprefix(_MAPPED)}:{address[1]}"

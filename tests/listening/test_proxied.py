@@ -39,7 +39,13 @@ def test_payload_and_client() -> None:
 
 @pytest.mark.parametrize(
     ("address", "text"),
-    [(FOUR[0], "192.0.2.7:4711"), (("::1", 1, 0, 0), "[::1]:1"), ("/run/x", "unix"), (b"", "unix")],
+    [
+        (FOUR[0], "192.0.2.7:4711"),
+        (("::ffff:192.0.2.7", 1, 0, 0), "192.0.2.7:1"),
+        (("::1", 1, 0, 0), "[::1]:1"),
+        ("/run/x", "unix"),
+        (b"", "unix"),
+    ],
 )
 def test_for_people(address: Any, text: str) -> None:
     assert text_of(address) == text
