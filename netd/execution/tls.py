@@ -30,21 +30,23 @@ class TlsSocket(ssl.SSLSocket):
     asked_name: str | None = None
     """The server name that the client has asked for (RFC 6066), where that is remembered."""
     suppress_ragged_eofs: bool
+    _sslobj: Any
+    """The session; ``ssl.SSLSocket`` has it under this name since there is one."""
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """Read as ``ssl.SSLSocket`` does; an end that is none counts, suppressed or not."""
-        suppressed, self.suppress_ragged_eofs = self.suppress_ragged_eofs, False
+        session = self._sslobj
+        if session is None:
+            return super().read(len, buffer)  # which raises
         try:
-            return super().read(len, buffer)
+            return session.read(len) if buffer is None else session.read(len, buffer)
         except ssl.SSLError as error:
             if not _is_unexpected_end(error):
                 raise
             self.is_truncated = True
-            if not suppressed:
+            if not self.suppress_ragged_eofs:
                 raise
             return b"" if buffer is None else 0
-        finally:
-            self.suppress_ragged_eofs = suppressed
 
 
 def _is_unexpected_end(error: BaseException) -> bool:
