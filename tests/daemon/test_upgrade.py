@@ -128,9 +128,7 @@ class TestFailure:
 
     def test_takes_too_long(self, scene: Scene) -> None:
         """It is told to leave, and killed."""
-        scene.begin_saying("'read'")
-        assert select.select(scene.reactor.readers, [], [], 30)[0]
-        scene.reactor.read()
+        scene.begin(sys.executable, "-c", "import time; time.sleep(1000)")
         scene.reactor.advance(DEADLINE)
         assert scene.outcome().problem == f"the new daemon is not ready after {DEADLINE:g} s"
         process = scene.upgrades[0]._process
