@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from netd.listening.activation import Passed, initial_environment, received, with_passed
+from netd.listening.activation import Passed, received, with_passed
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.description import parse
 from netd.values.address import PassedAddress, Transport
@@ -149,8 +151,16 @@ class TestReceived:
 
 
 def test_initial_environment() -> None:
-    """That of this process, as its parent has made it."""
-    assert initial_environment()["PATH"]
+    """That of a process as its parent has made it, whatever it has set since then."""
+    code = (
+        "import os; os.environ['NETD_TEST'] = 'changed'\n"
+        "from netd.listening.activation import initial_environment\n"
+        "print(initial_environment()['NETD_TEST'])"
+    )
+    environment = {**os.environ, "NETD_TEST": "given"}
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert said.stdout == "given\n"
 
 
 def configuration(*listen: str) -> Configuration:

@@ -97,8 +97,10 @@ def facts(scan: ElementTree.Element) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 @pytest.mark.skipif(shutil.which("testssl") is None, reason="there is no testssl.sh")
-def test_testssl(ports: list[int], tmp_path: Path) -> None:
+def test_testssl(ports: list[int], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Nothing of medium severity or worse, but that nobody has issued the certificate."""
+    if not request.config.getoption("--long"):
+        pytest.skip("it takes a minute: --long")
     files = [tmp_path / f"{port}.json" for port in ports]
     scans = [
         subprocess.Popen(
