@@ -20,6 +20,7 @@ from netd.admission.gate import Gate
 from netd.execution.handed import HandedOver
 from netd.execution.hosting import Hooks
 from netd.execution.journal import Journal
+from netd.execution.messages import handle
 from netd.execution.refusal import Refused
 from netd.execution.serving import HANDLER, Handler, Serving, user_traceback
 from netd.execution.sources import Taken, peer_of
@@ -270,7 +271,7 @@ def _process(request: Any, client_address: Any, server: Any) -> None:
 
 
 def _handle(request: Any, client_address: Any, server: Any) -> None:
-    server.RequestHandlerClass(request, client_address, server)
+    handle(server.RequestHandlerClass, request, client_address, server)
 
 
 def _finish(request: Any, client_address: Any, server: Any) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from netd.execution.messages import handle
 from netd.listening.inherited import ListenerSocket, unchanging
 
 _STANDARD_BASES: Final = (
@@ -123,6 +124,10 @@ class Layer:
     """What netd answers in the place of TCPServer and BaseServer."""
 
     process_request = _process_request
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Run the handler, which may want to know what came with its datagram."""
+        handle(self.RequestHandlerClass, request, client_address, self)  # type: ignore[attr-defined]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what left a handler, instead of printing it."""

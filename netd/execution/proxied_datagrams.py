@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netd.admission.proxies import Proxies
+from netd.execution.messages import like
 from netd.execution.refusal import Refused
 from netd.execution.sources import Source, Taken, TooLong
 from netd.listening.arrival import PROXY_HEADER
@@ -37,11 +38,11 @@ class ProxiedDatagrams:
 
 
 def _by_a_proxy(taken: Taken) -> Taken:
-    data, shown = taken.request
+    data, _ = taken.request
     try:
         payload, address = unwrapped(data, taken.client_address)
     except InvalidHeader as error:
         raise Refused(taken, PROXY_HEADER, str(error)) from None
     if not isinstance(address, Proxied):  # the proxy speaks for itself
-        return taken._replace(request=(payload, shown))
-    return Taken((payload, shown), address, text_of(address), None)
+        return taken._replace(request=like(taken.request, payload))
+    return Taken(like(taken.request, payload), address, text_of(address), None)

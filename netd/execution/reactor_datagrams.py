@@ -17,7 +17,9 @@ from netd.execution.refusal import Refused
 from netd.execution.resting import Resting
 from netd.execution.sources import Source, Taken, TooLong
 from netd.execution.traffic import traffic
+from netd.listening import senders
 from netd.listening.proxied import Proxied, ProxiedAddress, proxied
+from netd.listening.senders import Sender
 from netd.listening.taking import NEXT
 from netd.values.scoreboard import Slot
 
@@ -220,4 +222,5 @@ def _pair(address: Any) -> Any:
     if isinstance(address, Proxied):
         return address
     host, port, _, scope = address
-    return (f"{host}%{scope}" if scope else host), port
+    pair = (f"{host}%{scope}" if scope else host), port
+    return senders.like(pair, address.control) if isinstance(address, Sender) else pair

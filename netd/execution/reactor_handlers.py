@@ -10,6 +10,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from netd.execution.messages import NAME as ANCILLARY
+from netd.execution.messages import Datagram
 from netd.execution.overdue import overdue
 from netd.execution.reactor_datagrams import Datagrams
 from netd.execution.reactor_transports import Build, StreamTransport
@@ -18,6 +20,7 @@ from netd.execution.tasks import Task
 from netd.execution.traffic import traffic
 from netd.handlers.asynchronous import AsyncRequestHandler, run
 from netd.handlers.streams import StreamProtocol
+from netd.listening.ancillary import values
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Slot
 
@@ -155,7 +158,10 @@ class HandlerDatagrams:
         shared.served += 1
         verdict = "served"
         try:
-            await run(self._make(request, taken.client_address, self._server))
+            handler = self._make(request, taken.client_address, self._server)
+            if isinstance(taken.request, Datagram):
+                setattr(handler, ANCILLARY, values(taken.request.messages))
+            await run(handler)
         except BaseException as error:
             verdict = "failed"
             shared.failed += 1

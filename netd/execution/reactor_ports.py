@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from netd.listening.inherited import ListenerSocket
 from netd.listening.proxied import Proxied, receiver
+from netd.listening.senders import Sender, answer
 
 _DONTWAIT: Final = int(socket.MSG_DONTWAIT)
 """As a plain number, because joining flags takes as long as sending."""
@@ -35,7 +36,13 @@ class ReactorListenerSocket(ListenerSocket):
     def sendto(self, data: Any, *where: Any) -> int:
         """Send a datagram. Raises BlockingIOError where there is no room for it."""
         *flags, address = where
-        return socket.socket.sendto(self, data, sum(flags) | _DONTWAIT, receiver(address))
+        return self.send_at_once(data, sum(flags), receiver(address))
+
+    def send_at_once(self, data: Any, flags: int, address: Any) -> int:
+        """Send to whoever that is. Raises OSError."""
+        if isinstance(address, Sender):
+            return answer(super(ListenerSocket, self), data, flags | _DONTWAIT, address)
+        return socket.socket.sendto(self, data, flags | _DONTWAIT, address)
 
     def setsockopt(self, level: int, name: int, *value: Any) -> None:
         """Set an option; a group that the socket has joined for another process stays joined."""
@@ -139,6 +146,7 @@ class UdpTransport(DatagramTransport, udp.MulticastPort):
         self._realPortNumber = port
         self.adopt(receiver, copy)
         self._send = super(ListenerSocket, copy).sendto
+        self._answer = copy.send_at_once
 
     def write(self, datagram: bytes, addr: Any = None) -> None:
         """Send; what there is no room for is lost, as it may be anywhere on its way.
@@ -149,7 +157,11 @@ class UdpTransport(DatagramTransport, udp.MulticastPort):
         """
         if isinstance(addr, Proxied):
             with suppress(OSError):
-                self._send(datagram, _DONTWAIT, addr.proxy)
+                self._answer(datagram, 0, addr.proxy)
+            return
+        if isinstance(addr, Sender):
+            with suppress(OSError):
+                self._answer(datagram, 0, addr)
             return
         if addr is not None and addr is self.answered:
             try:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from netd.admission.lists import Credentials, PeerCertificate
 from netd.admission.peers import UCRED, credentials_of
+from netd.listening.ancillary import Messages, close_descriptors
 from netd.listening.taking import client_text
 from netd.values.address import Transport
 from netd.values.handing import receive
@@ -180,6 +181,8 @@ class UnixDatagram:
 
     transport = Transport.UNIXGRAM
     may_block = False
+    space = socket.CMSG_SPACE(UCRED.size)
+    """Bytes for what comes with a packet."""
 
     def __init__(self, listener: socket.socket, shown: socket.socket, limit: int) -> None:
         """*shown* is the socket that a handler gets beside the data."""
@@ -191,8 +194,9 @@ class UnixDatagram:
     def take(self) -> Taken:
         """Receive one packet."""
         data, ancillary, _flags, address = self._receive(
-            self._limit + 1, _UCRED_SPACE, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            self._limit + 1, self.space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         )
+        close_descriptors(ancillary)
         peer, client = None, "unix"
         for level, kind, body in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
@@ -200,10 +204,11 @@ class UnixDatagram:
                 peer, client = Credentials(uid, gid), f"uid:{uid},pid:{pid}"
         if len(data) > self._limit:
             raise TooLong(client, self._limit)
-        return Taken((data, self._shown), address, client, peer)
+        return Taken(self.request(data, ancillary), address, client, peer)
 
-
-_UCRED_SPACE: Final = socket.CMSG_SPACE(UCRED.size)
+    def request(self, data: bytes, messages: Messages) -> Any:
+        """What a handler gets."""
+        return data, self._shown
 
 
 def peer_of(request: Any) -> Credentials | None:

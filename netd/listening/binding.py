@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from netd.listening import options
+from netd.listening.senders import TELLING, tell_destinations
 from netd.values.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
 from netd.values.service import Program, Service
 from netd.values.socket_option import SetOption, device_of, of_sockets
@@ -257,9 +258,16 @@ def _bind(service: Service, index: int, address: Address, outer: ExitStack) -> L
         elif isinstance(address, UnixAddress):
             inode = _bind_unix(sock, address, undo)
         queue.apply(sock)
+        _tell_destinations(sock, transport, wanted)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
     return Listener(service.name, index, address, sock, queue, inode, wanted, undo)
+
+
+def _tell_destinations(sock: Socket, transport: Transport, wanted: Iterable[SetOption]) -> None:
+    """Let answers leave from where they were asked for, unless the service's options say no."""
+    if all(one.number != TELLING[sock.family].number for one in wanted if sock.family in TELLING):
+        tell_destinations(sock, transport)
 
 
 def _set_as_usual(sock: Socket, transport: Transport) -> None:
@@ -290,6 +298,7 @@ def _taken_over(
             _own(address, there.inode, restoring)
         wanted = of_sockets(service.socket, address.transport)
         held = options.change(there.socket, there.options, wanted, restoring.callback)
+        _tell_destinations(there.socket, address.transport, wanted)
     except OSError as error:
         raise CannotBind(service.name, address, error.strerror or str(error)) from error
     return replace(

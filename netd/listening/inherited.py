@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from socketserver import DatagramRequestHandler
 from typing import Any, Final
 
+from netd.listening.ancillary import SPACE
 from netd.listening.proxied import Proxied, unwrapped
 from netd.listening.proxy_protocol import LONGEST, InvalidHeader
+from netd.listening.senders import Sender, answer, sender, tells_destinations
 
 _FINISH: Final = DatagramRequestHandler.finish.__code__
 
@@ -142,8 +144,14 @@ class ListenerSocket(_Unchanging, socket.socket):
         """
         if not getattr(_thread, "is_taking", False):
             return super().recvfrom(size, flags)
-        more = 1 if self.is_proxy is None else 1 + LONGEST
-        data, address = super().recvfrom(size + more, flags | socket.MSG_DONTWAIT)
+        size_here = size + (1 if self.is_proxy is None else 1 + LONGEST)
+        if tells_destinations(self):
+            data, messages, _, address = self.recvmsg(
+                size_here, SPACE, flags | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            )
+            address = sender(address, messages)
+        else:
+            data, address = super().recvfrom(size_here, flags | socket.MSG_DONTWAIT)
         if self.is_proxy is not None and self.is_proxy(address):
             try:
                 data, address = unwrapped(data, address)
@@ -162,6 +170,10 @@ class ListenerSocket(_Unchanging, socket.socket):
         """
         if sys._getframe(1).f_code is _FINISH and not data:
             return 0
-        if isinstance(where[-1], Proxied):
-            where = (*where[:-1], where[-1].proxy)
+        to = where[-1]
+        if isinstance(to, Proxied):
+            to = to.proxy
+            where = (*where[:-1], to)
+        if isinstance(to, Sender):
+            return answer(super(), data, sum(where[:-1]), to)
         return super().sendto(data, *where)

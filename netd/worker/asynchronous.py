@@ -5,8 +5,10 @@ from __future__ import annotations
 from netd.admission.proxies import Proxies
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.admitting import Admission
+from netd.execution.messages import asks
 from netd.execution.reactor import Begins, Listener, ReactorService
 from netd.execution.reactor_tls import Tls
+from netd.execution.runnable import is_handler
 from netd.tls.peer import ClientCertificate
 from netd.tls.reactor import reactor_context
 from netd.worker.importing import CannotImport, load
@@ -21,6 +23,7 @@ def by_reactor(joint: Joint) -> ReactorService:
     """
     service = joint.service
     what = load(joint.code.reference, joint.python_path)
+    joint.asks_for_ancillary = is_handler(what) and asks(what)
     request_filter = _request_filter(joint)
     listeners = [_listener(joint, bound, request_filter) for bound in joint.listeners]
     try:

@@ -13,6 +13,7 @@ from netd.execution.forks import ForkPerRequest
 from netd.execution.hooked_serving import HookedServing
 from netd.execution.hooked_source import HookedSource
 from netd.execution.hosting import Host, adopted, hosted
+from netd.execution.messages import asks, made
 from netd.execution.serving import Serving
 from netd.execution.sources import Source
 from netd.execution.threads import Bounds, InnerSource, Service, TakingThreads
@@ -168,6 +169,9 @@ class _Handlers(_Build):
         runs, options = joint.code, joint.service.options
         self._class = load(runs.reference, joint.python_path)
         self._handler: Any = partial(self._class, **options) if options else self._class
+        if asks(self._class):
+            joint.asks_for_ancillary = True
+            self._handler = partial(made, self._handler, self._class)
 
     def add(self, bound: Bound) -> None:
         joint = self._joint
@@ -209,6 +213,7 @@ class _Servers(_Build):
         )
         server = self._make(bound, serving)
         serving.host(server)
+        self._joint.asks_for_ancillary = asks(getattr(server, "RequestHandlerClass", None))
         self.entrances.provide(server, serving)
         self.sources[self._source(bound, server, serving)] = serving
         if serving.hooks.process_request:

@@ -14,6 +14,7 @@ from netd.admission.lists import AccessLists
 from netd.admission.proxies import Proxies
 from netd.execution.connection_options import ConnectionOptions
 from netd.execution.journal import Journal
+from netd.execution.messages import InetMessages, UnixMessages
 from netd.execution.proxied_datagrams import ProxiedDatagrams
 from netd.execution.serving import user_traceback
 from netd.execution.sources import (
@@ -27,6 +28,7 @@ from netd.execution.sources import (
 from netd.execution.wear import Wear
 from netd.listening.inherited import ListenerSocket
 from netd.listening.proxy_protocol import LONGEST
+from netd.listening.senders import tells_destinations
 from netd.values.address import Address, Transport
 from netd.values.channel import ServiceStart
 from netd.values.scoreboard import Scoreboard
@@ -141,6 +143,8 @@ class Joint:
         numbers = range(start.first_slot, start.first_slot + self.service.slots_each)
         self.slots = [self.board.slot(number) for number in numbers]
         self.office = office
+        self.asks_for_ancillary = False
+        """Whether handlers of datagrams want to know what came with them."""
         self._is_worn = False
 
     def _tell_of_proxies(self, bound: Bound) -> None:
@@ -196,15 +200,24 @@ class Joint:
         limit = self.service.datagram_size
         if bound.transport.is_datagram and self.service.proxies:
             proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
-            return ProxiedDatagrams(_datagrams(bound, limit + LONGEST), proxies, limit)
+            return ProxiedDatagrams(self._datagrams(bound, limit + LONGEST), proxies, limit)
         if bound.transport.is_datagram:
-            return _datagrams(bound, limit)
+            return self._datagrams(bound, limit)
         if bound.queue is not None:
             return Handed(bound.queue, bound.transport)
         if bound.transport is Transport.UNIX:
             # Always: the lists of a reload may ask for them while a client is inside.
             return UnixStream(bound.socket, with_groups=True)
         return InetStream(bound.socket, bound.transport)
+
+    def _datagrams(self, bound: Bound, limit: int) -> Source:
+        transport, asks = bound.transport, self.asks_for_ancillary
+        if transport is Transport.UNIXGRAM:
+            kind = UnixMessages if asks else UnixDatagram
+            return kind(bound.socket, bound.shown, limit)
+        if asks or tells_destinations(bound.socket):
+            return InetMessages(bound.socket, transport, bound.shown, limit, asked_for=asks)
+        return InetDatagram(bound.socket, transport, bound.shown, limit)
 
     def gate(self, bound: Bound, request_filter: RequestFilter | None) -> Gate | None:
         """The rules of a listener; None admits everybody."""
@@ -228,9 +241,3 @@ class Joint:
         """Log what a filter has raised. Any thread."""
         reference = self.service.access.verify_request
         self.say("error", f"{client}: refused because of {reference}\n{user_traceback(error)}")
-
-
-def _datagrams(bound: Bound, limit: int) -> Source:
-    if bound.transport is Transport.UNIXGRAM:
-        return UnixDatagram(bound.socket, bound.shown, limit)
-    return InetDatagram(bound.socket, bound.transport, bound.shown, limit)

@@ -1,0 +1,126 @@
+"""Datagrams with what the system tells of them: where they came to, when, and by which way."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from netd.execution.sources import Taken, TooLong, UnixDatagram
+from netd.listening.ancillary import SPACE, Messages, values
+from netd.listening.senders import sender
+from netd.listening.taking import client_text
+from netd.values.address import Transport
+
+_FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+"""As a plain number, because joining flags takes as long as receiving."""
+
+
+class Datagram(tuple[Any, ...]):
+    """A request, ``(data, socket)``, with the *messages* that came with it."""
+
+    messages: Messages
+
+
+def datagram(data: bytes, shown: Any, messages: Messages) -> Datagram:
+    """Make a request of a datagram."""
+    made = Datagram((data, shown))
+    made.messages = messages
+    return made
+
+
+def like(request: Any, data: bytes) -> Any:
+    """The same *request* with other data."""
+    if isinstance(request, Datagram):
+        return datagram(data, request[1], request.messages)
+    return data, request[1]
+
+
+class InetMessages:
+    """Takes UDP packets of at most *limit* bytes, whose senders know which address they asked.
+
+    A plain source takes a third of the time.
+    """
+
+    may_block = False
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        transport: Transport,
+        shown: socket.socket,
+        limit: int,
+        *,
+        asked_for: bool,
+    ) -> None:
+        """*shown* is the socket that a handler gets beside the data.
+
+        *asked_for* says that the handler wants to know what came with it, too.
+        """
+        self.transport = transport
+        self.fileno = listener.fileno
+        self._receive = listener.recvmsg
+        self._shown = shown
+        self._limit = limit
+        self._asked_for = asked_for
+        self._text = client_text(transport)
+
+    def take(self) -> Taken:
+        """Receive one packet."""
+        data, messages, _, address = self._receive(self._limit + 1, SPACE, _FLAGS)
+        client = self._text(address)
+        if len(data) > self._limit:
+            raise TooLong(client, self._limit)
+        shown = self._shown
+        request = datagram(data, shown, messages) if self._asked_for else (data, shown)
+        return Taken(request, sender(address, messages), client, None)
+
+
+class UnixMessages(UnixDatagram):
+    """Takes packets sent to a Unix socket, with all that came with them."""
+
+    space = SPACE
+
+    def request(self, data: bytes, messages: Messages) -> Any:
+        """See ``UnixDatagram``."""
+        return datagram(data, self._shown, messages)
+
+
+# What handlers find.
+
+NAME: Final = "ancillary"
+
+
+def asks(kind: Any) -> bool:
+    """Whether a handler class has an attribute ``ancillary``, be it only by an annotation."""
+    for base in getattr(kind, "__mro__", ()):
+        if NAME in vars(base) or NAME in getattr(base, "__annotations__", ()):
+            return True
+    return False
+
+
+def made(make: Callable[..., Any], kind: Any, request: Any, address: Any, server: Any) -> Any:
+    """Make a handler of the class *kind* by *make*, as ``socketserver`` does, with its attribute.
+
+    It is set before the constructor runs, which calls ``handle``. *make* is *kind*, or gives it
+    more arguments.
+    """
+    handler = kind.__new__(kind)
+    if isinstance(request, tuple):  # a connection has no such thing
+        setattr(handler, NAME, values(getattr(request, "messages", ())))
+    keywords = getattr(make, "keywords", {})
+    handler.__init__(request, address, server, **keywords)
+    return handler
+
+
+_asks: Final = lru_cache(64)(asks)
+"""A process has a few classes of handlers, and asks about them again and again."""
+
+
+def handle(kind: Any, request: Any, address: Any, server: Any) -> None:
+    """Run a handler of the class *kind*, which a server has, as ``socketserver`` does."""
+    if isinstance(request, tuple) and isinstance(kind, type) and _asks(kind):
+        made(kind, kind, request, address, server)
+    else:
+        kind(request, address, server)
