@@ -328,7 +328,8 @@ class LogTable(Table):
 
     Every line of JSON has `time` (RFC 3339), `level`, `service` (`null` for netd itself) and
     `message`; one about a connection also `client`, `transport`, `verdict`, `reason`, `seconds`,
-    `bytes_in` and `bytes_out`, `null` where nobody knows. The journal has the same as
+    `bytes_in`, `bytes_out` and `round_trip` (seconds to the client and back, as TCP has measured
+    them), `null` where nobody knows. The journal has the same as
     `NETD_SERVICE`, `NETD_CLIENT` and so on: `journalctl -t netd NETD_VERDICT=refused`.
 
     What twistd is told on its command line wins over `file` and the place that `format` names:

@@ -28,6 +28,7 @@ _REQUEST: Final = (
     "seconds",
     "bytes_in",
     "bytes_out",
+    "round_trip",
 )
 """What a line about a request has beside what all lines have."""
 

@@ -171,7 +171,7 @@ class Journal:
             with self._lock:
                 self._said -= length
             return self._form.said(ended + offset, service, level, text)
-        ended, service, transport, client, verdict, seconds, (received, sent) = record
+        ended, service, transport, client, verdict, seconds, carried = record
         return self._form.served(
-            ended + offset, service, transport, client, verdict, seconds, received, sent
+            ended + offset, service, transport, client, verdict, seconds, *carried
         )

@@ -24,7 +24,7 @@ from netd.execution.overdue import overdue
 from netd.execution.reactor_starttls import StartTls
 from netd.execution.reactor_tls import Tls, TlsTransport
 from netd.execution.sources import Taken
-from netd.execution.traffic import Traffic, traffic
+from netd.execution.traffic import NOTHING, traffic
 from netd.listening.arrival import GONE
 from netd.listening.proxy_protocol import Header
 from netd.values.scoreboard import Slot
@@ -135,7 +135,7 @@ class StreamTransport(tcp.Server):
         self._may_read = False
         self._header = header if header is not None and header.source is not None else None
         self._holds = 1
-        self._carried: Traffic = (0, 0)
+        self._carried = NOTHING
         self.connected = 1
         self._name()
 

@@ -1,15 +1,15 @@
-"""How many bytes a request carried, asked of the kernel once, at its end."""
+"""What a request carried, and how far away its client was, asked of the kernel once, at its end."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from netd.execution.sources import CountedSocket
 
-_TCP_INFO: Final = struct.Struct("B119xQQ8xI52xQQ")
-"""Of ``struct tcp_info`` (linux/tcp.h): state, then at 120 bytes_acked, 128 bytes_received,
+_TCP_INFO: Final = struct.Struct("B67xI48xQQ8xI52xQQ")
+"""Of ``struct tcp_info`` (linux/tcp.h): state, then at 68 rtt, 120 bytes_acked, 128 bytes_received,
 144 notsent_bytes, 200 bytes_sent, 208 bytes_retrans (Linux 4.19)."""
 
 _FIN_RECEIVED: Final = frozenset({6, 8, 9, 11})
@@ -20,12 +20,18 @@ _CLOSE: Final = 7
 the connection, and then nobody can tell whether its FIN came before."""
 
 
-Traffic = tuple[int | None, int | None]
-"""Bytes received and sent; None where nobody can tell."""
+class Traffic(NamedTuple):
+    """Bytes received and sent; None where nobody can tell."""
 
-NOTHING: Final[Traffic] = (0, 0)
+    received: int | None
+    sent: int | None
+    round_trip: float | None = None
+    """Seconds to the client and back, as TCP has measured them, smoothed."""
 
-UNKNOWN: Final[Traffic] = (None, None)
+
+NOTHING: Final = Traffic(0, 0)
+
+UNKNOWN: Final = Traffic(None, None)
 
 
 def traffic(request: Any) -> Traffic:
@@ -35,9 +41,9 @@ def traffic(request: Any) -> Traffic:
     to ask. Of a datagram only the size is known: its replies leave by a socket shared by all.
     """
     if isinstance(request, tuple):
-        return len(request[0]), None
+        return Traffic(len(request[0]), None)
     if isinstance(request, CountedSocket):
-        return request.received, request.sent
+        return Traffic(request.received, request.sent)
     if not isinstance(request, socket.socket):  # whatever an override of get_request() returns
         return UNKNOWN
     try:
@@ -46,6 +52,10 @@ def traffic(request: Any) -> Traffic:
         return UNKNOWN
     if len(info) < _TCP_INFO.size:
         return UNKNOWN
-    state, acknowledged, received, unsent, sent, again = _TCP_INFO.unpack(info)
+    state, microseconds, acknowledged, received, unsent, sent, again = _TCP_INFO.unpack(info)
     closed = state == _CLOSE and acknowledged > sent - again
-    return received - (closed or state in _FIN_RECEIVED), sent - again + unsent
+    return Traffic(
+        received - (closed or state in _FIN_RECEIVED),
+        sent - again + unsent,
+        microseconds / 1_000_000 or None,
+    )

@@ -47,6 +47,7 @@ class LineForm(Protocol):
         seconds: float,
         received: int | None,
         sent: int | None,
+        round_trip: float | None = None,
     ) -> str:
         """A request came to its end; *verdict* has a reason after a colon where there is one."""
 
@@ -72,9 +73,10 @@ class TextLines:
         seconds: float,
         received: int | None,
         sent: int | None,
+        round_trip: float | None = None,
     ) -> str:
         """See ``LineForm``."""
-        outcome = _outcome(transport, client, verdict, seconds, received, sent)
+        outcome = _outcome(transport, client, verdict, seconds, received, sent, round_trip)
         return f"{self._time(when)} [{service}#info] {outcome}\n"
 
     def _time(self, when: float) -> str:
@@ -91,8 +93,8 @@ class JsonLines:
     """Lines for programs: an object each, in ASCII, with the same four keys first.
 
     ``time`` (RFC 3339, milliseconds), ``level``, ``service`` (null for netd itself), ``message``;
-    for requests also ``client``, ``transport``, ``verdict``, ``reason``, ``seconds``, ``bytes_in``
-    and ``bytes_out``, null where there is none or nobody knows.
+    for requests also ``client``, ``transport``, ``verdict``, ``reason``, ``seconds``, ``bytes_in``,
+    ``bytes_out`` and ``round_trip`` (seconds), null where there is none or nobody knows.
     """
 
     def __init__(self) -> None:
@@ -116,9 +118,10 @@ class JsonLines:
         seconds: float,
         received: int | None,
         sent: int | None,
+        round_trip: float | None = None,
     ) -> str:
         """See ``LineForm``."""
-        message = _outcome(transport, client, verdict, seconds, received, sent)
+        message = _outcome(transport, client, verdict, seconds, received, sent, round_trip)
         what, _, reason = verdict.partition(": ")
         return (
             f'{{"time":"{self._time(when)}","level":"info","service":{_string(service)},'
@@ -126,7 +129,8 @@ class JsonLines:
             f'"transport":{_string(transport)},"verdict":{_string(what)},'
             f'"reason":{_string(reason) if reason else "null"},"seconds":{seconds:.6f},'
             f'"bytes_in":{"null" if received is None else received},'
-            f'"bytes_out":{"null" if sent is None else sent}}}\n'
+            f'"bytes_out":{"null" if sent is None else sent},'
+            f'"round_trip":{"null" if round_trip is None else f"{round_trip:.6f}"}}}\n'
         )
 
     def _time(self, when: float) -> str:
@@ -148,10 +152,12 @@ def _outcome(
     seconds: float,
     received: int | None,
     sent: int | None,
+    round_trip: float | None,
 ) -> str:
+    measured = "" if round_trip is None else f" rtt={round_trip * 1000:.1f}ms"
     return (
         f"{client} {transport} {verdict} {seconds * 1000:.1f}ms"
-        f" in={'-' if received is None else received} out={'-' if sent is None else sent}"
+        f" in={'-' if received is None else received} out={'-' if sent is None else sent}{measured}"
     )
 
 

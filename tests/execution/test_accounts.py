@@ -11,6 +11,7 @@ import pytest
 
 from netd.execution.accounts import Accounts
 from netd.execution.journal import Journal
+from netd.execution.traffic import Traffic
 from netd.execution.wear import Wear
 from netd.values.scoreboard import Counts, Scoreboard
 
@@ -126,10 +127,10 @@ class TestEmpty:
 
 class TestLog:
     def test_end_of_a_request(self, book: Book) -> None:
-        book.accounts.log("tcp", "192.0.2.1:1", "served", 0.0, (10, 20))
+        book.accounts.log("tcp", "192.0.2.1:1", "served", 0.0, Traffic(10, 20, 0.0004))
         line = book.journal.take(ALL)
         assert "[test#info] 192.0.2.1:1 tcp served " in line
-        assert line.endswith(" in=10 out=20\n")
+        assert line.endswith(" in=10 out=20 rtt=0.4ms\n")
 
     def test_said(self, book: Book) -> None:
         book.accounts.say("warn", "text")

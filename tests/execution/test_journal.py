@@ -36,7 +36,10 @@ def journal(capacity: int = CAPACITY, log: WorkerLog = AS_USUAL) -> Journal:
     return Journal(silent, lambda: 1000.0, lambda: 1_700_000_000.25, capacity, log)
 
 
-def served(number: int = 1, carried: Traffic = (10, 20), ended: float = 1000.0) -> Served:
+CARRIED = Traffic(10, 20)
+
+
+def served(number: int = 1, carried: Traffic = CARRIED, ended: float = 1000.0) -> Served:
     return Served(ended, "time", "tcp", f"192.0.2.1:{number}", "served", 0.0123, carried)
 
 
@@ -67,11 +70,12 @@ class TestLines:
     def test_json(self) -> None:
         """The same for programs."""
         book = journal(log=WorkerLog("json"))
-        book.add(served(4711, (10, None)))
+        book.add(served(4711, Traffic(10, None, 0.0005)))
         book.say("chat", "warn", "out of\nbiscuits")
         request, text = map(json.loads, book.take(ALL).splitlines())
         assert request["client"] == "192.0.2.1:4711"
         assert (request["bytes_in"], request["bytes_out"]) == (10, None)
+        assert request["round_trip"] == 0.0005
         assert text["message"] == "out of\nbiscuits"
         assert (text["service"], text["level"]) == ("chat", "warn")
 

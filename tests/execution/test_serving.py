@@ -95,7 +95,7 @@ def stage() -> Iterator[Stage]:
 def outcomes(stage: Stage) -> list[tuple[str, str, str, str, tuple[int | None, int | None]]]:
     """The ends of requests in the journal, without their times."""
     return [
-        (record.service, record.transport, record.client, record.verdict, record.traffic)
+        (record.service, record.transport, record.client, record.verdict, record.traffic[:2])
         for record in stage.journal.records
         if isinstance(record, Served)
     ]

@@ -56,7 +56,7 @@ UNIX = """
 
 REQUEST = {
     *("time", "level", "service", "message", "client", "transport"),
-    *("verdict", "reason", "seconds", "bytes_in", "bytes_out"),
+    *("verdict", "reason", "seconds", "bytes_in", "bytes_out", "round_trip"),
 }
 """What a line about a request says."""
 

@@ -160,7 +160,13 @@ class TestJson:
             "reason": None,
             "bytes_in": received,
             "bytes_out": sent,
+            "round_trip": None,
         }
+
+    def test_round_trip(self) -> None:
+        """Where somebody has measured it."""
+        line = JsonLines().served(1.0, "s", "tcp", "::1", "served", 0.1, 1, 2, 0.0005)
+        assert read(line)["round_trip"] == 0.0005
 
     @pytest.mark.parametrize("verdict", ["refused", "would be refused"])
     @given(reason=ANY_TEXT.filter(bool))
