@@ -295,6 +295,7 @@ class _Reading:
             tls=tls,
             proxies=tuple(text for entry in table.proxy_protocol.from_ for text in entry),
             handshakes=table.limits.handshakes,
+            amplification=table.limits.amplification,
             socket=in_effect(table.socket),
             written=frozenset(written.table),
             # Services that share a worker must not share what they only have from the defaults.

@@ -146,6 +146,11 @@ class ServiceLimitsTable(Table):
     their first byte is waited for. From half of it on, new ones drop others at random, 30 % of
     them at first and all at this number, as with OpenSSH's `MaxStartups`; but who is dropped is
     the one that has been waited for longest, so that a flood of silent clients drops itself."""
+    amplification: Annotated[float, Field(ge=0)] | None = None
+    """How many bytes the answers to a UDP datagram may have for each byte of it; what would be more
+    is not sent, and the log says so. Without, a datagram with a forged sender may make a service
+    send that sender much more than it costs. Where nothing is said there is no bound; the small
+    services have one of their own."""
 
 
 class ProxyProtocolTable(Table):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
 from netd.execution.sources import Taken, TooLong, UnixDatagram
 from netd.listening.ancillary import SPACE, Messages, values
-from netd.listening.senders import sender
+from netd.listening.senders import Allowance, sender
 from netd.listening.taking import client_text
 from netd.values.address import Transport
 
@@ -37,6 +38,45 @@ def like(request: Any, data: bytes) -> Any:
     return data, request[1]
 
 
+class Amplification:
+    """How much may be answered to a datagram: *factor* bytes for each of its own.
+
+    The log hears by *say* of answers that were not sent, once in a while.
+    """
+
+    INTERVAL: Final = 1.0
+    """Seconds between two lines of the log: a flood of datagrams is to be no flood of lines."""
+
+    def __init__(
+        self,
+        factor: float,
+        say: Callable[[str, str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._factor = factor
+        self._say = say
+        self._monotonic = monotonic
+        self._last = -self.INTERVAL
+        self._unsaid = 0
+
+    def of(self, data: bytes, client: str) -> Allowance:
+        """What the answers to *data* may have, together."""
+        size = len(data)
+        return Allowance(self._factor * size, lambda more: self._over(client, size, more))
+
+    def _over(self, client: str, asked: int, answered: int) -> None:
+        self._unsaid += 1
+        now = self._monotonic()
+        if now - self._last < self.INTERVAL:
+            return
+        self._last, count, self._unsaid = now, self._unsaid, 0
+        self._say(
+            "warn",
+            f"{count} answer(s) not sent, for amplification = {self._factor:g}: the last one of"
+            f" {answered} bytes, to {client}, which had sent {asked}",
+        )
+
+
 class InetMessages:
     """Takes UDP packets of at most *limit* bytes, whose senders know which address they asked.
 
@@ -53,11 +93,14 @@ class InetMessages:
         limit: int,
         *,
         asked_for: bool,
+        allowance_of: Callable[[bytes, str], Allowance] | None = None,
     ) -> None:
         """*shown* is the socket that a handler gets beside the data.
 
-        *asked_for* says that the handler wants to know what came with it, too.
+        *asked_for* says that the handler wants to know what came with it, too; *allowance_of*
+        bounds the answers to what a client, named for people, has sent.
         """
+        self._allowance_of = allowance_of
         self.transport = transport
         self.fileno = listener.fileno
         self._receive = listener.recvmsg
@@ -74,7 +117,9 @@ class InetMessages:
             raise TooLong(client, self._limit)
         shown = self._shown
         request = datagram(data, shown, messages) if self._asked_for else (data, shown)
-        return Taken(request, sender(address, messages), client, None)
+        allowance_of = self._allowance_of
+        allowance = None if allowance_of is None else allowance_of(data, client)
+        return Taken(request, sender(address, messages, allowance), client, None)
 
 
 class UnixMessages(UnixDatagram):

@@ -223,4 +223,4 @@ def _pair(address: Any) -> Any:
         return address
     host, port, _, scope = address
     pair = (f"{host}%{scope}" if scope else host), port
-    return senders.like(pair, address.control) if isinstance(address, Sender) else pair
+    return senders.like(pair, address) if isinstance(address, Sender) else pair

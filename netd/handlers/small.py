@@ -38,6 +38,13 @@ _LINES: Final = b"".join((_PRINTABLE * 2)[start : start + 72] + b"\r\n" for star
 MOST_CHARACTERS: Final = 512
 """Characters in a datagram of the character generator, at most (RFC 864)."""
 
+AMPLIFICATION: Final = 3
+"""Bytes of an answer for each byte of a datagram on the wire, as for addresses that nobody has
+validated yet in QUIC (RFC 9000, 8.1): the senders of datagrams may be forged."""
+
+HEADERS: Final = 28
+"""Bytes of a datagram on the wire beside its data: the headers of IPv4 and UDP."""
+
 _UNTIL_1970: Final = 2_208_988_800
 """Seconds from 1900, where the time protocol begins to count (RFC 868), to 1970."""
 
@@ -75,6 +82,8 @@ class SmallService(AsyncRequestHandler):
             return
         data, transport = self.request
         reply = self.reply(data)
+        if reply is not None:  # only that of Chargen can be longer
+            reply = reply[: most_answered(len(data))]
         if reply is not None and self._may_answer():
             transport.write(reply, self.client_address)
 
@@ -153,6 +162,11 @@ async def _throw_away(rfile: Reader) -> None:
     with suppress(ConnectionError, CancelledError):
         while await rfile.read(CHUNK):
             pass
+
+
+def most_answered(size: int) -> int:
+    """Bytes that a datagram with *size* bytes of data may be answered with."""
+    return AMPLIFICATION * (size + HEADERS) - HEADERS
 
 
 def daytime(when: time.struct_time) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from netd.listening.ancillary import SPACE
 from netd.listening.proxied import Proxied, unwrapped
 from netd.listening.proxy_protocol import LONGEST, InvalidHeader
-from netd.listening.senders import Sender, answer, sender, tells_destinations
+from netd.listening.senders import Allowance, Sender, answer, sender, tells_destinations
 
 _FINISH: Final = DatagramRequestHandler.finish.__code__
 
@@ -128,6 +128,9 @@ class ListenerSocket(_Unchanging, socket.socket):
     is_proxy: Callable[[Any], bool] | None = None
     """Whether who sends a datagram has to begin it by the header of the PROXY protocol."""
 
+    allowance_of: Callable[[bytes, str], Allowance] | None = None
+    """How much may be answered to a datagram of a client; None where nothing bounds that."""
+
     @classmethod
     def copy_of(cls, listener: socket.socket) -> ListenerSocket:
         """Return a copy of *listener*, which the caller closes."""
@@ -145,11 +148,14 @@ class ListenerSocket(_Unchanging, socket.socket):
         if not getattr(_thread, "is_taking", False):
             return super().recvfrom(size, flags)
         size_here = size + (1 if self.is_proxy is None else 1 + LONGEST)
-        if tells_destinations(self):
+        if tells_destinations(self) or self.allowance_of is not None:
             data, messages, _, address = self.recvmsg(
                 size_here, SPACE, flags | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
-            address = sender(address, messages)
+            allowance = None
+            if self.allowance_of is not None:
+                allowance = self.allowance_of(data, f"{address[0]}:{address[1]}")
+            address = sender(address, messages, allowance)
         else:
             data, address = super().recvfrom(size_here, flags | socket.MSG_DONTWAIT)
         if self.is_proxy is not None and self.is_proxy(address):

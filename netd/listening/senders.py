@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,29 +28,58 @@ GONE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH, e
 _MULTICAST6: Final = 0xFF
 
 
+class Allowance:
+    """How many bytes a client may still be answered with; *over* is told what was too much.
+
+    It is the client's, so nobody else takes from it at the same time.
+    """
+
+    __slots__ = ("_left", "_over")
+
+    def __init__(self, most: float, over: Callable[[int], None]) -> None:
+        self._left = most
+        self._over = over
+
+    def takes(self, size: int) -> bool:
+        """Whether *size* bytes may be sent, which are taken off then."""
+        if size > self._left:
+            self._over(size)
+            return False
+        self._left -= size
+        return True
+
+
 class Sender(tuple[Any, ...]):
     """The address of a client, and what is to be said to the system when it is answered.
 
     It is equal to the address itself, and of its type. Whoever makes another one of its parts has
-    the address only, and the system chooses where an answer leaves from.
+    the address only: the system chooses where an answer leaves from, and nothing bounds it.
     """
 
     control: list[tuple[int, int, bytes]]
+    allowance: Allowance | None
 
 
-def sender(address: Any, messages: Messages) -> Any:
+def sender(address: Any, messages: Messages, allowance: Allowance | None = None) -> Any:
     """The *address* that a datagram is from, which came with these *messages*."""
     for level, kind, data in messages:
         control = _control(level, kind, data)
         if control is not None:
-            return like(address, control)
-    return address
+            return _made(address, control, allowance)
+    return address if allowance is None else _made(address, [], allowance)
 
 
-def like(address: Any, control: list[tuple[int, int, bytes]]) -> Sender:
-    """Another form of a sender's *address*."""
+def like(address: Any, other: Sender) -> Sender:
+    """Another form of the *address* of a sender."""
+    return _made(address, other.control, other.allowance)
+
+
+def _made(
+    address: Any, control: list[tuple[int, int, bytes]], allowance: Allowance | None
+) -> Sender:
     made = Sender(address)
     made.control = control
+    made.allowance = allowance
     return made
 
 
@@ -66,7 +96,13 @@ def _control(level: int, kind: int, data: bytes) -> list[tuple[int, int, bytes]]
 
 
 def answer(sock: Any, data: Any, flags: int, to: Sender) -> int:
-    """Send *data* by *sock*, a socket, from where *to* has sent to. Raises OSError."""
+    """Send *data* by *sock*, a socket, from where *to* has sent to. Raises OSError.
+
+    What is more than it may be answered with is lost, as it may be anywhere on its way.
+    """
+    size = memoryview(data).nbytes
+    if to.allowance is not None and not to.allowance.takes(size):
+        return size
     sent: int
     try:
         sent = sock.sendmsg([data], to.control, flags, to)

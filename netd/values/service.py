@@ -172,6 +172,8 @@ class Service:
     """Networks, in canonical form, whose clients begin with a header of the PROXY protocol."""
     handshakes: int = HANDSHAKES
     """Connections at once of which the first byte, the header or the handshake is waited for."""
+    amplification: float | None = None
+    """Bytes that are answered for each byte of a UDP datagram, at most."""
     socket: tuple[SetOption, ...] = ()
     """The options of its sockets, in the order in which they are set."""
     written: frozenset[str] = field(default=frozenset(), compare=False)

@@ -14,7 +14,7 @@ from netd.admission.lists import AccessLists
 from netd.admission.proxies import Proxies
 from netd.execution.connection_options import ConnectionOptions
 from netd.execution.journal import Journal
-from netd.execution.messages import InetMessages, UnixMessages
+from netd.execution.messages import Amplification, InetMessages, UnixMessages
 from netd.execution.proxied_datagrams import ProxiedDatagrams
 from netd.execution.serving import user_traceback
 from netd.execution.sources import (
@@ -137,6 +137,11 @@ class Joint:
         ]
         for bound in self.listeners:
             self._tell_of_proxies(bound)
+        if self.service.amplification is not None:
+            bound_by = Amplification(self.service.amplification, self.say)
+            for bound in self.listeners:
+                if bound.transport.is_datagram and not bound.transport.is_unix:
+                    bound.shown.allowance_of = bound_by.of
         self.board = Scoreboard(start.scoreboard, self.service.slots)
         os.close(start.scoreboard)  # the mapping stays
         self.first_slot = start.first_slot
@@ -215,8 +220,15 @@ class Joint:
         if transport is Transport.UNIXGRAM:
             kind = UnixMessages if asks else UnixDatagram
             return kind(bound.socket, bound.shown, limit)
-        if asks or tells_destinations(bound.socket):
-            return InetMessages(bound.socket, transport, bound.shown, limit, asked_for=asks)
+        if asks or bound.shown.allowance_of is not None or tells_destinations(bound.socket):
+            return InetMessages(
+                bound.socket,
+                transport,
+                bound.shown,
+                limit,
+                asked_for=asks,
+                allowance_of=bound.shown.allowance_of,
+            )
         return InetDatagram(bound.socket, transport, bound.shown, limit)
 
     def gate(self, bound: Bound, request_filter: RequestFilter | None) -> Gate | None:

@@ -132,6 +132,7 @@ OTHERWISE: dict[str, Any] = {
     "tls": Tls(Identity(Pem("/etc/a.pem", b"a"), Pem("/etc/a.key", b"b"))),
     "proxies": ("10.0.0.1/32",),
     "handshakes": 5,
+    "amplification": 3.0,
     "options": {"directory": "/srv"},
 }
 

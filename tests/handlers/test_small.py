@@ -26,6 +26,7 @@ from netd.handlers.small import (
     Time,
     daytime,
     may_answer,
+    most_answered,
     seconds_since_1900,
 )
 from tests.execution.reactor_host import PATIENCE, Host, hosting, read_all
@@ -289,3 +290,10 @@ def test_nothing_is_claimed_for_streams() -> None:
         server.server_address = server.socket.getsockname()
         Echo.listening(server)
         assert not claims.has(server.server_address[1])
+
+
+@pytest.mark.parametrize(("size", "most"), [(0, 56), (1, 59), (100, 356)])
+def test_most_answered(size: int, most: int) -> None:
+    """Three times what came, with its headers: enough for date and time."""
+    assert most_answered(size) == most
+    assert len(daytime(time.localtime())) <= 56

@@ -57,6 +57,22 @@ HANDLERS: Final = """
         def datagramReceived(self, data, address):
             self.transport.write(b"{}", address)
 
+    class Much(DatagramRequestHandler):
+        def handle(self):
+            self.wfile.write(self.packet * 3)
+            self.finish()  # once more
+            self.server.socket.sendto(b"too much", self.client_address)
+
+    class AsyncMuch(AsyncDatagramRequestHandler):
+        async def handle(self):
+            self.socket.write(self.packet * 3, self.client_address)
+            self.wfile.write(b"too much")
+
+    class ProtocolMuch(DatagramProtocol):
+        def datagramReceived(self, data, address):
+            self.transport.write(data * 3, address)
+            self.transport.write(b"too much", address)
+
     class Hooked(ThreadingUDPServer):
         def get_request(self):
             return super().get_request()
@@ -84,6 +100,15 @@ OTHERS: Final = {
 }
 """Services that answer all the same."""
 
+MUCH: Final = {
+    "much": 'handler = "handlers:Much"',
+    "much_fork": 'handler = "handlers:Much"\nconcurrency = "process"\nmax_requests = 1',
+    "much_async": 'handler = "handlers:AsyncMuch"',
+    "much_protocol": 'protocol = "handlers:ProtocolMuch"',
+    "much_hooked": 'server = "handlers:Hooked"\nhandler = "handlers:Much"',
+}
+"""Services that answer more than they may."""
+
 OPTIONS: Final = """
 [services.{}.socket]
 IPV6_V6ONLY = false
@@ -105,6 +130,13 @@ def served() -> Iterator[Administered]:
     for name, runs in {**RUNS, **OTHERS}.items():
         text += f'\n[services.{name}]\nlisten = ["udp:0", "udp6:0", "unixgram:{name}"]\n{runs}\n'
         text += OPTIONS.format(name) if name in RUNS else ""
+    for name, runs in MUCH.items():
+        text += f"""
+[services.{name}]
+listen = ["udp:0:interface=127.0.0.1", "udp6:0:interface=[::1]"]
+{runs}
+limits = {{amplification = 3}}
+"""
     administered = Administered(project)
     try:
         administered.start(text)
@@ -202,3 +234,17 @@ def test_nobody_asks(served: Administered) -> None:
 def test_a_get_request_of_ones_own(served: Administered) -> None:
     """Returns data and a socket, and nobody knows what came with it."""
     assert ask(served, "hooked", 0, "127.0.0.1")[0] == {}
+
+
+@pytest.mark.parametrize("name", MUCH)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_amplification(served: Administered, name: str, host: str) -> None:
+    """Three bytes for each of a client's own, in all; and the log says so."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    port = served.address(name, int(":" in host))[1]
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        for request in (b"12345", b"123456"):
+            client.sendto(request, (host, port))
+            assert client.recv(100) == request * 3
+    served.daemon.log.wait(rf"\[{name}#warn\] \d+ answer\(s\) not sent, for amplification = 3:")
