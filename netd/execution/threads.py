@@ -460,17 +460,21 @@ class TakingThreads:
         try:
             self._watch.wait_for(descriptor)
         except OSError as error:  # ENOMEM, ENOSPC: epoll_ctl(2)
+            del self._beginnings[descriptor]
             self._wait_no_more(descriptor, beginning)
             service.refuse(number, beginning.refused("unwatched", str(error)))
 
     def _go_on(self, number: int, descriptor: int) -> None:
         """Go on with a connection that has not begun; serve it, if that is all."""
-        beginning, service = self._beginnings[descriptor]
+        # Nobody is told of it meanwhile. A handshake that fails may close it, and from then on its
+        # number can be that of the next connection, which another thread takes.
+        beginning, service = self._beginnings.pop(descriptor)
         # A handshake takes as long as many a handler, and without the interpreter's lock.
         self._have_somebody_look()
         try:
             taken = beginning.go_on()
         except BlockingIOError as error:
+            self._beginnings[descriptor] = beginning, service
             self._watch.wait_more(descriptor, to_write=isinstance(error, WaitsToWrite))
         except BaseException as error:
             self._wait_no_more(descriptor, beginning)
@@ -483,8 +487,6 @@ class TakingThreads:
 
     def _wait_no_more(self, descriptor: int, beginning: Beginning) -> None:
         assert self._waiting_to_begin is not None
-        # First, while the number cannot be another's: it is closed by who is told of it.
-        del self._beginnings[descriptor]
         if beginning.fileno() == descriptor:
             with suppress(OSError):
                 self._watch.wait_no_more(descriptor)

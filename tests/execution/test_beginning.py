@@ -144,8 +144,9 @@ def served(
     most: int = 100,
     seconds: float = PATIENCE,
     patience: float = 0.0,
+    kind: type[Handshakes] = Handshakes,
 ) -> Iterator[Served]:
-    handshakes = Handshakes(blocking_context(table()), True, None) if tls else None
+    handshakes = kind(blocking_context(table()), True, None) if tls else None
     with ExitStack() as undo:
         listener = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
         listener.setblocking(False)
@@ -220,6 +221,30 @@ class TestHandshake:
                 client.write(b"at last\n")
                 connection.sendall(slow[1].read())
                 assert connection.recv(1)
+
+    def test_one_that_fails_closed_while_the_next_is_taken(self) -> None:
+        """The next one has its number, and is not taken for it."""
+        client = socket.socket()
+        client.settimeout(PATIENCE)
+        is_connected = threading.Event()
+
+        class Failing(Handshakes):
+            def begin(self, connection: socket.socket) -> TlsSocket:
+                if is_connected.is_set():
+                    return super().begin(connection)
+                is_connected.set()
+                connection.close()
+                client.connect(service.address)
+                while len(service.waiting) < 2:
+                    select.select([], [], [], 0.001)
+                raise ValueError("as ssl does of a connection that has been reset")
+
+        with client, served(kind=Failing) as service:
+            with service.connect() as first:
+                first.sendall(b"\x16")
+                assert service.service.wait_for_refusals() == ["handshake"]
+            assert ask(shake_hands(client)).endswith(b" hello\n")
+            assert not len(service.waiting)
 
     @pytest.mark.parametrize("patience", [0.0, 0.05])
     def test_cut_at_every_byte(self, patience: float) -> None:

@@ -55,14 +55,26 @@ class TestBook:
         assert len(daemon.log.matching("tcp served")) == 3
 
     def test_tls_time_server(self, daemon: RunningDaemon, project: Project) -> None:
-        """The same handler by TLS, whose certificate and key are one file."""
+        """The time by TLS, as it is and by HTTP; certificate and key are one file."""
         context = ssl.create_default_context(cafile=project.directory / "run" / "book.pem")
         host, port = daemon.address("tls")
-        with (
-            socket.create_connection((host, port), PATIENCE) as client,
-            context.wrap_socket(client, server_hostname=host) as wrapped,
-        ):
-            assert is_time(read_all(wrapped))
+
+        def ask(*request: bytes) -> bytes:
+            with (
+                socket.create_connection((host, port), PATIENCE) as client,
+                context.wrap_socket(client, server_hostname=host) as wrapped,
+            ):
+                for piece in request:
+                    wrapped.sendall(piece)
+                return read_all(wrapped)
+
+        assert is_time(ask())
+        assert is_time(ask(b"What time is it?\r\n"))
+        head, _, body = ask(b"GET / HTTP/1.1\r\nHost: ", b"localhost\r\n\r\n").partition(
+            b"\r\n\r\n"
+        )
+        assert head.startswith(b"HTTP/1.0 200 OK\r\n")
+        assert is_time(body)
 
     def test_echo_server(self, daemon: RunningDaemon) -> None:
         """The answer is what was sent, with its word before it."""
