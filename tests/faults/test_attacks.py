@@ -163,7 +163,7 @@ def site(shared: Site) -> Iterator[Site]:
     assert shared.processes() == processes
     until(lambda: _is_back(shared.open(), before), "the descriptors are back")
     said = "\n".join(shared.daemon.log.lines[seen:])
-    assert not re.search(r"Traceback|Unhandled|#(error|critical)\]", said)
+    assert not re.findall(r".*(?:Traceback|Unhandled|#error\]|#critical\]).*", said)
     for name in (*TLS, *MORE):
         warm_up.ask(name)
 
@@ -232,7 +232,9 @@ def test_handshakes_cut_at_every_byte(
     assert not others.failures
     report.say(cuts=sum(cuts.values()), others_served=others.served.total())
     for name, counts in before.items():
-        site.has_counted(name, counts, others, cuts[name])
+        # Who has reset his connection before it was taken has never been there: accept(2).
+        least = cuts[name] // 2 if by_reset else cuts[name]
+        site.has_counted(name, counts, others, least, cuts[name])
 
 
 def test_renegotiation(site: Site) -> None:
