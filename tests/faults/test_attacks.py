@@ -59,7 +59,7 @@ HANDLERS: Final = """
 TIMEOUT: Final = 3.0
 """Seconds that a handshake has here."""
 
-SLACK: Final = 3.0
+SLACK: Final = 8.0
 """Seconds that a loaded machine may take to close a thousand connections."""
 
 NEEDED: Final = 10_000
