@@ -6,6 +6,11 @@
                                      is over when all have been answered (or after SECONDS)
    load udp PORT CLIENTS SECONDS     CLIENTS datagrams under way at once, from one socket
 
+   And where it is compiled with WITH_TLS, for which it needs OpenSSL, by TLS 1.3:
+
+   load tls PORT CLIENTS SECONDS       as line, with a whole handshake for each connection
+   load tls-bulk PORT CLIENTS SECONDS  as echo, with MUCH back for each line
+
    To 127.0.0.1, or to the Unix socket that a path (with a slash) names in the place of PORT. TERM
    is the end of SECONDS. What was begun within SECONDS is waited for, for DRAIN seconds more, so that
    every operation that a server has worked for is counted. Prints one line of JSON:
@@ -36,6 +41,11 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef WITH_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 #define LINE "hello\n"
 
@@ -444,6 +454,148 @@ static void run_udp(void)
     failed += under_way;
 }
 
+#ifdef WITH_TLS
+/* tls, tls-bulk */
+
+enum {
+    MUCH = 1 << 20, /* as in handlers.py */
+    PIECE = 1 << 16,
+};
+
+static SSL_CTX *context;
+static SSL **sessions; /* of the clients, in their order */
+static bool is_bulk;
+
+static void begin_tls(struct client *client)
+{
+    SSL **session = &sessions[client - clients];
+
+    if (!connects(client)) {
+        idle++;
+        return;
+    }
+    *session = SSL_new(context);
+    if (!*session || !SSL_set_fd(*session, client->socket))
+        errx(1, "OpenSSL cannot begin");
+    SSL_set_connect_state(*session);
+    watch(client, EPOLLOUT, EPOLL_CTL_ADD);
+}
+
+static void next_tls(struct client *client)
+{
+    SSL_free(sessions[client - clients]);
+    sessions[client - clients] = NULL;
+    if (now() < deadline)
+        begin_tls(client);
+}
+
+/* What a call of OpenSSL's that did not succeed is waiting for, which is watched for from now on. */
+static enum answer wait_for_tls(struct client *client, int result)
+{
+    switch (SSL_get_error(sessions[client - clients], result)) {
+    case SSL_ERROR_WANT_READ:
+        watch(client, EPOLLIN, EPOLL_CTL_MOD);
+        return MORE;
+    case SSL_ERROR_WANT_WRITE:
+        watch(client, EPOLLOUT, EPOLL_CTL_MOD);
+        return MORE;
+    case SSL_ERROR_ZERO_RETURN:
+        return client->asked && client->got == LENGTH ? ENDED : WRONG;
+    default:
+        return WRONG;
+    }
+}
+
+/* Go on until there is something to wait for: MORE; or to the end of an operation. */
+static enum answer advance_tls(struct client *client)
+{
+    static char piece[PIECE];
+    SSL *session = sessions[client - clients];
+    int length;
+
+    ERR_clear_error();
+    if (!client->asked) {
+        length = SSL_write(session, LINE, LENGTH); /* after the handshake */
+        if (length != LENGTH)
+            return wait_for_tls(client, length);
+        client->asked = true;
+    }
+    while ((length = SSL_read(session, piece, sizeof piece)) > 0) {
+        if (!is_bulk && (client->got + length > LENGTH || memcmp(piece, LINE + client->got, length)))
+            return WRONG;
+        client->got += length;
+        if (is_bulk && client->got >= MUCH)
+            return client->got == MUCH ? WHOLE : WRONG;
+    }
+    return wait_for_tls(client, length);
+}
+
+static void go_on_with_tls(struct client *client)
+{
+    enum answer answer;
+
+    while ((answer = advance_tls(client)) == WHOLE) {
+        succeed(client->started);
+        if (now() >= deadline) {
+            leave(client);
+            return;
+        }
+        client->got = 0;
+        client->asked = false;
+        client->started = now();
+    }
+    if (answer == MORE)
+        return;
+    if (answer == ENDED && !is_bulk) {
+        succeed(client->started);
+        SSL_shutdown(sessions[client - clients]);
+        leave(client);
+    } else {
+        fail(client);
+    }
+    next_tls(client);
+}
+
+static void retry_idle_tls(void)
+{
+    idle = 0;
+    for (int i = 0; i < count; i++)
+        if (clients[i].socket < 0)
+            next_tls(&clients[i]);
+}
+
+static void run_tls(void)
+{
+    struct epoll_event events[EVENTS];
+    int ready;
+
+    context = SSL_CTX_new(TLS_client_method());
+    sessions = calloc(count, sizeof *sessions);
+    if (!context || !sessions || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION))
+        errx(1, "OpenSSL cannot begin");
+    /* The servers of the standard library end without TLS's own end. */
+    SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < count; i++)
+        begin_tls(&clients[i]);
+    while (wait_for(events, &ready)) {
+        for (int i = 0; i < ready; i++)
+            go_on_with_tls(events[i].data.ptr);
+        if (idle && now() < deadline)
+            retry_idle_tls();
+        if (now() >= deadline && !still_open())
+            return;
+    }
+    fail_the_rest();
+}
+
+static void run_tls_bulk(void)
+{
+    is_bulk = true;
+    run_tls();
+}
+#endif
+
 /* The report. */
 
 static int compare(const void *one, const void *other)
@@ -504,7 +656,11 @@ int main(int argument_count, char **arguments)
         const char *name;
         void (*run)(void);
     } modes[] = {
-        {"line", run_line}, {"echo", run_echo}, {"silent", run_silent}, {"udp", run_udp}};
+        {"line", run_line}, {"echo", run_echo}, {"silent", run_silent}, {"udp", run_udp},
+#ifdef WITH_TLS
+        {"tls", run_tls}, {"tls-bulk", run_tls_bulk},
+#endif
+    };
 
     if (argument_count != 5 || atoi(arguments[3]) < 1)
         errx(2, "usage: load line|echo|silent|udp PORT|PATH CLIENTS SECONDS");

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Final
 
 from bench import memory, processes, starting
 from bench.figures import Sample
-from bench.programs import Load, run_load
+from bench.programs import TLS_LOAD, CannotCompile, Load, compile_tls_load, run_load
 from bench.results import Results
 from bench.scenarios import IDLE, MEMORY, SCENARIOS, START, Mode, Scenario
 from bench.servers import NETD, CannotStart, Place, Running, is_there, prepare, running
@@ -88,6 +87,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="netd-bench-") as directory:
             self._directory = Path(directory)
             prepare(self._directory)
+            self._prepare_tls()
             # Rounds outside: what disturbs the machine for minutes spoils one round of each
             # scenario, and the median of three can do without one.
             for number in range(self._settings.rounds):
@@ -97,6 +97,18 @@ class Bench:
                     self._single_round(measurements, number)
             if IDLE in self._settings.names:
                 self._idle()
+
+    def _prepare_tls(self) -> None:
+        """Compile the clients of TLS scenarios, or leave these out."""
+        scenarios = [scenario for scenario in self._scenarios if scenario.mode.is_tls]
+        if not scenarios:
+            return
+        try:
+            compile_tls_load(self._directory)
+        except CannotCompile as error:
+            for scenario in scenarios:
+                for server in self._servers(scenario):
+                    self.results.absent[scenario.name, server] = str(error)
 
     def _servers(self, scenario: Scenario) -> list[str]:
         wanted = self._settings.peers
@@ -165,9 +177,7 @@ class Bench:
         return sample(number, load, cpu, elapsed, others)
 
     def _load(self, scenario: Scenario, server: Running, seconds: float) -> Load:
-        program = [str(self._directory / "load")]
-        if scenario.mode.is_tls:
-            program = [sys.executable, "-m", "bench.tls_load"]
+        program = self._directory / (TLS_LOAD if scenario.mode.is_tls else "load")
         with processes.on_processor(self._load_processor):
             return run_load(program, scenario.mode, server.port, scenario.clients, seconds)
 

@@ -21,15 +21,19 @@ CLIENTS: Final = 1000
 SETTLED: Final = 0.5
 """Seconds without growth after which all clients have been taken."""
 
-SILENT_NETD: Final = "silent TLS client, netd"
+SILENT_THREADS: Final = "silent TLS client, netd, threads"
+SILENT_REACTOR: Final = "silent TLS client, netd, reactor"
 SILENT_TWISTED: Final = "silent TLS client, twisted"
 
 _PAGE: Final = 4  # KiB, of statm
 
 
-def silent_client(server: str, place: Place) -> float:
-    """KiB of resident memory for each of CLIENTS that are silent. Raises CannotStart."""
-    (scenario,) = (one for one in SCENARIOS if one.name == "tls-reactor")
+def silent_client(name: str, server: str, place: Place) -> float:
+    """KiB of memory of a scenario's server for each of CLIENTS that are silent.
+
+    Raises CannotStart.
+    """
+    (scenario,) = (one for one in SCENARIOS if one.name == name)
     with running(server, scenario, place) as up, ExitStack() as clients:
         before = _settled(up.pid)
         for _ in range(CLIENTS):
@@ -55,7 +59,8 @@ def _resident(pid: int) -> int:
 
 
 MEASUREMENTS: Final[dict[str, Callable[[Place], float]]] = {
-    SILENT_NETD: lambda place: silent_client(NETD, place),
-    SILENT_TWISTED: lambda place: silent_client(TWISTED, place),
+    SILENT_THREADS: lambda place: silent_client("tls", NETD, place),
+    SILENT_REACTOR: lambda place: silent_client("tls-reactor", NETD, place),
+    SILENT_TWISTED: lambda place: silent_client("tls-reactor", TWISTED, place),
 }
 """What ``memory`` measures, in each round."""

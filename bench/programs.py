@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
-ROOT: Final = HERE.parent
+
+TLS_LOAD: Final = "tls_load"
+"""The load tool with TLS."""
 
 DRAIN: Final = 5.0
 """Seconds that the load tool waits for what was begun in time; DRAIN in load.c."""
@@ -21,15 +23,32 @@ class CannotCompile(Exception):
     """There is no C compiler, or it had something to say."""
 
 
-def compile_program(name: str, directory: Path) -> Path:
-    """Compile ``bench/NAME.c`` into *directory*. Raises CannotCompile, for a warning, too."""
+def compile_tls_load(directory: Path) -> Path:
+    """Compile the load tool with TLS. Raises CannotCompile, where OpenSSL is missing."""
+    try:
+        return compile_program("load", directory, TLS_LOAD, ["-DWITH_TLS", "-lssl", "-lcrypto"])
+    except CannotCompile as error:
+        first = str(error).partition("\n")[0]
+        raise CannotCompile(f"no load tool with OpenSSL (Debian: libssl-dev): {first}") from None
+
+
+def compile_program(
+    source: str, directory: Path, name: str | None = None, more: Sequence[str] = ()
+) -> Path:
+    """Compile ``bench/SOURCE.c`` into *directory*, as *name*, with *more* options.
+
+    Raises CannotCompile, for a warning, too.
+    """
     compiler = shutil.which("cc")
     if compiler is None:
         raise CannotCompile("there is no cc: install a C compiler (Debian: gcc, libc6-dev)")
-    program = directory / name
+    program = directory / (name or source)
     options = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program)]
     done = subprocess.run(
-        [compiler, *options, str(HERE / f"{name}.c")], capture_output=True, text=True, timeout=60
+        [compiler, *options, str(HERE / f"{source}.c"), *more],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     if done.returncode != 0:
         raise CannotCompile(done.stderr)
@@ -52,10 +71,10 @@ class Load:
     """Seconds of processor time of the load tool."""
 
 
-def run_load(program: Sequence[str], mode: str, port: int, clients: int, seconds: float) -> Load:
-    """Run a load tool to its end, which is at most DRAIN seconds later than *seconds*."""
-    command = [*program, mode, str(port), str(clients), str(seconds)]
+def run_load(program: Path, mode: str, port: int, clients: int, seconds: float) -> Load:
+    """Run the load tool to its end, which is at most DRAIN seconds later than *seconds*."""
+    command = [str(program), mode, str(port), str(clients), str(seconds)]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, check=True, timeout=seconds + 2 * DRAIN + 5, cwd=ROOT
+        command, stdout=subprocess.PIPE, check=True, timeout=seconds + 2 * DRAIN + 5
     )
     return Load(**json.loads(done.stdout))

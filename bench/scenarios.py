@@ -17,7 +17,7 @@ class Mode(enum.StrEnum):
     SILENT = "silent"
     UDP = "udp"
     TLS = "tls"
-    """A whole handshake for each line; by ``tls_load``, and so is the next."""
+    """A whole handshake for each line."""
     TLS_BULK = "tls-bulk"
     """Connections that stay, and much to be sent on each."""
 
@@ -119,7 +119,10 @@ def _all() -> Iterable[Scenario]:
     much = "bench.protocols:Much"
     bulk = "tls-bulk-reactor"
     yield Scenario(bulk, "tls-bulk", Mode.TLS_BULK, 8, much, (TWISTED,), key="protocol")
-    yield Scenario("tls", "tls", Mode.TLS, 64, _handler("Answer"), (THREADING,))
+    # For "memory", as above.
+    silent_keys = ("limits.handshakes = 100_000",)
+    answer = _handler("Answer")
+    yield Scenario("tls", "tls", Mode.TLS, 64, answer, (THREADING,), keys=silent_keys)
     yield Scenario("tls-bulk", "tls-bulk", Mode.TLS_BULK, 8, _handler("Much"), (THREADING,))
     yield from _processes()
 
@@ -132,6 +135,10 @@ def _processes() -> Iterable[Scenario]:
         ("process-wait-100ms", "Wait100", (FORKING,)),
     ):
         yield Scenario(name, name, Mode.LINE, 64, _handler(handler), peers, keys=keys)
+    much = _handler("Much")
+    yield Scenario("tls-process", "tls", Mode.TLS, 64, _handler("Answer"), (FORKING,), keys=keys)
+    bulk = "tls-bulk-process"
+    yield Scenario(bulk, "tls-bulk", Mode.TLS_BULK, 8, much, (FORKING,), keys=keys)
     fresh = (*keys, "max_requests = 1")
     yield Scenario("fresh", "fresh", Mode.LINE, 64, _handler("Answer"), (FORKING,), keys=fresh)
     programs = (TCPSERVER, XINETD)

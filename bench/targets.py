@@ -100,7 +100,8 @@ def _all() -> Iterable[Target]:
         "s",
     )
     yield _ratio("rate", "echo-64", THREADING, _rate, 1.0, True)
-    yield _single("memory of a silent TLS client", memory.SILENT_NETD, 16, "KiB")
+    yield _single("memory of a silent TLS client, threads", memory.SILENT_THREADS, 16, "KiB")
+    yield _single("memory of a silent TLS client, reactor", memory.SILENT_REACTOR, 16, "KiB")
     yield _single("idle: wake-ups", starting.IDLE_WAKE_UPS, 0, "")
     yield _single("netdctl check", starting.CHECK, 0.6, "s")
     yield _single("start to ready, 1 service", starting.START_ONE, 0.8, "s")
@@ -110,10 +111,9 @@ def _all() -> Iterable[Target]:
     yield _ratio("CPU", "reactor", TWISTED, _cpu, 1.15, False)
     yield _ratio("CPU", "async", TWISTED, _cpu, 1.5, False)
     # As many handshakes, or bytes, for a second of processor time, but for a twentieth.
-    for scenario, peer in (("tls", THREADING), ("tls-reactor", TWISTED)):
-        yield _ratio("CPU", scenario, peer, _cpu, 1.05, False)
-    for scenario, peer in (("tls-bulk", THREADING), ("tls-bulk-reactor", TWISTED)):
-        yield _ratio("CPU", scenario, peer, _cpu, 1.05, False)
+    for by, peer in (("", THREADING), ("-process", FORKING), ("-reactor", TWISTED)):
+        for scenario in ("tls", "tls-bulk"):
+            yield _ratio("CPU", scenario + by, peer, _cpu, 1.05, False)
     yield _ratio("CPU", "process", FORKING, _cpu, 0.05, False)
     yield _ratio("CPU", "process", FLOOR, _cpu, 2.0, False)
     yield _ratio("rate", "process", FORKING, _rate, 20, True)

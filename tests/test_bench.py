@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ import pytest
 from bench import processes
 from bench.figures import Figure, Sample, figure, ratio
 from bench.measuring import sample
-from bench.programs import Load, compile_program, run_load
+from bench.programs import CannotCompile, Load, compile_program, compile_tls_load, run_load
 from bench.results import Results
 from bench.scenarios import NAMES, SCENARIOS, THREADING, Unknown, chosen
-from bench.servers import HOST, NETD, free_ports, is_there
+from bench.servers import CERTIFICATE, HOST, NETD, Place, free_ports, is_there, running
 from bench.targets import TARGETS, Target, Verdict, as_json
+from netd.tls.self_signed import made
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
@@ -98,7 +100,7 @@ class TestLoad:
         """Not one operation more or less, at the end of the time, too."""
         with floor(programs, served_by) as (server, port):
             wait_until_it_listens(port, protocol)
-            found = run_load([str(programs / "load")], mode, port, 50, 0.3)
+            found = run_load(programs / "load", mode, port, 50, 0.3)
             server.terminate()
             served = json.loads(server.communicate(timeout=10)[0])["served"]
         assert (found.done, found.failed) == (served, 0)
@@ -112,7 +114,37 @@ class TestLoad:
     def test_counts_failures_where_nobody_serves(self, programs: Path, mode: str) -> None:
         """And comes to its end."""
         (port,) = free_ports(1)
-        found = run_load([str(programs / "load")], mode, port, 5, 0.1)
+        found = run_load(programs / "load", mode, port, 5, 0.1)
+        assert found.done == 0
+        assert found.failed >= 5
+
+
+@pytest.fixture(scope="module")
+def tls_load(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The load tool with TLS."""
+    try:
+        return compile_tls_load(tmp_path_factory.mktemp("tls"))
+    except CannotCompile as error:
+        pytest.skip(str(error))
+
+
+class TestTlsLoad:
+    @pytest.mark.parametrize("name", ["tls", "tls-bulk", "tls-reactor"])
+    def test_counts_what_is_served(self, tls_load: Path, tmp_path: Path, name: str) -> None:
+        """By peers, whose ends are not those of TLS, too."""
+        (scenario,) = (one for one in SCENARIOS if one.name == name)
+        (tmp_path / CERTIFICATE).write_bytes(made(datetime.now(UTC)))
+        place = Place(tmp_path, tmp_path, None)
+        with running(scenario.peers[0], scenario, place) as up:
+            found = run_load(tls_load, scenario.mode, up.port, 4, 0.5)
+        assert found.failed == 0
+        assert found.done >= 4
+
+    @pytest.mark.parametrize("mode", ["tls", "tls-bulk"])
+    def test_counts_failures(self, tls_load: Path, mode: str) -> None:
+        """Where nobody serves."""
+        (port,) = free_ports(1)
+        found = run_load(tls_load, mode, port, 5, 0.1)
         assert found.done == 0
         assert found.failed >= 5
 
