@@ -466,6 +466,13 @@ static SSL_CTX *context;
 static SSL **sessions; /* of the clients, in their order */
 static bool is_bulk;
 
+/* Whoever it is: a chain is not built, which would take this program's time. */
+static int believe(X509_STORE_CTX *certificates, void *unused)
+{
+    (void)certificates, (void)unused;
+    return 1;
+}
+
 static void begin_tls(struct client *client)
 {
     SSL **session = &sessions[client - clients];
@@ -573,6 +580,7 @@ static void run_tls(void)
     sessions = calloc(count, sizeof *sessions);
     if (!context || !sessions || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION))
         errx(1, "OpenSSL cannot begin");
+    SSL_CTX_set_cert_verify_callback(context, believe, NULL);
     /* The servers of the standard library end without TLS's own end. */
     SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
     signal(SIGPIPE, SIG_IGN);
