@@ -6,8 +6,7 @@ import copy
 import glob
 import os
 import shutil
-import socket
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
@@ -16,14 +15,21 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from netd.admission.lists import CERTIFICATE
 from netd.config.admin import admin_socket
+from netd.config.coherence import (
+    RUN_KEYS,
+    Misfit,
+    certificate_misfits,
+    misfits_between,
+    run_misfits,
+    socket_misfits,
+    tls_misfits,
+)
 from netd.config.document import Document, dotted, read
 from netd.config.environment import Limits
 from netd.config.messages import message
 from netd.config.positions import Path
 from netd.config.schema import (
-    ONLY_BESIDE,
     AccessTable,
     IncludedFile,
     LimitsTable,
@@ -32,12 +38,12 @@ from netd.config.schema import (
     ServiceTable,
     TlsTable,
 )
-from netd.config.socket_options import in_effect, misfits
+from netd.config.socket_options import in_effect
 from netd.config.text import quoted
 from netd.config.types import check_name
 from netd.listening.description import resolved
-from netd.values.address import ALL_ADDRESSES, Address, PassedAddress, Transport, UnixAddress
-from netd.values.environment import ExecutionEnvironment, Limit, difference
+from netd.values.address import Address
+from netd.values.environment import ExecutionEnvironment, Limit
 from netd.values.log import Log
 from netd.values.problem import ConfigurationError, Place, Problem
 from netd.values.service import (
@@ -50,15 +56,11 @@ from netd.values.service import (
     Service,
     Wanted,
 )
-from netd.values.socket_option import V6ONLY, device_of, of_both_families
 from netd.values.tls import Tls
 
 DEFAULTS: Final = "defaults"
 INCLUDE: Final = "include"
 SERVICES: Final = "services"
-
-RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
-"""The keys that say what a service runs."""
 
 TLS: Final = "tls"
 
@@ -150,8 +152,7 @@ class _Reading:
         self._include(table.include)
         self._check_presence()
         services = list(self._services())
-        self._check_workers(services)
-        self._check_addresses(services)
+        self._check_together(services)
         return Configuration(
             file=self._main.file,
             services=tuple(service for service, _ in services),
@@ -258,7 +259,7 @@ class _Reading:
         before = len(self.problems)
         self._check_name(written)
         merged = _merged(self._defaults_for(written.table), written.table)
-        self._check_runs(written, merged)
+        self._say(written, run_misfits(written.table, merged))
         table = self._validate(document, path, merged, ServiceTable, written=written.table)
         self._remember(self._main, (DEFAULTS,), self._defaults, path)
         self._remember(document, path, written.table, path)
@@ -269,11 +270,11 @@ class _Reading:
         runs = self._runs(written, table)
         owner = self._owner(written, table)
         environment = self._environment(written, table)
-        self._check_socket(written, table, listen)
+        self._say(written, socket_misfits(written.table.get("socket", {}), table, listen))
         tls = self._tls(written, table.tls)
         if len(self.problems) == before:
-            self._check_tls(written, tls, listen, runs)
-            self._check_certificate_entries(written, tls, table.access)
+            self._say(written, tls_misfits(TLS in written.table, tls, listen, runs))
+            self._say(written, certificate_misfits(tls, table.access))
         if len(self.problems) > before or runs is None:
             return None
         if not table.enabled:
@@ -314,28 +315,6 @@ class _Reading:
             defaults[TLS] = {key: usual[key] for key in usual if key not in IDENTITY_KEYS}
         return defaults
 
-    def _check_runs(self, written: _Written, merged: Mapping[str, Any]) -> None:
-        """A service runs one thing; a server may have a handler beside it."""
-        named = [key for key in RUN_KEYS if key in merged]
-        if not named:
-            text = f"is required: what it runs, {' or '.join(map(quoted, RUN_KEYS))}"
-            self._problem(written.document, (*written.path, RUN_KEYS[0]), text)
-        elif len(named) > 1 and set(named) != {"handler", "server"}:
-            text = (
-                f"stands beside {named[0]}, and a service runs one thing, or a server and its "
-                "handler; make two services of them"
-            )
-            self._problem(*self._place(written, named[-1]), text)
-        for key, needed in ONLY_BESIDE.items():
-            if key in written.table and needed not in merged:
-                self._problem(*self._place(written, key), f"means nothing without {needed}")
-        if "plugin" in merged and "listen" in written.table:
-            text = "a plugin binds for itself: say where in its arguments"
-            self._problem(*self._place(written, "listen"), text)
-        elif "plugin" not in merged and "listen" not in merged:
-            text = 'is required: where it listens, like ["tcp:10037"]'
-            self._problem(written.document, (*written.path, "listen"), text)
-
     def _runs(self, written: _Written, table: ServiceTable) -> Runs | Program | Plugin | None:
         """What the service runs; None, with a problem, if that is nothing that is there."""
         if table.program is not None:
@@ -368,7 +347,7 @@ class _Reading:
         except ValueError as error:
             self._problem(written.document, written.path, str(error))
 
-    def _place(self, written: _Written, *keys: str) -> tuple[Document, Path]:
+    def _place(self, written: _Written, *keys: str | int) -> tuple[Document, Path]:
         """Where a service has a key from, or one of a table in it: its own, or the defaults."""
         if _contains(written.table, keys) or not _contains(self._defaults, keys):
             return written.document, (*written.path, *keys)
@@ -408,28 +387,6 @@ class _Reading:
             limits=tuple(_limits(table.rlimits)),
         )
 
-    def _check_socket(
-        self, written: _Written, table: ServiceTable, listen: tuple[Address, ...]
-    ) -> None:
-        """Each socket option of the service's own means something to one of its listeners."""
-        transports = [address.transport for address in listen]
-        by_itself = table.program is not None and table.wait
-        if not all(transport.is_known for transport in transports):
-            return
-        own = written.table.get("socket", {})
-        if of_both_families(table.socket.values()) and V6ONLY in own:
-            self._check_both_families(written, listen)
-        for name, why in misfits(table.socket, transports, by_itself=by_itself) if listen else ():
-            if name in own:
-                self._problem(written.document, (*written.path, "socket", name), why)
-
-    def _check_both_families(self, written: _Written, listen: tuple[Address, ...]) -> None:
-        """Only a listener on all addresses can serve both families."""
-        of_ipv6 = [one for one in listen if one.transport.family == socket.AF_INET6]
-        if of_ipv6 and all(getattr(one, "host", "::") != "::" for one in of_ipv6):
-            text = "means nothing on one address, which is of one family: leave out the interface"
-            self._problem(written.document, (*written.path, "socket", V6ONLY), text)
-
     # TLS.
 
     def _tls(self, written: _Written, table: TlsTable) -> Tls | None:
@@ -442,81 +399,18 @@ class _Reading:
         place = _TlsPlace(partial(self._place, written, TLS), self._problem, self._note)
         return TlsReading(table, place, datetime.now(UTC)).tls()
 
-    def _check_tls(
-        self,
-        written: _Written,
-        tls: Tls | None,
-        listen: tuple[Address, ...],
-        runs: Runs | Program | Plugin | None,
-    ) -> None:
-        """See that where the service listens and what it runs go together with its TLS."""
-        with_tls = [str(address) for address in listen if address.is_tls]
-        if with_tls and tls is None:
-            text = f"is required for {with_tls[0]}: the file of a certificate, or self_signed"
-            self._problem(written.document, (*written.path, TLS, "certificate"), text)
-        if with_tls and isinstance(runs, Program) and runs.wait:
-            text = (
-                f"would have the program take clients of {with_tls[0]} itself, and netd could "
-                "begin no TLS with them: leave it out, or listen without TLS"
-            )
-            self._problem(*self._place(written, "wait"), text)
-        if tls is None or TLS not in written.table:
-            return
-        if isinstance(runs, Plugin):
-            text = "a plugin listens for itself: say it in its arguments"
-            self._problem(written.document, (*written.path, TLS), text)
-        elif isinstance(runs, Program) and runs.wait and not with_tls:
-            text = "a program with wait = true takes its clients itself: leave it out"
-            self._problem(written.document, (*written.path, TLS), text)
-        elif all(address.transport.is_datagram for address in listen):
-            text = "is for streams, and the service listens for datagrams only: leave it out"
-            self._problem(written.document, (*written.path, TLS), text)
-
-    def _check_certificate_entries(
-        self, written: _Written, tls: Tls | None, table: AccessTable
-    ) -> None:
-        """See that clients are asked for the certificates that entries are about."""
-        if tls is not None and tls.client_certificate != "none":
-            return
-        for key in ("allow", "deny"):
-            for number, entry in enumerate(getattr(table, key) or ()):
-                if entry[0].startswith(CERTIFICATE):
-                    text = (
-                        f"{quoted(entry[0])} matches nobody, since no client is asked for a "
-                        'certificate: set client_certificate = "optional" or "required" in [tls]'
-                    )
-                    document, path = self._place(written, "access", key)
-                    self._problem(document, (*path, number), text)
-
-    def _check_workers(self, services: list[tuple[Service, _Written]]) -> None:
-        """Services can share a process only as the same user, in the same environment."""
-        first_of: dict[str, Service] = {}
-        for service, written in services:
-            first = first_of.setdefault(service.worker, service)
-            other = difference(first.environment, service.environment)
-            if first.owner != service.owner:
-                other = "user or group"
-            if other is not None:
-                text = (
-                    f"shares worker {service.worker} with {dotted((SERVICES, first.name))}, which "
-                    f"has another {other}: give both the same, or each a worker"
-                )
-                self._problem(written.document, (*written.path, "worker"), text)
-
-    def _check_addresses(self, services: list[tuple[Service, _Written]]) -> None:
-        """An address can be bound once."""
-        taken: dict[object, Service] = {}
-        for service, written in services:
-            for number, address in enumerate(service.listen):
-                claims = list(_claims(address, service))
-                other = next((taken[claim] for claim in claims if claim in taken), None)
-                if other is not None:
-                    name = dotted((SERVICES, other.name))
-                    text = f"{address} is listened on by {name} already: take another"
-                    self._problem(written.document, (*written.path, "listen", number), text)
-                taken.update({claim: taken.get(claim, service) for claim in claims})
-
     # Problems.
+
+    def _say(self, written: _Written, misfits: Iterable[Misfit]) -> None:
+        """Say what does not go together in a service, where its keys are from."""
+        for keys, text in misfits:
+            self._problem(*self._place(written, *keys), text)
+
+    def _check_together(self, services: list[tuple[Service, _Written]]) -> None:
+        """See that services go together."""
+        of = {service.name: written for service, written in services}
+        for name, keys, text in misfits_between([service for service, _ in services]):
+            self._problem(of[name].document, (*of[name].path, *keys), text)
 
     def _validate(
         self,
@@ -637,18 +531,3 @@ def _wanted(table: ServiceTable, keys: Collection[str]) -> Wanted:
     """What *table* says of how the service is run, as far as it has that from *keys*."""
     said = {field.name for field in fields(Wanted)} & set(keys)
     return Wanted(**{name: getattr(table, name) for name in said})
-
-
-def _claims(address: Address, service: Service) -> Iterator[object]:
-    """What two addresses have in common that cannot both be bound; nothing for any free port."""
-    if isinstance(address, PassedAddress):
-        yield Transport.SYSTEMD, address.name
-    elif isinstance(address, UnixAddress):
-        # An abstract name is one thing for streams and another for datagrams; a path is one file.
-        yield (address.transport, address.path) if address.is_abstract else address.path
-    elif address.port:
-        kind, family = address.transport.type, address.transport.family
-        device = device_of(service.socket)
-        yield kind, family, address.host, address.port, device
-        if family == socket.AF_INET6 and of_both_families(service.socket):
-            yield kind, socket.AF_INET, ALL_ADDRESSES[socket.AF_INET], address.port, device
