@@ -140,7 +140,7 @@ class Entrance:
     def open(self) -> None:
         """Take connections."""
         self._is_open = True
-        self._reactor.addReader(self)
+        self._take_again()
 
     def shut(self) -> None:
         """Take no more, until ``open``; those who have been taken go on."""
@@ -201,7 +201,7 @@ class Entrance:
         self._reactor.callLater(PAUSE, self._take_again)
 
     def _take_again(self) -> None:
-        if self._is_open:
+        if self._is_open and not self._ready:
             self._reactor.addReader(self)
 
     def _works(self) -> None:
@@ -267,6 +267,7 @@ class Entrance:
                 return
         self._reactor.removeReader(guest)
         del self._waiting[guest]
+        self._guests.remove(guest)
         self._ready.append(guest)
         self._hand_over()
 
@@ -317,8 +318,11 @@ class Entrance:
             self._ready.popleft()
             self._let_go(guest)
         self._reactor.removeWriter(self._room)
+        self._take_again()
 
     def _wait_for_room(self, error: OSError) -> None:
+        """All workers are busy, and many wait: others are left in the backlog meanwhile."""
+        self._reactor.removeReader(self)
         if isinstance(error, BlockingIOError):
             self._reactor.addWriter(self._room)
         else:

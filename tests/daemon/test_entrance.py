@@ -171,6 +171,7 @@ class TestBounds:
         clients = [door.connect(b"\x16") for _ in range(60)]
         door.let_read()
         assert not door.entrance.is_empty
+        assert door.entrance not in door.reactor.readers  # the next ones wait in the backlog
         handed = 0
         while handed < len(clients):
             while not door.is_empty():
@@ -179,6 +180,7 @@ class TestBounds:
             for writer in list(door.reactor.writers):
                 writer.doWrite()
         assert door.entrance.is_empty
+        assert door.entrance in door.reactor.readers
 
 
 class TestEnd:
