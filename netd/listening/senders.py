@@ -59,6 +59,10 @@ class Sender(tuple[Any, ...]):
     control: list[tuple[int, int, bytes]]
     allowance: Allowance | None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process goes the address only."""
+        return tuple, (tuple(self),)
+
 
 def sender(address: Any, messages: Messages, allowance: Allowance | None = None) -> Any:
     """The *address* that a datagram is from, which came with these *messages*."""

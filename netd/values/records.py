@@ -154,7 +154,7 @@ def _outcome(
     sent: int | None,
     round_trip: float | None,
 ) -> str:
-    measured = "" if round_trip is None else f" rtt={round_trip * 1000:.1f}ms"
+    measured = "" if round_trip is None else f" rtt={round_trip * 1000:.2f}ms"
     return (
         f"{client} {transport} {verdict} {seconds * 1000:.1f}ms"
         f" in={'-' if received is None else received} out={'-' if sent is None else sent}{measured}"

@@ -130,7 +130,7 @@ class TestLog:
         book.accounts.log("tcp", "192.0.2.1:1", "served", 0.0, Traffic(10, 20, 0.0004))
         line = book.journal.take(ALL)
         assert "[test#info] 192.0.2.1:1 tcp served " in line
-        assert line.endswith(" in=10 out=20 rtt=0.4ms\n")
+        assert line.endswith(" in=10 out=20 rtt=0.40ms\n")
 
     def test_said(self, book: Book) -> None:
         book.accounts.say("warn", "text")

@@ -73,7 +73,9 @@ class TestLines:
             port = client.getsockname()[1]
             client.sendall(b"hello")
             assert read_all(client) == b"done"
-        daemon.log.wait(rf"{TIME} \[s#info\] 127.0.0.1:{port} tcp served \d+\.\dms in=5 out=4$")
+        daemon.log.wait(
+            rf"{TIME} \[s#info\] 127.0.0.1:{port} tcp served \d+\.\dms in=5 out=4 rtt=[\d.]+ms$"
+        )
 
     def test_everything_said_in_a_worker(self, project: Project) -> None:
         """Prints, logging, twisted.logger, programs: all with the service's name and a level."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import struct
 from collections.abc import Iterator
@@ -49,6 +50,14 @@ def test_an_address_that_has_gone(everywhere: socket.socket, client: socket.sock
     found.control = [(0, 8, struct.pack("i4s4s", 0, socket.inet_aton("192.0.2.77"), bytes(4)))]
     answer(everywhere, b"!", 0, found)
     assert client.recvfrom(10)[1][0] == "127.0.0.1"
+
+
+def test_in_another_process(everywhere: socket.socket, client: socket.socket) -> None:
+    """Where a handler may send it, it is the plain address."""
+    client.sendto(b"?", ("127.0.0.55", everywhere.getsockname()[1]))
+    found = received(everywhere)
+    assert type(pickle.loads(pickle.dumps(found))) is tuple
+    assert pickle.loads(pickle.dumps(found)) == found
 
 
 @pytest.mark.parametrize(
