@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import struct
 import sys
 import tempfile
@@ -378,22 +379,27 @@ EXECUTIONS: Final = {
     "wait": "program = ['{python}', '-I', '{script}', 'wait']\nwait = true",
 }
 
+BY_TLS: Final = [name for name in EXECUTIONS if name not in ("program", "wait")]
+"""Those that have their connection itself by TLS, too."""
+
 OTHERS: Final = """
     from socketserver import ThreadingTCPServer
     from twisted.internet.protocol import Protocol
     from netd.handlers import AsyncRequestHandler, streams
 
-    def told(sock):
+    def told(transport):
+        # By TLS it is the transport below.
+        sock = getattr(transport, "socket", None) or transport.transport.socket
         return json.dumps([sock.getsockopt(1, 12), sock.getsockopt(1, 9)]).encode()
 
     class AsyncProbe(AsyncRequestHandler):
         async def handle(self):
             _, wfile = streams(self.request)
-            await wfile.write(told(self.request.socket))
+            await wfile.write(told(self.request))
 
     class ProbeProtocol(Protocol):
         def connectionMade(self):
-            self.transport.write(told(self.transport.socket))
+            self.transport.write(told(self.transport))
             self.transport.loseConnection()
 
     class Hooked(ThreadingTCPServer):
@@ -418,12 +424,13 @@ def executions() -> Iterator[Administered]:
         script.write_text(textwrap.dedent(SCRIPT))
         project.handlers(PROBE + OTHERS)
         administered = Administered(project)
-        text = ""
+        text = f'[defaults.tls]\nself_signed = "{project.directory}/self-signed.pem"\n'
         for name, runs in EXECUTIONS.items():
             options = "SO_KEEPALIVE = true" + ("" if name == "wait" else ", SO_PRIORITY = 5")
+            by_tls = ', "tls:0:interface=127.0.0.1"' if name in BY_TLS else ""
             text += f"""
 [services.{name}]
-listen = ["tcp:0:interface=127.0.0.1"]
+listen = ["tcp:0:interface=127.0.0.1"{by_tls}]
 {runs.format(python=sys.executable, script=script)}
 socket = {{{options}}}
 """
@@ -431,17 +438,34 @@ socket = {{{options}}}
         yield administered
 
 
+def told_by(client: socket.socket, name: str) -> list[int]:
+    """The priority of a connection to a service, and whether it is kept alive."""
+    if "Probe" in EXECUTIONS[name] and name not in ("reactor", "protocol"):
+        what = [["connection", 1, 12, 4], ["connection", 1, 9, 4]]
+        client.sendall(json.dumps(what).encode())
+        return [number(one) for one in json.loads(read_all(client))]
+    told: list[int] = json.loads(read_all(client))
+    return told
+
+
 @pytest.mark.parametrize("name", EXECUTIONS)
 def test_in_every_execution(executions: Administered, name: str) -> None:
     """What connections inherit, and what they do not."""
     with executions.talk(name) as conversation:
-        if "Probe" in EXECUTIONS[name] and name not in ("reactor", "protocol"):
-            what = [["connection", 1, 12, 4], ["connection", 1, 9, 4]]
-            conversation.socket.sendall(json.dumps(what).encode())
-            told = [number(one) for one in json.loads(read_all(conversation.socket))]
-        else:
-            told = json.loads(read_all(conversation.socket))
+        told = told_by(conversation.socket, name)
     assert told == [0 if name == "wait" else 5, 1]
+
+
+@pytest.mark.parametrize("name", BY_TLS)
+def test_by_tls(executions: Administered, name: str) -> None:
+    """The same, whoever has taken the connection and done its handshake."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        executions.talk(name, 1) as conversation,
+        context.wrap_socket(conversation.socket) as client,
+    ):
+        assert told_by(client, name) == [5, 1]
 
 
 class TestReload:
