@@ -146,7 +146,7 @@ class Scene:
         """Let a thread of the worker have counted."""
         page = self._page(of)
         own = page.slot(INDEX * THREADS + slot)
-        own.served, own.refused, own.failed, own.dropped = vars(counts).values()
+        own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
         own.leave()
         page.close()
 

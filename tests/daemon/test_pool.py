@@ -135,7 +135,7 @@ class Scene:
     def has_done(self, slot: int, counts: Counts, of: int = 0) -> None:
         page = self._page(of)
         own = page.slot(slot)
-        own.served, own.refused, own.failed, own.dropped = vars(counts).values()
+        own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
         own.leave()
         page.close()
 
