@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+from typing import Any
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """Let programs find signals as a shell in the foreground would leave them.
+
+    Whoever runs the tests in the background, or by nohup, has them ignored, and what is ignored
+    stays so in every program (execve(2)).
+    """
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    for number, handler in usual.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
