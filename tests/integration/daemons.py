@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -218,11 +219,7 @@ class Project:
 
     def ask(self, request: bytes, path: str = "socket") -> bytes:
         """Ask a service on a Unix socket of the project, once that is bound."""
-        address = str(self.directory / path)
-        until(lambda: os.path.exists(address), f"{path} bound")
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(address)
+        with connected(str(self.directory / path)) as connection:
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
@@ -263,6 +260,16 @@ def netdctl(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     return subprocess.run(
         [str(BIN / "netdctl"), *arguments], capture_output=True, text=True, cwd=cwd, timeout=60
     )
+
+
+def connected(path: str) -> socket.socket:
+    """A connection to a Unix socket, as soon as somebody listens there; the caller closes it."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(PATIENCE)
+    # The path is there a moment before its socket listens.
+    waiting = (errno.ENOENT, errno.ECONNREFUSED)
+    until(lambda: connection.connect_ex(path) not in waiting, f"listening at {path}")
+    return connection
 
 
 def read_all(connection: socket.socket) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.daemons import BIN, PATIENCE, Project, is_alive, read_all, until
+from tests.integration.daemons import BIN, PATIENCE, Project, connected, is_alive, read_all, until
 
 HANDLER = """
     import logging, os, sys
@@ -456,11 +456,8 @@ class TestSlow:
         os.close(theirs)
         path = str(project.directory / "socket")
         try:
-            until(lambda: os.path.exists(path), "bound")
             for turn in range(1500):
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.settimeout(30)
-                    client.connect(path)
+                with connected(path) as client:
                     client.sendall(b"%d\n" % turn)
                     assert client.recv(100) == b"%d\n" % turn
             started = time.monotonic()
@@ -495,11 +492,8 @@ class TestSlow:
         )
         os.close(theirs)
         path = str(project.directory / "socket")
-        until(lambda: os.path.exists(path), "bound")
         for _ in range(40):
-            with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(30)
-                client.connect(path)
+            with connected(path) as client:
                 assert client.recv(100) == b"done"
         process.send_signal(signal.SIGTERM)
         with open(ours, errors="replace") as log:
@@ -522,10 +516,7 @@ class TestNowhere:
         path = str(project.directory / "socket")
         command = ["sh", "-c", 'exec "$@" >&-', "sh", *project.command()]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            until(lambda: os.path.exists(path), "bound")
-            with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(30)
-                client.connect(path)
+            with connected(path) as client:
                 client.sendall(b"hello")
                 assert client.recv(10) == b"done"
             process.send_signal(signal.SIGTERM)

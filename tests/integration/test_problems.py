@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.daemons import BIN, PATIENCE, Project, netdctl
+from tests.integration.daemons import BIN, PATIENCE, Project, netdctl, until
 
 GOOD = """
     [services.time]
@@ -170,6 +170,8 @@ class TestDaemonised:
                 client.sendall(b"hello")
                 client.shutdown(socket.SHUT_WR)
                 assert client.recv(100) == b"hello"
+            # A worker may serve somebody before the daemon has heard that it is ready.
+            until(lambda: "ready: 1 service(s)" in log.read_text(), "ready")
         finally:
             os.kill(pid, 15)
             ended = os.pidfd_open(pid)
@@ -177,7 +179,6 @@ class TestDaemonised:
                 select.select([ended], [], [], PATIENCE)
             finally:
                 os.close(ended)
-        assert "ready: 1 service(s)" in log.read_text()
         assert "stopped: 1 served" in log.read_text()
         assert not pidfile.exists()
 
