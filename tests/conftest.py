@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.faults.reporting import FIGURES
+
 
 def pytest_configure() -> None:
     """Let programs find signals as a shell in the foreground would leave them.
@@ -29,3 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="let tests under load take as long as they should"
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests under load have found (tests/faults)."""
+    lines = [
+        line
+        for results in terminalreporter.stats.values()
+        for result in results
+        if getattr(result, "when", None) == "call"
+        for name, line in result.user_properties
+        if name == FIGURES
+    ]
+    if lines:
+        terminalreporter.section("nothing lost")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -52,22 +52,6 @@ def report(request: pytest.FixtureRequest) -> Report:
     return Report(request.node.name, lambda line: properties.append((FIGURES, line)))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what all tests have found."""
-    lines = [
-        line
-        for results in terminalreporter.stats.values()
-        for result in results
-        if getattr(result, "when", None) == "call"
-        for name, line in result.user_properties
-        if name == FIGURES
-    ]
-    if lines:
-        terminalreporter.section("nothing lost")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is here last, since it loads the machine."""
     here = str(Path(__file__).parent)
