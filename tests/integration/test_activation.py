@@ -24,6 +24,7 @@ from tests.integration.daemons import (
     PATIENCE,
     Project,
     command_line,
+    connected,
     datagram_client,
     is_alive,
     netdctl,
@@ -236,10 +237,7 @@ class TestBySystemd:
         path = project.directory / "web"
         command = ["systemd-socket-activate", f"--listen={path}", "--fdname=web"]
         daemon = project.launch(under=command)
-        until(path.exists, "the socket is bound")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(str(path))
+        with connected(str(path)) as client:
             client.sendall(b"who")
             assert read_all(client) == b"ThreadingUnixStreamServer []"
         assert daemon.stop() == 0
