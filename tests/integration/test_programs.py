@@ -265,6 +265,8 @@ class TestLimits:
         daemon.log.wait(r"127.0.0.1:\d+ tcp ended with signal SIGKILL")
         with daemon.tcp() as client:
             assert read_exactly(client, 3) == b"in\n"
+        # Nobody else would end it.
+        daemon.log.wait(r"127.0.0.1:\d+ tcp ended with signal SIGKILL", count=2)
 
     def test_max_requests(self, project: Project) -> None:
         """The worker that waits for programs is replaced, and nobody is lost."""
