@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from netd.admission.deadlines import Deadlines
 from netd.execution.refusal import Refused
-from netd.execution.serving import Serving
+from netd.execution.serving import Serving, WithServing
 from netd.execution.sources import Source, Taken
 from netd.execution.tls import Handshakes, TlsSocket, failure_text, shut_down
 from netd.listening.arrival import Arrival, NotAdmitted
@@ -305,23 +305,17 @@ class Entrance:
                 return beginning
 
 
-class HandshakeFirst:
+class HandshakeFirst(WithServing):
     """Serves connections by *serving* after their handshake, where a process has one client only.
 
     So it may wait for that client, for *seconds*.
     """
 
     def __init__(self, serving: Serving, handshakes: Handshakes, seconds: float) -> None:
+        super().__init__(serving)
         self._serving = serving
         self._handshakes = handshakes
         self._seconds = seconds
-        self.drop = serving.drop
-        self.refuse = serving.refuse
-        self.expect = serving.expect
-        self.expect_no_more = serving.expect_no_more
-        self.begin_anew = serving.begin_anew
-        self.forked = serving.forked
-        self.lost = serving.lost
 
     def serve(self, thread: int, taken: Taken) -> None:
         """Shake hands with the client, and serve it."""
@@ -329,9 +323,9 @@ class HandshakeFirst:
         try:
             request, certificate = self._handshakes.whole(taken.request, since + self._seconds)
         except TimeoutError:
-            self._serving.refuse(thread, Refused(taken, TIMED_OUT, "", since))
+            self.refuse(thread, Refused(taken, TIMED_OUT, "", since))
         except (OSError, ValueError) as error:
             detail = failure_text(error)
-            self._serving.refuse(thread, Refused(taken, HANDSHAKE, detail, since))
+            self.refuse(thread, Refused(taken, HANDSHAKE, detail, since))
         else:
             self._serving.serve(thread, taken._replace(request=request, certificate=certificate))

@@ -252,6 +252,22 @@ class Serving:
         )
 
 
+class WithServing:
+    """What a pool asks of a service, answered by *serving* in all but how a request is served.
+
+    ``serve`` is the subclass's.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self.drop = serving.drop
+        self.refuse = serving.refuse
+        self.expect = serving.expect
+        self.expect_no_more = serving.expect_no_more
+        self.begin_anew = serving.begin_anew
+        self.forked = serving.forked
+        self.lost = serving.lost
+
+
 def _end_fork(raised: BaseException | None) -> NoReturn:
     """End a process that a handler has forked and that comes back from it.
 

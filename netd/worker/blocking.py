@@ -14,7 +14,7 @@ from netd.execution.hooked_serving import HookedServing
 from netd.execution.hooked_source import HookedSource
 from netd.execution.hosting import Host, adopted, hosted
 from netd.execution.messages import asks, made
-from netd.execution.serving import Serving
+from netd.execution.serving import Serving, WithServing
 from netd.execution.sources import Source
 from netd.execution.threads import Bounds, InnerSource, Service, TakingThreads
 from netd.execution.ticks import ReactorTicks, ThreadTicks, Ticks
@@ -282,18 +282,12 @@ class _Servers(_Build):
         return ThreadTicks(server, actions, timed_out, lambda: serving.last_request, factory)
 
 
-class _Handed:
+class _Handed(WithServing):
     """Serves what a server passes on late, in a thread of the pool."""
 
     def __init__(self, serving: HookedServing) -> None:
+        super().__init__(serving)
         self.serve = serving.serve_handed
-        self.drop = serving.drop
-        self.refuse = serving.refuse
-        self.expect = serving.expect
-        self.expect_no_more = serving.expect_no_more
-        self.begin_anew = serving.begin_anew
-        self.forked = serving.forked
-        self.lost = serving.lost
 
 
 def request_filter(joint: Joint) -> RequestFilter | None:
