@@ -8,10 +8,9 @@ whichever worker is free takes. It receives nothing but the header, and runs nob
 
 from __future__ import annotations
 
-import random
 import socket
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -27,13 +26,12 @@ from netd.admission.peers import credentials_of
 from netd.admission.proxies import Proxies
 from netd.listening.arrival import Arrival, NotAdmitted
 from netd.listening.closing import somebody_waits
-from netd.listening.early_drop import drops_early
-from netd.listening.taking import CROWDED, EXHAUSTED, LAST_CALL, NEXT, TIMED_OUT, client_text
+from netd.listening.reception import Reception
+from netd.listening.taking import EXHAUSTED, LAST_CALL, NEXT, TIMED_OUT, client_text
 from netd.values.address import Address
 from netd.values.handing import Handed, hand_over
 from netd.values.reactor import DelayedCall
 from netd.values.service import Service
-from netd.values.tls import HANDSHAKE_TIMEOUT
 
 log = Logger()
 
@@ -46,33 +44,6 @@ PAUSE: Final = 0.1
 
 TurnedAway = Callable[[str, str, float], None]
 """Told of a client that was not handed on, why, and when it was taken (CLOCK_MONOTONIC)."""
-
-
-class Guests:
-    """The connections of one service that are waited for, at all of its entrances together.
-
-    Of *most* at a time. From half of that on, a new one takes the place of the one that has been
-    waited for longest, by chance (``early_drop``).
-    """
-
-    def __init__(self, most: int, chance: Callable[[], float] = random.random) -> None:
-        self._most = most
-        self._chance = chance
-        self._waiting: OrderedDict[_Guest, Callable[[_Guest], None]] = OrderedDict()
-
-    def add(self, guest: _Guest, crowd_out: Callable[[_Guest], None]) -> None:
-        """One more is waited for; it is crowded out as *crowd_out* says."""
-        self._waiting[guest] = crowd_out
-
-    def remove(self, guest: _Guest) -> None:
-        """It has begun, or never will."""
-        self._waiting.pop(guest, None)
-
-    def make_room(self) -> None:
-        """See that the next one can wait, too."""
-        if drops_early(len(self._waiting), self._most, self._chance()) and self._waiting:
-            longest, crowd_out = next(iter(self._waiting.items()))
-            crowd_out(longest)
 
 
 @implementer(IReadDescriptor)
@@ -88,7 +59,7 @@ class Entrance:
         service: Service,
         address: Address,
         listener: socket.socket,
-        guests: Guests,
+        reception: Reception,
         reactor: Any,
     ) -> None:
         # A number of its own: the reactor knows what it watches by that, and at a reload there are
@@ -99,7 +70,7 @@ class Entrance:
         self._turned_away: TurnedAway | None = None
         self.refused = 0
         """How many were not handed on."""
-        self._guests = guests
+        self._reception = reception
         self._is_unix = address.transport.is_unix
         self._is_tls = address.is_tls
         self._proxies = Proxies(service.proxies, of_unix=self._is_unix)
@@ -107,15 +78,13 @@ class Entrance:
             AccessLists.of(service.access), None, of_unix=self._is_unix, is_proxied=True
         )
         self._dry_run = service.access.dry_run
-        self._timeout = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
         self._text = client_text(address.transport)
         self.queue, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._waiting: OrderedDict[_Guest, None] = OrderedDict()
-        """Those whose first bytes are waited for, the first who came first."""
+        self._waiting: set[_Guest] = set()
+        """Those whose first bytes are waited for."""
         self._ready: deque[_Guest] = deque()
         """Those for whom there was no room in the queue."""
         self._room = _Room(self._ours, self._hand_over)
-        self._deadline: DelayedCall | None = None
         self._end: DelayedCall | None = None
         """Of the time that those have who have been taken last."""
         self._again: DelayedCall | None = None
@@ -161,7 +130,7 @@ class Entrance:
         """Close the queue, and whoever is still waited for."""
         self.shut()
         self._reactor.removeWriter(self._room)
-        for call in (self._deadline, self._again, self._end):
+        for call in (self._again, self._end):
             if call is not None and call.active():
                 call.cancel()
         for guest in [*self._waiting, *self._ready]:
@@ -222,17 +191,15 @@ class Entrance:
             awaits_header=is_proxied,
             awaits_byte=self._is_tls,
         )
-        guest = _Guest(arrival, peer, self._advance)
+        guest = _Guest(arrival, peer, self._advance, self._turn_away)
         reason = None if is_proxied else self._refuses(address, peer)
-        self._guests.make_room()
-        self._guests.add(guest, self._crowd_out)
-        self._waiting[guest] = None
         if reason is not None:
             self._turn_away(guest, reason)
             return
+        self._reception.make_room()
+        self._reception.enter(guest)
+        self._waiting.add(guest)
         self._reactor.addReader(guest)
-        if self._deadline is None:
-            self._deadline = self._reactor.callLater(self._timeout, self._see_time)
 
     def _who(self, connection: socket.socket, address: Any) -> tuple[str, Credentials | None]:
         """A client for people, and a Unix client's credentials."""
@@ -266,28 +233,15 @@ class Entrance:
                 self._turn_away(guest, reason_now)
                 return
         self._reactor.removeReader(guest)
-        del self._waiting[guest]
-        self._guests.remove(guest)
+        self._waiting.discard(guest)
+        self._reception.leave(guest)
         self._ready.append(guest)
         self._hand_over()
 
-    def _see_time(self) -> None:
-        """Turn those away whose time is over, and come back for the next."""
-        self._deadline = None
-        now = time.monotonic()
-        for guest in list(self._waiting):
-            left = guest.arrival.since + self._timeout - now
-            if left > 0:
-                self._deadline = self._reactor.callLater(left, self._see_time)
-                return
-            self._turn_away(guest, TIMED_OUT)
-
-    def _crowd_out(self, guest: _Guest) -> None:
-        self._turn_away(guest, CROWDED)
-
     def _turn_away(self, guest: _Guest, reason: str) -> None:
         self._reactor.removeReader(guest)
-        self._waiting.pop(guest, None)
+        self._waiting.discard(guest)
+        self._reception.leave(guest)
         with suppress(ValueError):
             self._ready.remove(guest)
         self._let_go(guest)
@@ -296,7 +250,6 @@ class Entrance:
             self._turned_away(guest.arrival.client, reason, guest.arrival.since)
 
     def _let_go(self, guest: _Guest) -> None:
-        self._guests.remove(guest)
         guest.arrival.request.close()
 
     # Handing over.
@@ -342,11 +295,20 @@ class _Guest:
     """A connection that is waited for."""
 
     def __init__(
-        self, arrival: Arrival, peer: Credentials | None, advance: Callable[[_Guest], None]
+        self,
+        arrival: Arrival,
+        peer: Credentials | None,
+        advance: Callable[[_Guest], None],
+        turn_away: Callable[[_Guest, str], None],
     ) -> None:
         self.arrival = arrival
         self.peer = peer
         self._advance = advance
+        self._turn_away = turn_away
+
+    def give_up(self, why: str) -> None:
+        """It is waited for no more (``netd.listening.reception.Beginner``)."""
+        self._turn_away(self, why)
 
     def fileno(self) -> int:
         return self.arrival.request.fileno()

@@ -9,14 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from netd.daemon.entrance import Entrance, Guests
+from netd.daemon.entrance import Entrance
 from netd.daemon.place import Placed
 from netd.daemon.pool import Pool
 from netd.daemon.spawning import Spawner
 from netd.listening.binding import Listeners
+from netd.listening.reception import Reception
 from netd.values.log import Form, Log, WorkerLog
 from netd.values.scoreboard import Scoreboard
 from netd.values.service import Configuration, Plugin, Service
+from netd.values.tls import HANDSHAKE_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,11 @@ def _placed(service: Service, listeners: Listeners, reactor: Any, undo: ExitStac
 def _entrances(
     service: Service, sockets: Iterable[socket.socket], reactor: Any, undo: ExitStack
 ) -> Iterator[Entrance | None]:
-    guests = Guests(service.handshakes)
+    seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
+    reception = Reception(service.handshakes, seconds, reactor)
     for address, listener in zip(service.listen, sockets, strict=False):  # a plugin's has none
         if service.is_handed(address):
-            entrance = Entrance(service, address, listener, guests, reactor)
+            entrance = Entrance(service, address, listener, reception, reactor)
             undo.callback(entrance.close)
             yield entrance
         else:

@@ -27,11 +27,11 @@ from netd.execution.reactor_ports import (
 from netd.execution.reactor_streams import Acceptor
 from netd.execution.reactor_tls import Tls
 from netd.execution.reactor_transports import Build
-from netd.execution.reception import Reception
 from netd.execution.resting import Resting
 from netd.execution.runnable import factory_of, is_handler
 from netd.execution.sources import Source
 from netd.execution.wear import Wear
+from netd.listening.reception import Reception
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 from netd.values.service import HANDSHAKES

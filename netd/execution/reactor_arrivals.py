@@ -16,10 +16,10 @@ from zope.interface import implementer
 from netd.admission.lists import Credentials
 from netd.execution.reactor_tls import Tls, TlsTransport
 from netd.execution.reactor_transports import StreamTransport
-from netd.execution.reception import Reception
 from netd.execution.sources import Taken
 from netd.listening.arrival import GONE, Arrival, NotAdmitted
 from netd.listening.proxy_protocol import Header
+from netd.listening.reception import Reception
 
 HANDSHAKE: Final = "handshake"
 """Why a client is not served whose handshake has failed; OpenSSL's reason follows."""

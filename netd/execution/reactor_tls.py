@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.admission.lists import PeerCertificate
-from netd.execution.equal_deadlines import EqualDeadlines
+from netd.listening.equal_deadlines import EqualDeadlines
 
 LINGER: Final = 5.0
 """Seconds that a client has to answer our good-bye, as nginx's lingering_timeout. A connection that

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from netd.daemon.entrance import Entrance, Guests
+from netd.daemon.entrance import Entrance
+from netd.listening.reception import Reception
 from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from netd.values.address import InetAddress, Transport
 from netd.values.handing import Handed, receive
 from netd.values.service import Access, Reference, Runs, Service
+from netd.values.tls import HANDSHAKE_TIMEOUT
 from tests.daemon.fakes import FakeReactor
 from tests.reactors import PATIENCE
 
@@ -40,8 +42,8 @@ class Door:
         self.listener = listener
         self.address = listener.getsockname()
         self.reactor = FakeReactor()
-        guests = Guests(service.handshakes, chance=lambda: 0.999)
-        self.entrance = Entrance(service, ADDRESS, listener, guests, self.reactor)
+        reception = Reception(service.handshakes, HANDSHAKE_TIMEOUT, self.reactor, lambda: 0.999)
+        self.entrance = Entrance(service, ADDRESS, listener, reception, self.reactor)
         undo.callback(self.entrance.close)
         self.refusals: list[tuple[str, str]] = []
         self.entrance.tell(lambda client, reason, since: self.refusals.append((client, reason)))
@@ -146,8 +148,7 @@ class TestBounds:
         """Who has not begun in time is turned away, and nobody else."""
         door = Door(SERVICE, undo)
         client = door.connect()
-        door.entrance._timeout = 0.0
-        door.reactor.advance(60)
+        door.reactor.advance(HANDSHAKE_TIMEOUT)
         assert client.recv(1) == b""
         assert [reason for _, reason in door.refusals] == [TIMED_OUT]
 
@@ -205,7 +206,9 @@ class TestEnd:
     def test_two_generations(self, undo: ExitStack) -> None:
         """The listener is the same, and the end of one is not the other's."""
         door = Door(SERVICE, undo)
-        other = Entrance(SERVICE, ADDRESS, door.listener, Guests(10), door.reactor)
+        other = Entrance(
+            SERVICE, ADDRESS, door.listener, Reception(10, 5.0, door.reactor), door.reactor
+        )
         other.open()
         door.entrance.close()
         assert door.listener.fileno() >= 0

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from netd.execution.equal_deadlines import EqualDeadlines
 from netd.listening.early_drop import drops_early
+from netd.listening.equal_deadlines import EqualDeadlines
 from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from netd.values.reactor import Reactor
 

@@ -1,11 +1,11 @@
-"""``netd.execution.equal_deadlines``: one timer for all, and none for nobody."""
+"""``netd.listening.equal_deadlines``: one timer for all, and none for nobody."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.execution.equal_deadlines import EqualDeadlines
+from netd.listening.equal_deadlines import EqualDeadlines
 from tests.reactors import HandReactor
 
 

@@ -1,8 +1,8 @@
-"""``netd.execution.reception``: those who have not begun."""
+"""``netd.listening.reception``: those who have not begun."""
 
 from __future__ import annotations
 
-from netd.execution.reception import Reception
+from netd.listening.reception import Reception
 from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from tests.reactors import HandReactor
 
