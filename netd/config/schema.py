@@ -142,10 +142,14 @@ class ServiceLimitsTable(Table):
     """What the service's clients may take of it."""
 
     handshakes: Annotated[int, Field(ge=1, le=MOST_HANDSHAKES)] = HANDSHAKES
-    """Connections at once that have not begun: their TLS handshake, the header of their proxy or
-    their first byte is waited for. From half of it on, new ones drop others at random, 30 % of
-    them at first and all at this number, as with OpenSSH's `MaxStartups`; but who is dropped is
-    the one that has been waited for longest, so that a flood of silent clients drops itself."""
+    """Most connections of the service that have not begun: netd waits for their TLS handshake, the
+    header of their proxy or their first byte. Each of `processes` worker processes has an equal
+    share, and at least 1. Where a worker serves one client at a time, the daemon waits for the
+    first byte, within the bound as a whole; the shares are for the handshakes that workers have
+    begun. From half of the bound, or of the share, on, a new connection
+    may drop another one, at random: 30 % of the new ones do at first, and all of them at the bound,
+    as with OpenSSH's `MaxStartups`. It is the connection that has waited longest that is dropped,
+    so a flood of silent clients drops itself."""
     amplification: Annotated[float, Field(ge=0)] | None = None
     """How many bytes the answers to a UDP datagram may have for each byte of it; what would be more
     is not sent, and the log says so. Without, a datagram with a forged sender may make a service

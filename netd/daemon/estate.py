@@ -125,6 +125,7 @@ def _entrances(
     service: Service, sockets: Iterable[socket.socket], reactor: Any, undo: ExitStack
 ) -> Iterator[Entrance | None]:
     seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
+    # Whole, unlike in workers: nothing else takes from these listeners.
     reception = Reception(service.handshakes, seconds, reactor)
     for address, listener in zip(service.listen, sockets, strict=False):  # a plugin's has none
         if service.is_handed(address):

@@ -19,7 +19,7 @@ def drops_early(under_way: int, bound: int, random: float) -> bool:
     """
     if under_way >= bound:
         return True
-    begin = bound // 2
+    begin = max(1, bound // 2)  # where none is under way, none can be dropped
     if under_way < begin:
         return False
     share = FIRST_SHARE + (1 - FIRST_SHARE) * (under_way - begin) / (bound - begin)

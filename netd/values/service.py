@@ -171,7 +171,8 @@ class Service:
     proxies: tuple[str, ...] = ()
     """Networks, in canonical form, whose clients begin with a header of the PROXY protocol."""
     handshakes: int = HANDSHAKES
-    """Connections at once of which the first byte, the header or the handshake is waited for."""
+    """Connections at once of which the first byte, the header or the handshake is waited for, over
+    all processes."""
     amplification: float | None = None
     """Bytes that are answered for each byte of a UDP datagram, at most."""
     socket: tuple[SetOption, ...] = ()
@@ -224,10 +225,25 @@ class Service:
         """How much of the scoreboard belongs to one worker."""
         return self.processes if self.forks else self.threads + self.spare_threads
 
+    def handshakes_from(self, first_slot: int) -> int:
+        """How many of ``handshakes`` belong to the worker whose slots begin at *first_slot*."""
+        return share(self.handshakes, self.workers, first_slot // self.slots_each)
+
     @property
     def slots(self) -> int:
         """How long the service's scoreboard is, over all its processes."""
         return self.slots_each * self.places
+
+
+def share(bound: int, processes: int, number: int) -> int:
+    """The part of a service's *bound* that belongs to the process *number*, counted from 0.
+
+    The parts of *processes* processes add up to the bound. None is 0: a process without a part
+    could serve no client, so a bound smaller than *processes* comes to 1 for each.
+    """
+    each, rest = divmod(bound, processes)
+    # A successor has a number beyond those of the usual processes.
+    return max(1, each + (number % processes < rest))
 
 
 @dataclass(frozen=True)

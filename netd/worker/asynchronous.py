@@ -56,11 +56,9 @@ def _listener(joint: Joint, bound: Bound, request_filter: ReactorFilter | None) 
 
 
 def _begins(joint: Joint) -> Begins:
-    service, table = joint.service, joint.service.tls
-    # Each process has its share of what the service may have.
-    most = max(1, service.handshakes // service.processes)
+    table = joint.service.tls
     if table is None:
-        return Begins(most)
+        return Begins(joint.handshakes)
     asks = table.client_certificate != "none"
     tls = Tls(
         reactor_context(table),
@@ -69,7 +67,7 @@ def _begins(joint: Joint) -> Begins:
         timeout=table.handshake_timeout,
         reactor=joint.reactor,
     )
-    return Begins(most, table.handshake_timeout, tls)
+    return Begins(joint.handshakes, table.handshake_timeout, tls)
 
 
 def _request_filter(joint: Joint) -> ReactorFilter | None:

@@ -45,8 +45,8 @@ class Entrances:
         if bound.queue is not None and not bound.is_tls:  # the daemon has read the header
             return plain
         if self.waiting is None:
-            most = self._joint.service.handshakes
-            self.waiting = Beginnings(most, self._timeout, self._joint.reactor)
+            joint = self._joint
+            self.waiting = Beginnings(joint.handshakes, self._timeout, joint.reactor)
         is_proxy = None
         if proxies and bound.queue is None:
             is_proxy = partial(_is_proxy, Proxies(proxies, of_unix=bound.transport.is_unix))

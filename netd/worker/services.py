@@ -179,6 +179,11 @@ class Joint:
             self._worn(f"has {threads} handlers that do not come back")
 
     @property
+    def handshakes(self) -> int:
+        """This process's share of the connections of the service that may not have begun."""
+        return self.service.handshakes_from(self.first_slot)
+
+    @property
     def code(self) -> Runs:
         """The service's code, if it runs code."""
         assert isinstance(self.service.runs, Runs)

@@ -482,6 +482,35 @@ class TestStartTls:
                 assert read_all(connection) == b"TLSv1.3 secret\n"
 
 
+class TestCrowd:
+    """``limits.handshakes`` is a bound of the service, however many processes it has."""
+
+    TEXT = """
+        [defaults]
+        processes = 2
+        listen = ["tls:0:interface=127.0.0.1"]
+        limits = {handshakes = 4}
+        tls = {certificate = "server.pem"}
+
+        [services.thread]
+        handler = "handlers:Facts"
+
+        [services.reactor]
+        handler = "echo"
+
+        [services.process]
+        handler = "handlers:Facts"
+        concurrency = "process"
+    """
+
+    @pytest.mark.parametrize("service", ["thread", "reactor", "process"])
+    def test_bound_is_of_the_service(self, service: str) -> None:
+        with daemon(self.TEXT) as (project, running), ExitStack() as undo:
+            served = Served(running, project.directory)
+            silent = [undo.enter_context(served.connect(service)) for _ in range(40)]
+            running.log.wait(rf"\[{service}#info\] .* refused: handshakes", len(silent) - 4)
+
+
 class TestReload:
     TEXT = """
         [services.s]

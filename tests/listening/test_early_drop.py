@@ -38,6 +38,6 @@ def test_a_straight_line_from_thirty_per_cent(under_way: int, share: float) -> N
 
 
 def test_a_bound_of_one() -> None:
-    """The first comes in, unless chance is against it, and nobody beside it."""
-    assert not drops_early(0, 1, 0.3)
+    """The first connection comes in, whatever the chance: there is none to drop for it."""
+    assert not drops_early(0, 1, SURELY)
     assert drops_early(1, 1, HARDLY)
