@@ -14,13 +14,13 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
 from netd.admission.deadlines import Deadlines
 from netd.values.reactor import Reactor
+from netd.values.shutting_down import shut_down
 
 REFUSED: Final = "verify_request"
 RAISED: Final = "verify_request raised"
@@ -87,8 +87,8 @@ class RequestFilter:
 
     def _overdue(self, request: Any, client: str, thread: int) -> None:
         """Hang up; say where a plain function is, for it holds its thread until it returns."""
-        if self._hangs_up:
-            _hang_up(request)
+        if self._hangs_up and isinstance(request, socket.socket):
+            shut_down(request)
         if thread in self._running:
             frames = sys._current_frames().get(thread)
             error = TimeoutError(f"not back after {self._timeout:g} s, and holds its thread")
@@ -134,9 +134,3 @@ class RequestFilter:
             # Not from the future's own frames, which say nothing to who reads the traceback.
             raise error
         return future.result()
-
-
-def _hang_up(request: Any) -> None:
-    if isinstance(request, socket.socket):
-        with suppress(OSError):
-            request.shutdown(socket.SHUT_RDWR)

@@ -23,11 +23,12 @@ from netd.admission.deadlines import Deadlines
 from netd.execution.refusal import Refused
 from netd.execution.serving import Serving, WithServing
 from netd.execution.sources import Source, Taken
-from netd.execution.tls import Handshakes, TlsSocket, failure_text, shut_down
+from netd.execution.tls import Handshakes, TlsSocket, failure_text
 from netd.listening.arrival import Arrival, NotAdmitted
 from netd.listening.early_drop import drops_early
 from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
 from netd.values.reactor import Reactor
+from netd.values.shutting_down import shut_down
 
 HANDSHAKE: Final = "handshake"
 
@@ -92,6 +93,8 @@ class Beginning:
             self._arrive()
         if self._handshakes is not None:
             self._shake_hands(self._handshakes)
+        if self.ended_by is not None:  # meanwhile
+            raise self.refused(self.ended_by)
         # As accept() leaves it.
         self.socket.settimeout(socket.getdefaulttimeout())
         return self.taken
@@ -130,6 +133,9 @@ class Beginning:
             if not isinstance(self.socket, TlsSocket):
                 self.socket = handshakes.begin(self.socket)
                 self.taken = self.taken._replace(request=self.socket)
+                if self.ended_by is not None:
+                    # While the socket changed: the one that was shut down may have been empty.
+                    raise self.refused(self.ended_by)
             certificate = handshakes.go_on(self.socket)
         except ssl.SSLWantReadError:
             raise BlockingIOError from None

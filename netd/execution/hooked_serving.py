@@ -9,6 +9,7 @@ goes to netd's pool.
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -105,7 +106,21 @@ class HookedServing(Serving):
                 self._say_raised(taken, error, "get_request()")
             self.refuse(thread, Refused(taken, GET_REQUEST, "", since))
         else:
-            super().serve(thread, taken._replace(request=request, client_address=address))
+            got = taken._replace(request=request, client_address=address)
+            self._note(taken, got)
+            try:
+                super().serve(thread, got)
+            finally:
+                self._forget(taken.request)
+
+    def _note(self, before: Taken, after: Taken) -> None:
+        """An override goes on with a request: with another socket, perhaps, by which it ends."""
+        if not isinstance(before.request, socket.socket):
+            return
+        if isinstance(after.request, socket.socket) and after.request is not before.request:
+            self._became[before.request] = after.request
+        else:
+            self._became.pop(before.request, None)
 
     def _serve(self, taken: Taken, slot: Slot, started: float) -> None:
         self.last_request = started
@@ -139,8 +154,7 @@ class HookedServing(Serving):
         try:
             self._handle(taken, slot, started)
         finally:
-            del self._inside[thread]
-            slot.leave()
+            self._leave(thread, taken, slot)
 
     def _is_verified(self, taken: Taken, slot: Slot, started: float) -> bool:
         reason = RAISED
@@ -175,6 +189,7 @@ class HookedServing(Serving):
             self._end(taken, "failed", started, NOTHING)
             return
         for request in passed_on:
+            self._note(taken, request)
             self._handle(request, slot, started)
         if not passed_on:
             # The server serves it by means of its own, or later.

@@ -5,13 +5,25 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from netd.admission.deadlines import Deadlines
 from netd.execution.serving import user_stack
 from netd.execution.sources import Taken
 from netd.values.reactor import Reactor
+from netd.values.shutting_down import shut_down
+
+
+class Served(Protocol):
+    """What serves the request that a thread has. In the reactor's thread."""
+
+    def take_away(self, request: socket.socket) -> int:
+        """Take a request's descriptor from the socket that the handler uses; -1: it has none."""
+
+    def lost(self, thread: int) -> None:
+        """The request that a thread serves was taken from it."""
+
 
 GaveUp = Callable[[int], None]
 """Told the number of a thread that is written off; in the reactor's thread."""
@@ -43,13 +55,10 @@ class HandlerTimeout:
 
     # The thread of the handler.
 
-    def begin(self, thread: int, taken: Taken, lost: GaveUp) -> None:
-        """A handler starts, in this thread, which is number *thread* of its pool.
-
-        *lost* is called, as *give_up* is, when its client has been taken from it.
-        """
+    def begin(self, thread: int, taken: Taken, service: Served) -> None:
+        """A handler of *service* starts, in this thread, which is number *thread* of its pool."""
         ident = threading.get_ident()
-        action = partial(self._overdue, thread, ident, taken, lost)
+        action = partial(self._overdue, thread, ident, taken, service)
         self._deadlines.set(thread, self._seconds, action)
 
     def end(self, thread: int) -> None:
@@ -61,23 +70,21 @@ class HandlerTimeout:
 
     # The reactor's thread.
 
-    def _overdue(self, thread: int, ident: int, taken: Taken, lost: GaveUp) -> None:
+    def _overdue(self, thread: int, ident: int, taken: Taken, service: Served) -> None:
         self._say(overdue(taken.client, self._seconds, user_stack(ident)))
         if isinstance(taken.request, socket.socket):
-            self._take_away(thread, taken.request)
-        lost(thread)
+            self._end(thread, service.take_away(taken.request))
+        service.lost(thread)
         self._give_up(thread)
 
-    def _take_away(self, thread: int, request: socket.socket) -> None:
+    def _end(self, thread: int, descriptor: int) -> None:
         """End a connection: who waits for it comes back, and who uses it next gets an OSError.
 
         The descriptor is taken from the handler's socket in one step, so that it cannot have
         become another connection's; and it stays open as long as the handler may be using it.
         """
-        descriptor = request.detach()
         if descriptor < 0:  # the handler has closed it
             return
         connection = socket.socket(fileno=descriptor)
         self._taken_away[thread] = connection
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+        shut_down(connection)

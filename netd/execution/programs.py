@@ -32,6 +32,7 @@ from netd.values.ending import ending
 from netd.values.lines import LONGEST_LINE, Lines
 from netd.values.scoreboard import Slot
 from netd.values.service import Program
+from netd.values.shutting_down import shut_down
 
 PIPE: Final = 64 << 10
 """Bytes that a pipe holds (pipe(7)): what a program that has ended can have left in it."""
@@ -193,15 +194,15 @@ class ProgramServing(Serving):
         """End all programs at once, those too that are started from now on. Any thread."""
         with self._lock:
             self._over = True
-            for running, _ in self._running.values():
-                running.end(signal.SIGKILL)
+            for running, taken in self._running.values():
+                _end_at_once(running, taken)
 
     def _expel(self, taken: Taken, why: str) -> None:
         """End the program, which has the connection."""
         with self._lock:
             for running, of in self._running.values():
                 if of is taken:
-                    running.end(signal.SIGKILL)
+                    _end_at_once(running, taken)
                     self._say_expelled(taken, why)
                     return
         super()._expel(taken, why)  # it is not started yet
@@ -251,7 +252,7 @@ class ProgramServing(Serving):
             running = start(self._program, connection.fileno(), environment)
             self._running[running.pid] = running, taken
             if self._over:
-                running.end(signal.SIGKILL)
+                _end_at_once(running, taken)
         return running
 
     def _wait(self, running: Running, taken: Taken, relay: Relay | None) -> int:
@@ -272,13 +273,16 @@ class ProgramServing(Serving):
 
     def _follow(self, following: _Following, client: str) -> None:
         """Follow a program until it ends, or is made to."""
-        ends = _ends(self._timeout)
-        for number, deadline in ends:
+        deadline = None
+        for number, deadline in _ends(self._timeout):
             if following.until(deadline):
                 return
-            text = f"{client}: {self._program} has run for more than {self._timeout:g} s"
-            self._journal.say(self._service, "error", f"{text}: {number.name}")
+            if not following.has_ended:
+                text = f"{client}: {self._program} has run for more than {self._timeout:g} s"
+                self._journal.say(self._service, "error", f"{text}: {number.name}")
             following.running.end(number)
+        if deadline is not None and not following.until(deadline + TERMINATION):
+            following.hang_up()
         following.until(None)
 
 
@@ -289,7 +293,8 @@ class _Following:
         self.running = running
         self._lines = lines
         self._relay = relay
-        self._has_ended = False
+        self.has_ended = False
+        """Whether the program has, though not all that it wrote may have been sent."""
         self._poll = select.poll()
         self._poll.register(running.pidfd, select.POLLIN)
         self._poll.register(running.error, select.POLLIN)
@@ -299,20 +304,33 @@ class _Following:
         while True:
             if self._relay is not None:
                 self._relay.carry(self._poll)
-            if self._has_ended and (self._relay is None or self._relay.is_over):
+            if self.has_ended and (self._relay is None or self._relay.is_over):
                 return True
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
             self._see(dict(self._poll.poll(left and left * 1000)))
 
+    def hang_up(self) -> None:
+        """End the client's connection, where what the program wrote last is still to be sent."""
+        if self._relay is not None:
+            self._relay.hang_up()
+
     def _see(self, ready: Container[int]) -> None:
         running = self.running
         if running.error in ready and not read_some(running.error, self._lines):
             self._poll.unregister(running.error)
         if running.pidfd in ready:
-            self._has_ended = True
+            self.has_ended = True
             self._poll.unregister(running.pidfd)
+
+
+def _end_at_once(running: Running, taken: Taken) -> None:
+    """Kill a program, and end its client's connection if the program does not have that itself."""
+    running.end(signal.SIGKILL)
+    if isinstance(taken.request, TlsSocket):
+        # The thread that carries what the program wrote may wait for the client to take it.
+        shut_down(taken.request)
 
 
 def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from netd.execution.tls import TlsSocket, end_stream
+from netd.values.shutting_down import shut_down
 
 SIZE: Final = 64 << 10
 """Bytes that are under way in each direction, at most: four records (RFC 8446, 5.1)."""
@@ -54,6 +55,10 @@ class Relay:
             else:
                 with suppress(KeyError):
                     poll.unregister(descriptor)
+
+    def hang_up(self) -> None:
+        """End the client's connection: what could not be sent yet never will be."""
+        shut_down(self._client)
 
     def close(self) -> None:
         """Give the program's connection up."""

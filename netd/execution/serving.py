@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,9 +19,10 @@ from netd.admission.lists import AccessLists
 from netd.execution.journal import Journal, Served
 from netd.execution.refusal import Refused
 from netd.execution.sources import Taken, TooLong
-from netd.execution.tls import Handshakes, TlsSocket, end_stream, shut_down
+from netd.execution.tls import Handshakes, TlsSocket, end_stream
 from netd.execution.traffic import NOTHING, Traffic, traffic
 from netd.values.scoreboard import Slot
+from netd.values.shutting_down import shut_down
 
 Handler = Callable[[Any, Any, BaseServer], object]
 """A request handler class, or anything that is called like one and returns when it is done."""
@@ -66,8 +68,11 @@ class Serving:
         self._pid = os.getpid()
         self._inside: dict[int, Taken] = {}
         """Whom each thread serves."""
-        self._started: dict[socket.socket, TlsSocket] = {}
-        """What has become of connections on which a handler has started TLS."""
+        self._became: dict[socket.socket, socket.socket] = {}
+        """Sockets that have given their descriptor to another one, since TLS was started on it by a
+        handler or an override; and to which."""
+        # So that a connection is not ended by a socket that is just giving its descriptor away.
+        self._becoming = threading.Lock()
 
     def serve_by(self, server: BaseServer, handler: Handler) -> None:
         """Serve by *handler* from now on, under the *server* object that it sees.
@@ -89,8 +94,13 @@ class Serving:
             if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
                 self._serve(taken, slot, started)
         finally:  # no memory for a line of log, say
-            del self._inside[thread]
-            slot.leave()
+            self._leave(thread, taken, slot)
+
+    def _leave(self, thread: int, taken: Taken, slot: Slot) -> None:
+        del self._inside[thread]
+        if self._became:
+            self._forget(taken.request)
+        slot.leave()
 
     def refuses_early(self, taken: Taken) -> str | None:
         """Ask the lists before the client has shown who it is. Any thread.
@@ -142,8 +152,8 @@ class Serving:
             with suppress(BaseException):
                 self._report(taken, error)
         self._leave_a_fork()
-        if self._started:
-            taken = self._as_it_is(taken)
+        if self._became:
+            taken = taken._replace(request=self._now(taken.request))
         end_stream(taken.request)
         carried = traffic(taken.request)
         self._close(taken, "shutdown_request")
@@ -159,13 +169,24 @@ class Serving:
 
         It is the new socket's from now on. Raises OSError or ValueError, with it closed.
         """
-        tls, _ = handshakes.whole(connection, time.monotonic() + seconds)
-        self._started[connection] = tls
+        until = time.monotonic() + seconds
+        with self._becoming:
+            tls = handshakes.begin(connection)
+            self._became[connection] = tls
+        # The client may be ended from here on, while its handshake is waited for.
+        handshakes.finish(tls, until)
         return tls
 
-    def _as_it_is(self, taken: Taken) -> Taken:
-        """A request with the socket that it has by now."""
-        return taken._replace(request=self._started.pop(taken.request, taken.request))
+    def _now(self, request: Any) -> Any:
+        """The socket that a request has by now."""
+        while isinstance(request, socket.socket) and request in self._became:
+            request = self._became[request]
+        return request
+
+    def _forget(self, request: Any) -> None:
+        """A request is over, with all sockets that it has had."""
+        while isinstance(request, socket.socket) and request in self._became:
+            request = self._became.pop(request)
 
     def _leave_a_fork(self, error: BaseException | None = None) -> None:
         """End this process if it is one that a user's code has forked, and come back from."""
@@ -216,7 +237,8 @@ class Serving:
     def _expel(self, taken: Taken, why: str) -> None:
         """End the connection of a client, and say why."""
         if isinstance(taken.request, socket.socket):
-            shut_down(self._started.get(taken.request, taken.request))
+            with self._becoming:
+                shut_down(self._now(taken.request))
             self._say_expelled(taken, why)
 
     def _say_expelled(self, taken: Taken, why: str) -> None:
@@ -229,6 +251,12 @@ class Serving:
 
     def forked(self) -> None:
         """In the worker: a fork of it serves a request. Raises nothing."""
+
+    def take_away(self, request: socket.socket) -> int:
+        """Take a request's descriptor from the socket that the handler uses; -1: it has none."""
+        with self._becoming:
+            connection: socket.socket = self._now(request)
+            return connection.detach()
 
     def lost(self, thread: int) -> None:
         """The connection of a handler that does not come back is closed: nobody is inside."""
@@ -265,6 +293,7 @@ class WithServing:
         self.expect_no_more = serving.expect_no_more
         self.begin_anew = serving.begin_anew
         self.forked = serving.forked
+        self.take_away = serving.take_away
         self.lost = serving.lost
 
 

@@ -9,6 +9,7 @@ block, so the next thread wakes for the next client, and none is stranded behind
 from __future__ import annotations
 
 import select
+import socket
 import threading
 import time
 import traceback
@@ -75,6 +76,13 @@ class Service(Protocol):
 
     def forked(self) -> None:
         """In the worker: a fork of it serves a request. Raises nothing."""
+        ...
+
+    def take_away(self, request: socket.socket) -> int:
+        """Take the descriptor of a request that was taken from the socket that its handler uses.
+
+        -1 where it has none. In the reactor's thread.
+        """
         ...
 
     def lost(self, thread: int) -> None:
@@ -525,7 +533,7 @@ class TakingThreads:
         if self._timeout is None:
             service.serve(number, taken)
         else:
-            self._timeout.begin(number, taken, service.lost)
+            self._timeout.begin(number, taken, service)
             service.serve(number, taken)
             self._timeout.end(number)
         if bounds.wear is not None:

@@ -104,21 +104,27 @@ class Handshakes:
         certificate = connection.getpeercert(binary_form=True)
         return None if certificate is None else self._certificate_of(certificate)
 
-    def whole(self, connection: socket.socket, until: float) -> tuple[TlsSocket, Any]:
+    def whole(
+        self, connection: socket.socket, until: float
+    ) -> tuple[TlsSocket, PeerCertificate | None]:
         """Do all of it, and wait for the client until *until* (``time.monotonic``).
 
         Takes over the connection, which waits again afterwards. Raises OSError or ValueError, with
         it closed; TimeoutError when it is too late.
         """
-        connection.setblocking(False)
         wrapped = self.begin(connection)
+        return wrapped, self.finish(wrapped, until)
+
+    def finish(self, connection: TlsSocket, until: float) -> PeerCertificate | None:
+        """Do the handshake of a connection that ``begin`` has returned, as ``whole`` does."""
+        connection.setblocking(False)
         try:
-            certificate = self._wait_through(wrapped, until)
+            certificate = self._wait_through(connection, until)
         except BaseException:
-            wrapped.close()
+            connection.close()
             raise
-        wrapped.settimeout(socket.getdefaulttimeout())
-        return wrapped, certificate
+        connection.settimeout(socket.getdefaulttimeout())
+        return certificate
 
     def _wait_through(self, connection: TlsSocket, until: float) -> PeerCertificate | None:
         poll = select.poll()
@@ -163,13 +169,3 @@ def end_stream(request: Any) -> None:
         with suppress(OSError, ValueError):
             request.settimeout(0)
             request.unwrap()
-
-
-def shut_down(connection: socket.socket) -> None:
-    """End a connection that another thread uses, who gets an error or its end next.
-
-    Not by the method of an SSLSocket: that takes its session away first, so that whoever reads
-    would be given what was sent encrypted. Raises nothing.
-    """
-    with suppress(OSError):
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -75,6 +75,9 @@ class Service:
     def forked(self) -> None:
         raise NotImplementedError
 
+    def take_away(self, request: socket.socket) -> int:
+        raise NotImplementedError
+
     def lost(self, thread: int) -> None:
         raise NotImplementedError
 
@@ -419,3 +422,29 @@ def test_a_beginning_that_is_overdue_does_not_go_on() -> None:
         beginning.hang_up(TIMED_OUT)
         with pytest.raises(Refused, match=TIMED_OUT):
             beginning.go_on()
+
+
+class Interrupted(Handshakes):
+    """Calls *meanwhile* when TLS has taken the descriptor from the connection's first socket."""
+
+    meanwhile: Callable[[], None]
+
+    def begin(self, connection: socket.socket) -> TlsSocket:
+        wrapped = super().begin(connection)
+        self.meanwhile()
+        return wrapped
+
+
+def test_a_beginning_that_is_hung_up_while_its_socket_changes() -> None:
+    """The socket that was shut down had no descriptor: the connection must not be waited for."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"\x16")
+        arrival = Arrival(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
+        handshakes = Interrupted(blocking_context(table()), True, None)
+        beginning = Beginning(Taken(ours, "", "unix", None), arrival, lambda _: None, handshakes)
+        handshakes.meanwhile = lambda: beginning.hang_up(TIMED_OUT)
+        ours.setblocking(False)
+        with pytest.raises(Refused, match=TIMED_OUT) as refused:
+            beginning.go_on()
+        refused.value.taken.request.close()

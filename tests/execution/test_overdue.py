@@ -16,6 +16,19 @@ from tests.reactors import PATIENCE, HandReactor
 SECONDS = 5.0
 
 
+class Service:
+    """What serves the requests."""
+
+    def __init__(self) -> None:
+        self.lost_threads: list[int] = []
+
+    def take_away(self, request: socket.socket) -> int:
+        return request.detach()
+
+    def lost(self, thread: int) -> None:
+        self.lost_threads.append(thread)
+
+
 class Scene:
     """A time-out, and who was told what."""
 
@@ -23,7 +36,8 @@ class Scene:
         self.reactor = HandReactor()
         self.said: list[str] = []
         self.given_up: list[int] = []
-        self.lost: list[int] = []
+        self.service = Service()
+        self.lost = self.service.lost_threads
         self.timeout = HandlerTimeout(SECONDS, self.reactor, self.said.append, self.given_up.append)
         self.client, request = socket.socketpair()
         self.client.settimeout(PATIENCE)
@@ -31,7 +45,7 @@ class Scene:
         self.taken = Taken(request, ("192.0.2.7", 4711), "192.0.2.7:4711", None)
 
     def begin(self, thread: int = 3) -> None:
-        self.timeout.begin(thread, self.taken, self.lost.append)
+        self.timeout.begin(thread, self.taken, self.service)
 
     def pass_time(self, seconds: float) -> None:
         self.reactor.run()

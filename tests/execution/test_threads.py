@@ -75,6 +75,9 @@ class Threaded:
     def forked(self) -> None:
         raise NotImplementedError
 
+    def take_away(self, request: socket.socket) -> int:
+        raise NotImplementedError
+
     def lost(self, thread: int) -> None:
         raise NotImplementedError
 
@@ -843,6 +846,9 @@ class Hanging(Handlers):
         self.hung: list[int] = []
         self.was_told = threading.Semaphore(0)
         self.lost_threads: list[int] = []
+
+    def take_away(self, request: socket.socket) -> int:
+        return request.detach()
 
     def lost(self, thread: int) -> None:
         self.lost_threads.append(thread)
