@@ -26,8 +26,10 @@ from netd.admission.peers import credentials_of
 from netd.admission.proxies import Proxies
 from netd.listening.arrival import Arrival, NotAdmitted
 from netd.listening.closing import somebody_waits
+from netd.listening.counted import CountedSocket
 from netd.listening.reception import Reception
 from netd.listening.taking import EXHAUSTED, LAST_CALL, NEXT, TIMED_OUT, client_text
+from netd.listening.traffic import Traffic, traffic
 from netd.values.address import Address
 from netd.values.handing import Handed, hand_over
 from netd.values.reactor import DelayedCall
@@ -42,8 +44,9 @@ PAUSE: Final = 0.1
 """Seconds without taking when the system has no descriptors left; as workers do."""
 
 
-TurnedAway = Callable[[str, str, float], None]
-"""Told of a client that was not handed on, why, and when it was taken (CLOCK_MONOTONIC)."""
+TurnedAway = Callable[[str, str, float, Traffic], None]
+"""Told of a client that was not handed on, why, when it was taken (CLOCK_MONOTONIC), and what its
+connection has carried."""
 
 
 @implementer(IReadDescriptor)
@@ -180,6 +183,9 @@ class Entrance:
 
     def _receive(self, connection: socket.socket, address: Any) -> None:
         """Wait for what a connection begins with, if it may come in."""
+        if self._is_unix:
+            family, kind = connection.family, connection.type
+            connection = CountedSocket(family, kind, 0, fileno=connection.detach())
         connection.setblocking(False)
         client, peer = self._who(connection, address)
         is_proxied = self._proxies.has(address, peer)
@@ -244,10 +250,12 @@ class Entrance:
         self._reception.leave(guest)
         with suppress(ValueError):
             self._ready.remove(guest)
+        arrival = guest.arrival
+        carried = traffic(arrival.request)
         self._let_go(guest)
         self.refused += 1
         if self._turned_away is not None:
-            self._turned_away(guest.arrival.client, reason, guest.arrival.since)
+            self._turned_away(arrival.client, reason, arrival.since, carried)
 
     def _let_go(self, guest: _Guest) -> None:
         guest.arrival.request.close()

@@ -19,6 +19,7 @@ from netd.daemon.place import Placed, WorkerPlace
 from netd.daemon.scaling import Scaling, View
 from netd.daemon.spawning import Spawner
 from netd.daemon.states import SERVICE, TAKES_NOBODY, ServiceEvent, ServiceState, WorkerState
+from netd.listening.traffic import Traffic
 from netd.values.channel import AllSuspended, Disconnect, Order, Recheck, Resume, Suspend
 from netd.values.log import WorkerLog, reaches
 from netd.values.records import line_form
@@ -394,7 +395,13 @@ class Pool:
                     entrance.open() if is_open else entrance.shut()
 
     def _turned_away(
-        self, service: str, transport: str, client: str, reason: str, since: float
+        self,
+        service: str,
+        transport: str,
+        client: str,
+        reason: str,
+        since: float,
+        carried: Traffic,
     ) -> None:
         """Log a client that was not handed on, as workers do."""
         if self._worker_log.connections and reaches("info", self._worker_log.level):
@@ -402,7 +409,7 @@ class Pool:
             seconds = time.monotonic() - since
             verdict = f"refused: {reason}"
             self._lines(
-                form.served(time.time(), service, transport, client, verdict, seconds, 0, 0)
+                form.served(time.time(), service, transport, client, verdict, seconds, *carried)
             )
 
     # Suspension.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from netd.execution.journal import Journal, Served
 from netd.execution.serving import user_traceback
-from netd.execution.traffic import NOTHING, Traffic
 from netd.execution.wear import Wear
+from netd.listening.traffic import NOTHING, Traffic
 from netd.values.scoreboard import Slot
 
 

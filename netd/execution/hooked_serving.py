@@ -25,9 +25,9 @@ from netd.execution.messages import handle
 from netd.execution.refusal import Refused
 from netd.execution.serving import HANDLER, Handler, Serving, user_traceback
 from netd.execution.sources import Taken, peer_of
-from netd.execution.traffic import NOTHING
 from netd.listening.inherited import offering
 from netd.listening.taking import client_text
+from netd.listening.traffic import NOTHING, traffic
 from netd.values.address import Transport
 from netd.values.scoreboard import Slot
 
@@ -169,8 +169,9 @@ class HookedServing(Serving):
             self._leave_a_fork(error)
             self._report(taken, error, "verify_request()")
         slot.refused += 1
+        carried = traffic(taken.request)
         self._close(taken, "shutdown_request")
-        self._end(taken, f"refused: {reason}", started, NOTHING)
+        self._end(taken, f"refused: {reason}", started, carried)
         return False
 
     def _process(self, taken: Taken, slot: Slot, started: float) -> None:
@@ -184,9 +185,10 @@ class HookedServing(Serving):
             self._leave_a_fork(error)
             slot.failed += 1
             self._report(taken, error, "process_request()")
+            carried = traffic(taken.request)
             for one in _distinct([taken, *passed_on]):
                 self._close(one, "shutdown_request")
-            self._end(taken, "failed", started, NOTHING)
+            self._end(taken, "failed", started, carried)
             return
         for request in passed_on:
             self._note(taken, request)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from netd.execution.traffic import Traffic
+from netd.listening.traffic import Traffic
 from netd.values.log import AS_USUAL, WorkerLog, reaches
 from netd.values.records import line_form
 

@@ -24,7 +24,7 @@ from netd.execution.relay import Relay
 from netd.execution.serving import Serving
 from netd.execution.sources import Taken, clear_of_standard
 from netd.execution.tls import TlsSocket
-from netd.execution.traffic import UNKNOWN, traffic
+from netd.listening.traffic import UNKNOWN, traffic
 from netd.tls.environment import environment as tls_environment
 from netd.tls.peer import ClientCertificate
 from netd.values.address import Transport

@@ -16,11 +16,11 @@ from netd.execution.reactor_ports import DatagramTransport
 from netd.execution.refusal import Refused
 from netd.execution.resting import Resting
 from netd.execution.sources import Source, Taken, TooLong
-from netd.execution.traffic import traffic
 from netd.listening import senders
 from netd.listening.proxied import Proxied, ProxiedAddress, proxied
 from netd.listening.senders import Sender
 from netd.listening.taking import NEXT
+from netd.listening.traffic import traffic
 from netd.values.scoreboard import Slot
 
 BATCH: Final = 64

@@ -17,10 +17,10 @@ from netd.execution.reactor_datagrams import Datagrams
 from netd.execution.reactor_transports import Build, StreamTransport
 from netd.execution.sources import Taken
 from netd.execution.tasks import Task
-from netd.execution.traffic import traffic
 from netd.handlers.asynchronous import AsyncRequestHandler, run
 from netd.handlers.streams import StreamProtocol
 from netd.listening.ancillary import values
+from netd.listening.traffic import traffic
 from netd.values.reactor import DelayedCall
 from netd.values.scoreboard import Slot
 

@@ -26,9 +26,9 @@ from netd.execution.reactor_transports import Build, Place, StreamTransport, Uni
 from netd.execution.resting import Resting
 from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.execution.sources import Source, Taken
-from netd.execution.traffic import traffic
 from netd.listening.proxy_protocol import Header
 from netd.listening.taking import NEXT
+from netd.listening.traffic import traffic
 from netd.values.scoreboard import Slot
 
 BATCH: Final = 32
@@ -177,9 +177,10 @@ class Acceptor:
         reason = None if gate is None else gate.refuses(*taken.facts)
         if reason is not None and not self._is_dry(taken, slot, since, reason):
             slot.refused += 1
+            carried = traffic(taken.request)
             with suppress(OSError):
                 taken.request.close()
-            accounts.log(self._place.name, taken.client, f"refused: {reason}", since)
+            accounts.log(self._place.name, taken.client, f"refused: {reason}", since, carried)
             accounts.leave(slot)
             return
         self._number += 1

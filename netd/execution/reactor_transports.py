@@ -24,9 +24,9 @@ from netd.execution.overdue import overdue
 from netd.execution.reactor_starttls import StartTls
 from netd.execution.reactor_tls import Tls, TlsTransport
 from netd.execution.sources import Taken
-from netd.execution.traffic import NOTHING, traffic
 from netd.listening.arrival import GONE
 from netd.listening.proxy_protocol import Header
+from netd.listening.traffic import NOTHING, traffic
 from netd.values.scoreboard import Slot
 
 TRUNCATED: Final = "truncated"

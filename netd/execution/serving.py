@@ -20,7 +20,7 @@ from netd.execution.journal import Journal, Served
 from netd.execution.refusal import Refused
 from netd.execution.sources import Taken, TooLong
 from netd.execution.tls import Handshakes, TlsSocket, end_stream
-from netd.execution.traffic import NOTHING, Traffic, traffic
+from netd.listening.traffic import NOTHING, Traffic, traffic
 from netd.values.scoreboard import Slot
 from netd.values.shutting_down import shut_down
 
@@ -129,8 +129,10 @@ class Serving:
         if self._dry_run:
             self._end(taken, f"would be refused: {reason}", started, NOTHING)
             return True
+        # Not nothing: the client may have been sent something by a filter, or sent a header.
+        carried = traffic(taken.request)
         self._close(taken, "close_request")
-        self._end(taken, f"refused: {reason}", started, NOTHING)
+        self._end(taken, f"refused: {reason}", started, carried)
         return False
 
     def _serve(self, taken: Taken, slot: Slot, started: float) -> None:

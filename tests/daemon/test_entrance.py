@@ -13,6 +13,7 @@ import pytest
 from netd.daemon.entrance import Entrance
 from netd.listening.reception import Reception
 from netd.listening.taking import CROWDED, LAST_CALL, TIMED_OUT
+from netd.listening.traffic import Traffic
 from netd.values.address import InetAddress, Transport
 from netd.values.handing import Handed, receive
 from netd.values.service import Access, Reference, Runs, Service
@@ -46,9 +47,14 @@ class Door:
         self.entrance = Entrance(service, ADDRESS, listener, reception, self.reactor)
         undo.callback(self.entrance.close)
         self.refusals: list[tuple[str, str]] = []
-        self.entrance.tell(lambda client, reason, since: self.refusals.append((client, reason)))
+        self.carried: list[Traffic] = []
+        self.entrance.tell(self._turned_away)
         self.entrance.open()
         self._undo = undo
+
+    def _turned_away(self, client: str, reason: str, since: float, carried: Traffic) -> None:
+        self.refusals.append((client, reason))
+        self.carried.append(carried)
 
     def connect(self, words: bytes = b"") -> socket.socket:
         """A client that has said *words*, and has been taken."""
@@ -141,6 +147,9 @@ class TestHeader:
         door.let_read()
         ((_, reason),) = door.refusals
         assert reason.startswith("proxy-header, ")
+        ((received, sent, round_trip),) = door.carried
+        assert (received, sent) == (3, 0)
+        assert round_trip
 
 
 class TestBounds:

@@ -11,8 +11,8 @@ import pytest
 
 from netd.execution.accounts import Accounts
 from netd.execution.journal import Journal
-from netd.execution.traffic import Traffic
 from netd.execution.wear import Wear
+from netd.listening.traffic import Traffic
 from netd.values.scoreboard import Counts, Scoreboard
 
 ALL = 1 << 20

@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from netd.execution.journal import CAPACITY, LONGEST_TEXT, MOST_TEXT, Journal, Served
-from netd.execution.traffic import Traffic
+from netd.listening.traffic import Traffic
 from netd.values.log import AS_USUAL, LEVELS, Form, Level, WorkerLog
 
 ALL = 1 << 30

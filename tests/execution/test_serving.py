@@ -22,7 +22,8 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists, Credentials
 from netd.execution.journal import Said, Served
 from netd.execution.serving import Handler, Serving, user_traceback
-from netd.execution.sources import CountedSocket, Taken, TooLong
+from netd.execution.sources import Taken, TooLong
+from netd.listening.counted import CountedSocket
 from netd.values.scoreboard import Counts, Occupant, Scoreboard
 from netd.values.service import Access
 from tests.execution.recording import Recording, read_all
@@ -373,7 +374,7 @@ class TestRefused:
         taken, answer = stage.run(lambda *_: called.append(1), DENY)
         assert called == []
         assert answer == b""
-        assert outcomes(stage) == [("time", "tcp", taken.client, "refused: deny", (0, 0))]
+        assert outcomes(stage) == [("time", "tcp", taken.client, "refused: deny", (6, 0))]
         assert stage.board.counts() == Counts(refused=1)
         assert stage.board.occupants() == []
 
@@ -418,7 +419,7 @@ class TestRefused:
         serving.serve(0, taken)
         assert called == []
         assert stage.datagrams.socket.fileno() != -1
-        assert outcomes(stage) == [("time", "udp", "127.0.0.1:9", "refused: deny", (0, 0))]
+        assert outcomes(stage) == [("time", "udp", "127.0.0.1:9", "refused: deny", (1, None))]
 
 
 class TestClosing:

@@ -18,7 +18,6 @@ import pytest
 
 from netd.admission.lists import Credentials
 from netd.execution.sources import (
-    CountedSocket,
     InetDatagram,
     InetStream,
     Source,
@@ -26,6 +25,7 @@ from netd.execution.sources import (
     UnixDatagram,
     UnixStream,
 )
+from netd.listening.counted import CountedSocket
 from netd.listening.taking import EXHAUSTED, NEXT
 from netd.values.address import Transport
 

@@ -125,6 +125,7 @@ class Served:
     def __init__(self, daemon: RunningDaemon, directory: Path) -> None:
         self.daemon = daemon
         self.directory = directory
+        self._ports = 0
 
     def connect(self, service: str, transport: str = "tcp") -> socket.socket:
         if transport == "unix":
@@ -140,6 +141,18 @@ class Served:
             with suppress(ConnectionResetError):
                 return read_all(client)
         return b""
+
+    def next_port(self) -> int:
+        """A number that no other test has."""
+        self._ports += 1
+        return self._ports
+
+    def name_of(self, client: socket.socket, transport: str) -> str:
+        """What the log calls a client."""
+        if transport == "unix":
+            return f"uid:{os.getuid()},pid:{os.getpid()}"
+        host, port = client.getsockname()
+        return f"{host}:{port}"
 
     @contextmanager
     def sender(self, service: str, transport: str = "udp") -> Iterator[socket.socket]:
@@ -206,6 +219,38 @@ class TestEveryExecution:
             with suppress(ConnectionResetError):
                 assert read_all(client) == b""
         served.daemon.log.wait(rf"127.0.0.1:{port} tcp refused: proxy-header, does not begin")
+
+    @pytest.mark.parametrize(
+        ("transport", "carried"),
+        [("tls", r"in=8 out=0 rtt=\S+ms"), ("unix", "in=0 out=0")],
+    )
+    def test_account_of_a_refusal(
+        self, served: Served, service: str, transport: str, carried: str
+    ) -> None:
+        """What the client has sent, whichever process refuses it; on Unix what netd has read."""
+        with closing(self.refused(served, service, transport)) as client:
+            name = served.name_of(client, transport)
+        pattern = rf"\[{service}#info\] {name} {transport} refused: proxy-header, .* {carried}$"
+        served.daemon.log.wait(pattern, patience=5)
+
+    def refused(self, served: Served, service: str, transport: str) -> socket.socket:
+        client = served.connect(service, transport)
+        client.sendall(b"nothing!")
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        return client
+
+    @pytest.mark.parametrize("transport", ["tcp", "tls", "unix"])
+    def test_account_of_a_client_that_is_denied(
+        self, served: Served, service: str, transport: str
+    ) -> None:
+        """The header of its proxy was read."""
+        ends = ("192.0.2.66", 4000 + served.next_port()), FOUR[1]
+        assert served.ask(service, line(*ends) + b"\x16\x03\x01", transport) == b""
+        size = len(line(*ends))
+        carried = f"in={size}" if transport == "unix" else f"in={size + 3}"
+        pattern = rf"{ends[0][0]}:{ends[0][1]} {transport} refused: deny \S+ {carried} out=0"
+        served.daemon.log.wait(pattern, patience=5)
 
     def test_a_proxy_of_its_own(self, served: Served, service: str) -> None:
         with closing(served.connect(service)) as client:

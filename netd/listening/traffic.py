@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Any, Final, NamedTuple
 
-from netd.execution.sources import CountedSocket
+from netd.listening.counted import CountedSocket
 
 _TCP_INFO: Final = struct.Struct("B67xI48xQQ8xI52xQQ")
 """Of ``struct tcp_info`` (linux/tcp.h): state, then at 68 rtt, 120 bytes_acked, 128 bytes_received,

@@ -1,4 +1,4 @@
-"""``netd.execution.traffic``: what the kernel says of real connections, ended in every way."""
+"""``netd.listening.traffic``: what the kernel says of real connections, ended in every way."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from netd.execution.sources import CountedSocket
-from netd.execution.traffic import UNKNOWN, traffic
+from netd.listening.counted import CountedSocket
+from netd.listening.traffic import UNKNOWN, traffic
 
 PATIENCE = 30.0
 REQUEST = b"ten bytes!"
