@@ -68,20 +68,33 @@ class Gate:
         peer: Credentials | None,
         certificate: PeerCertificate | None = None,
     ) -> str | None:
-        """Return the reason word, or None to admit. Raises nothing.
+        """Ask the lists, then the filter: the reason word, or None to admit. Raises nothing.
 
         *request* and *client_address* are what ``socketserver`` passes, *client* names the
         client for people, *peer* is who a Unix client is, *certificate* what the client has shown.
         """
-        if not self._lists.is_open:
-            if self._is_unix(client_address):
-                reason = self._lists.refuses_unix(peer, certificate)
-            elif certificate is None or not self._lists.needs_certificate:
-                reason = self._refuses_inet(client_address[0])
-            else:
-                reason = self._lists.refuses_inet(client_address[0], certificate)
-            if reason is not None:
-                return reason
+        reason = self.refuses_by_lists(client_address, peer, certificate)
+        if reason is not None:
+            return reason
+        return self.refuses_by_filter(request, client_address, client)
+
+    def refuses_by_lists(
+        self,
+        client_address: Any,
+        peer: Credentials | None,
+        certificate: PeerCertificate | None = None,
+    ) -> str | None:
+        """Ask the lists only, as ``refuses`` does."""
+        if self._lists.is_open:
+            return None
+        if self._is_unix(client_address):
+            return self._lists.refuses_unix(peer, certificate)
+        if certificate is None or not self._lists.needs_certificate:
+            return self._refuses_inet(client_address[0])
+        return self._lists.refuses_inet(client_address[0], certificate)
+
+    def refuses_by_filter(self, request: Any, client_address: Any, client: str) -> str | None:
+        """Ask the filter only, as ``refuses`` does."""
         if self._filter is None:
             return None
         return self._filter.refuses(request, client_address, client)

@@ -266,6 +266,7 @@ class ServiceTable(Table):
     because their handlers share state; each other one has its own."""
     max_requests: Annotated[int, Field(ge=0)] = 0
     """Requests after which a worker process is replaced by one that is ready by then; 0 is never.
+    A client that the lists refuse, or whose handshake fails, is no request.
     With `concurrency = "process"` and 1, each client has a process of its own."""
     max_memory: Size | None = None
     """Resident memory of a worker process above which it is replaced, between clients."""

@@ -25,7 +25,7 @@ class Accounts:
         self._service = service
         self._journal = journal
         self.wear = wear
-        """Counts what is taken, where that has a bound."""
+        """Counts what the lists admit, where that has a bound."""
         *listed, self.shared = slots
         self._free = list(reversed(listed))
         self._inside = 0

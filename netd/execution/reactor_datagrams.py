@@ -138,12 +138,12 @@ class Datagrams:
 
     def _begin(self, taken: Taken) -> None:
         admission, wear = self._admission, self.accounts.wear
-        if wear is not None:
-            wear.took()
         gate = admission.gate
         reason = None if gate is None else gate.refuses(*taken.facts)
         if reason is not None and not self._passes(taken, reason, time.monotonic()):
             return
+        if wear is not None:
+            wear.took()
         if admission.filter is None:
             self._serve(taken)
         else:

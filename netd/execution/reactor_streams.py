@@ -171,8 +171,6 @@ class Acceptor:
         """Ask the rules, and serve."""
         # Most connections come here, and each call from here would cost all of them something.
         accounts, gate = self._accounts, self._admission.gate
-        if accounts.wear is not None:
-            accounts.wear.took()
         slot = accounts.enter(taken.client, since)
         reason = None if gate is None else gate.refuses(*taken.facts)
         if reason is not None and not self._is_dry(taken, slot, since, reason):
@@ -183,6 +181,8 @@ class Acceptor:
             accounts.log(self._place.name, taken.client, f"refused: {reason}", since, carried)
             accounts.leave(slot)
             return
+        if accounts.wear is not None:
+            accounts.wear.took()
         self._number += 1
         transport = self._kind(taken, slot, since, self._place, self._number, header)
         if self._admission.filter is None:
@@ -192,8 +192,6 @@ class Acceptor:
 
     def transport(self, taken: Taken, since: float, header: Header | None) -> StreamTransport:
         """Make the transport of a client, who is inside from now on, for its handshake."""
-        if self._accounts.wear is not None:
-            self._accounts.wear.took()
         slot = self._accounts.enter(taken.client, since)
         self._number += 1
         return self._kind(taken, slot, since, self._place, self._number, header)
@@ -202,6 +200,8 @@ class Acceptor:
         """Ask all rules, now that the client has shown its certificate, and serve."""
         reason = self._refuses(transport.taken)
         if reason is None or self._is_dry(transport.taken, transport.slot, transport.since, reason):
+            if self._accounts.wear is not None:
+                self._accounts.wear.took()
             self._ask(transport)
         else:
             transport.refuse(reason)

@@ -71,6 +71,7 @@ class Serving:
         self._became: dict[socket.socket, socket.socket] = {}
         """Sockets that have given their descriptor to another one, since TLS was started on it by a
         handler or an override; and to which."""
+        self._admitted: Callable[[], None] | None = None
         # So that a connection is not ended by a socket that is just giving its descriptor away.
         self._becoming = threading.Lock()
 
@@ -82,6 +83,10 @@ class Serving:
         self._server = server
         self._handler = handler
 
+    def count_by(self, admitted: Callable[[], None]) -> None:
+        """Call *admitted* for each request that the lists admit, before user code sees it."""
+        self._admitted = admitted
+
     def serve(self, thread: int, taken: Taken) -> None:
         """Admit and serve one request, close it, count it, log it. Raises nothing of a user's."""
         started = time.monotonic()
@@ -90,11 +95,24 @@ class Serving:
         # Before the lists are asked: whoever is asked by the old ones is found by ``recheck``.
         self._inside[thread] = taken
         try:
-            reason = self._gate.refuses(*taken.facts) if self._gate is not None else None
-            if reason is None or self._comes_in_all_the_same(taken, slot, started, reason):
+            if self._admits(taken, slot, started):
                 self._serve(taken, slot, started)
         finally:  # no memory for a line of log, say
             self._leave(thread, taken, slot)
+
+    def _admits(self, taken: Taken, slot: Slot, started: float) -> bool:
+        """Ask the rules; count a request that user code is going to see, be it only the filter."""
+        gate, reason = self._gate, None
+        if gate is not None:
+            reason = gate.refuses_by_lists(taken.client_address, taken.peer, taken.certificate)
+            if reason is not None and not self._comes_in_all_the_same(taken, slot, started, reason):
+                return False
+        if self._admitted is not None:
+            self._admitted()
+        if gate is None or reason is not None:
+            return True
+        reason = gate.refuses_by_filter(taken.request, taken.client_address, taken.client)
+        return reason is None or self._comes_in_all_the_same(taken, slot, started, reason)
 
     def _leave(self, thread: int, taken: Taken, slot: Slot) -> None:
         del self._inside[thread]
@@ -296,6 +314,7 @@ class WithServing:
         self.begin_anew = serving.begin_anew
         self.forked = serving.forked
         self.take_away = serving.take_away
+        self.count_by = serving.count_by
         self.lost = serving.lost
 
 

@@ -78,6 +78,11 @@ class Service(Protocol):
         """In the worker: a fork of it serves a request. Raises nothing."""
         ...
 
+    def count_by(self, admitted: Callable[[], None]) -> None:
+        """Call *admitted* in ``serve`` for each request that the lists admit, before user code
+        sees it. Called before anything is served."""
+        ...
+
     def take_away(self, request: socket.socket) -> int:
         """Take the descriptor of a request that was taken from the socket that its handler uses.
 
@@ -139,6 +144,10 @@ class TakingThreads:
             for source, service in (*sources.items(), *inner.items())
         }
         self._bounds = bounds
+        if bounds is not None and bounds.wear is not None:
+            # Not of *inner*: what these serve was counted when it was taken.
+            for service in sources.values():
+                service.count_by(partial(self._admitted, bounds.wear))
         self._timeout = self._handler_timeout(bounds)
         numbers = maximum + (bounds.spare if bounds is not None else 0)
         self._pool = ThreadPool(0, numbers, name)
@@ -526,10 +535,6 @@ class TakingThreads:
 
     def _serve_bounded(self, bounds: Bounds, service: Service, number: int, taken: Taken) -> None:
         """Serve a request that may be the last one, or may take too long."""
-        if bounds.wear is not None and bounds.wear.took() and self._is_alone:
-            # Of many threads each takes until the successor is there: nobody is to wait for that.
-            self._is_worn = True
-            self._watch.stop()
         if self._timeout is None:
             service.serve(number, taken)
         else:
@@ -538,6 +543,14 @@ class TakingThreads:
             self._timeout.end(number)
         if bounds.wear is not None:
             bounds.wear.finished()
+
+    def _admitted(self, wear: Wear) -> None:
+        """Count a request, which may be the last one; in the thread that serves it."""
+        if wear.took() and self._is_alone:
+            # Where there are many threads, each takes until the successor is there: no client is
+            # to wait for that.
+            self._is_worn = True
+            self._watch.stop()
 
     def _pause(self, descriptor: int, error: BaseException) -> None:
         """Leave a source alone for a while, instead of spinning; say so once, until all work."""

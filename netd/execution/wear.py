@@ -48,7 +48,9 @@ class Wear:
         self._counter = count(1)
 
     def took(self) -> bool:
-        """A request was taken. Whether it was the last one that this process may take."""
+        """A request was admitted by the lists. Whether it was the last one that this process may
+        take. A client whose handshake fails, or that the lists refuse, is no request: no user code
+        sees it."""
         taken = next(self._counter)
         if not self._last:
             return False

@@ -75,6 +75,9 @@ class Service:
     def forked(self) -> None:
         raise NotImplementedError
 
+    def count_by(self, admitted: Callable[[], None]) -> None:
+        raise NotImplementedError
+
     def take_away(self, request: socket.socket) -> int:
         raise NotImplementedError
 

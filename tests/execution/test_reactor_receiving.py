@@ -151,7 +151,7 @@ class TestBatch:
 
 
 def test_each_counts_as_a_request(stage: Stage) -> None:
-    """Where the process is replaced after so many, whatever becomes of them."""
+    """Where the process is replaced after so many."""
     worn: list[str] = []
     stage.accounts.wear = Wear(3, None, worn.append, chance=lambda: 0.0)
     stage.datagrams_of(PACKET, PACKET).receive()

@@ -75,6 +75,9 @@ class Threaded:
     def forked(self) -> None:
         raise NotImplementedError
 
+    def count_by(self, admitted: Callable[[], None]) -> None:
+        raise NotImplementedError
+
     def take_away(self, request: socket.socket) -> int:
         raise NotImplementedError
 
@@ -94,6 +97,11 @@ class Handlers(Threaded):
         self._inside: set[int] = set()
         self._lock = threading.Lock()
         self.expecting: set[int] = set()
+        self.admits = True
+        self.admitted: Callable[[], None] = lambda: None
+
+    def count_by(self, admitted: Callable[[], None]) -> None:
+        self.admitted = admitted
 
     def expect(self, thread: int) -> None:
         self.expecting.add(thread)
@@ -103,6 +111,8 @@ class Handlers(Threaded):
 
     def serve(self, thread: int, taken: Taken) -> None:
         self.expecting.discard(thread)
+        if self.admits:
+            self.admitted()
         with self._lock:
             assert thread not in self._inside, "two threads have the same number"
             self._inside.add(thread)
@@ -976,6 +986,20 @@ class TestWear:
         ):
             assert [ask(listener) for _ in range(5)] == [b"hello\n"] * 5
         assert len(worn) == 1
+
+    def test_only_those_count_that_are_admitted(self) -> None:
+        worn: list[str] = []
+        bounds = Bounds(None, Wear(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
+        handlers = Handlers()
+        handlers.admits = False
+        with (
+            listening() as listener,
+            pool({stream(listener): handlers}, maximum=1, bounds=bounds),
+        ):
+            assert [ask(listener) for _ in range(5)] == [b"hello\n"] * 5
+            handlers.admits = True
+            assert [ask(listener) for _ in range(2)] == [b"hello\n"] * 2
+        assert worn == ["has taken 2 requests"]
 
 
 class TestTheLastWakeUp:

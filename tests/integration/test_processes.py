@@ -28,6 +28,7 @@ from tests.integration.daemons import (
     read_exactly,
     until,
 )
+from tests.tls.authorities import issued
 
 HANDLER = """
     import atexit, ctypes, os, resource, signal, socket, sys, threading, time
@@ -262,6 +263,42 @@ class TestMaxRequests:
         assert len(served) >= 12
         assert daemon.stop() == 0
         daemon.log.wait("stopped: 60 served, 0 refused, 0 failed, 0 dropped")
+
+    @pytest.mark.parametrize("concurrency", ["thread", "process", "reactor"])
+    def test_refused_clients_do_not_count(self, project: Project, concurrency: str) -> None:
+        """No user's code has seen those that the lists refuse, or whose handshake fails."""
+        issued("host.example").private_key_and_cert_chain_pem.write_to_path(
+            project.directory / "server.pem"
+        )
+        runs = "echo" if concurrency == "reactor" else "handlers:Odd"
+        configuration = f"""
+            [services.p]
+            listen = ["tcp:0:interface=127.0.0.1", "tls:0:interface=127.0.0.1"]
+            handler = "{runs}"
+            concurrency = "{concurrency}"
+            processes = {2 if concurrency == "process" else 1}
+            max_requests = 10
+            access = {{deny = ["127.0.0.2"]}}
+            tls = {{certificate = "server.pem"}}
+        """
+        daemon = started(project, configuration)
+        refused = 30
+        for _ in range(refused // 2):
+            tcp, tls = (daemon.address(transport, "p") for transport in ("tcp", "tls"))
+            with socket.create_connection(tcp, PATIENCE, ("127.0.0.2", 0)) as denied:
+                assert denied.recv(1) == b""
+            with socket.create_connection(tls, PATIENCE) as failing, suppress(ConnectionError):
+                failing.sendall(b"no handshake at all\n")
+                while failing.recv(100):  # an alert
+                    pass
+        daemon.log.wait(r"\[p#info\] .* refused: ", refused)
+        assert not daemon.log.matching("it is replaced")
+        assert daemon.ask(b"pid", "p")
+        assert not daemon.log.matching("it is replaced")
+        until(
+            lambda: daemon.ask(b"pid", "p") and daemon.log.matching("has taken .* it is replaced"),
+            "a worker that has served enough is replaced",
+        )
 
     @pytest.mark.parametrize("base", [THREAD, PROCESS], ids=["thread", "process"])
     def test_no_client_is_lost(self, project: Project, base: str) -> None:
