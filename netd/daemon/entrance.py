@@ -156,7 +156,9 @@ class Entrance:
                 if isinstance(error, BlockingIOError):
                     return
                 continue
-            except Exception as error:  # MemoryError, or a bug of ours
+            except (
+                Exception
+            ) as error:  # MemoryError, or a bug of ours; the daemon runs no user code
                 self._rest(error)
                 return
             self._works()

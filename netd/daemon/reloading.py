@@ -71,7 +71,8 @@ class Reload:
             self._take_back(str(error))
         except OSError as error:
             self._take_back(f"cannot be prepared: {error}")
-        except Exception as error:  # a bug of ours costs the reload, and nothing else
+        # A bug of ours costs the reload, and nothing else; the daemon runs no user code.
+        except Exception as error:
             log.failure("the reload failed")
             self._take_back(f"{type(error).__name__}: {error}")
         else:

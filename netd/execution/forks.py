@@ -213,7 +213,9 @@ class ForkPerRequest:
                 return not isinstance(error, BlockingIOError)
             self._resting.rest(listener, error)
             return False
-        except Exception as error:  # MemoryError, or a bug of ours: never a dead service
+        # Not only Exception: an override of get_request() is user code, whose SystemExit must not
+        # end the service. Otherwise MemoryError, or a bug of ours.
+        except BaseException as error:
             self._resting.rest(listener, error)
             return False
         try:
@@ -309,7 +311,9 @@ class ForkPerRequest:
                     late.serve(slot, source.take())
             _flush()
             code = 0
-        except BaseException as error:  # a bug of ours
+        # A bug of ours, or what user code has raised through it. Not only Exception: the process
+        # ends here in any case, and never comes back to the worker's reactor.
+        except BaseException as error:
             traceback.print_exception(error, file=sys.__stderr__)
         finally:
             os._exit(code)

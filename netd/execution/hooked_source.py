@@ -67,7 +67,7 @@ class HookedSource:
         try:
             return text_of(address) if isinstance(address, Proxied) else self._text(address)
         except Exception:
-            return f"{address!r:.60}"
+            return _shown(lambda it: f"{it!r:.60}", address)
 
     def _get(self) -> tuple[Any, Any]:
         try:
@@ -83,8 +83,11 @@ class HookedSource:
             raise Refused(nothing, PROXY_HEADER, error.reason) from None
         except OSError as error:
             if error.errno in EXHAUSTED and not isinstance(error, ssl.SSLError):
-                raise
-            self._failed("info", f"a client was lost in get_request(): {error}")
+                # Not the user's own error: to show that may run user code.
+                text = _shown(lambda it: str(it.strerror), error)
+                raise OSError(error.errno, text) from None
+            text = _shown(str, error)
+            self._failed("info", f"a client was lost in get_request(): {text}")
         except BaseException as error:
             self._failed("error", f"get_request() raised\n{user_traceback(error)}")
         else:
@@ -106,3 +109,11 @@ class HookedSource:
         queue = select.poll()
         queue.register(self._listener, select.POLLIN)
         return bool(queue.poll(0))
+
+
+def _shown(show: Callable[[Any], str], thing: object) -> str:
+    """What *show* makes of a user's *thing*, by code of the user's; its type where that raises."""
+    try:
+        return show(thing)
+    except BaseException:  # SystemExit, too: it must not end the loop that takes
+        return type(thing).__name__

@@ -146,7 +146,7 @@ class Newcomer:
             return self._arrival.advance()
         except NotAdmitted as error:
             self._turn_away(_with_detail(error.reason, error.detail))
-        except Exception as error:  # MemoryError, or a bug of ours
+        except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
             self._turn_away(type(error).__name__)
         return False
 

@@ -103,7 +103,7 @@ class Datagrams:
                 if isinstance(error, BlockingIOError):
                     break
                 continue
-            except BaseException as error:  # MemoryError, or a bug of ours
+            except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
                 self.rest(error)
                 break
             self._begin(taken)

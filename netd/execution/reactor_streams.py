@@ -128,7 +128,7 @@ class Acceptor:
                 if isinstance(error, BlockingIOError):
                     return
                 continue
-            except BaseException as error:  # MemoryError, or a bug of ours
+            except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
                 self._resting.rest(self, error)
                 return
             self._resting.works(self)

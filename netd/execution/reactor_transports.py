@@ -73,7 +73,9 @@ class Sending:
         for transport in queue:
             try:
                 transport.send()
-            except BaseException as error:  # no memory, or a bug of ours
+            # No memory, or a bug of ours. Not only Exception: a user's producer may be paused by
+            # what is sent, and must not keep the others from being sent.
+            except BaseException as error:
                 transport.end(error)
 
 
@@ -204,7 +206,7 @@ class StreamTransport(tcp.Server):
             layer.makeConnection(self)
             self._may_read = True
             self.reactor.addReader(self)
-        except BaseException as error:  # no memory, or a bug of ours
+        except Exception as error:  # no memory, or a bug of ours; no user code runs here
             self.fail("TLS", error)
 
     def start_tls(self, go_ahead: bytes = b"") -> StartTls:

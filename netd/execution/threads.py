@@ -346,7 +346,9 @@ class TakingThreads:
             else:
                 try:
                     self._take(number, descriptor)
-                except BaseException as error:  # a bug of ours, or no memory for a line of log
+                # A bug of ours, or no memory for a line of log. Not only Exception: user code runs
+                # in there, whose SystemExit or KeyboardInterrupt must not end the thread.
+                except BaseException as error:
                     self._say_went_on(error)
         with self._lock:
             heappush(self._free, number)
@@ -444,7 +446,7 @@ class TakingThreads:
             self._have_somebody_look()
         try:
             taken = source.take()
-        except BaseException as error:
+        except BaseException as error:  # not only Exception: get_request() may be a user's
             if source.may_block:
                 service.expect_no_more(number)
             self._took_none(number, descriptor, service, error)
@@ -493,9 +495,11 @@ class TakingThreads:
         except BlockingIOError as error:
             self._beginnings[descriptor] = beginning, service
             self._watch.wait_more(descriptor, to_write=isinstance(error, WaitsToWrite))
-        except BaseException as error:
+        except (
+            Exception
+        ) as error:  # not BaseException: no user code runs before the handshake is over
             self._wait_no_more(descriptor, beginning)
-            if not isinstance(error, Refused):  # a bug of ours
+            if not isinstance(error, Refused):  # MemoryError, or a bug of ours
                 error = beginning.refused(type(error).__name__, str(error))
             service.refuse(number, error)
         else:
@@ -523,7 +527,7 @@ class TakingThreads:
             self._watch.again(descriptor)
             if self._failing:
                 self._recover(descriptor)
-        else:  # or MemoryError, or a bug of ours: never a dead service
+        else:  # an override's, or MemoryError, or a bug of ours: never a dead service
             self._pause(descriptor, error)
 
     def _have_somebody_look(self) -> None:

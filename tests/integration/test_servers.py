@@ -247,6 +247,40 @@ class TestAttributes:
             assert client.recv(100) == f"{longest} {longest}".encode()
         daemon.log.wait(rf"dropped: datagram from 127\.0\.0\.1:\d+ is longer than {longest} bytes")
 
+    @pytest.mark.parametrize("extra", ["", "max_requests = 1"], ids=["one", "forks"])
+    @pytest.mark.parametrize("number", ["5", "errno.EMFILE"])
+    def test_error_of_a_get_request_that_raises_when_it_is_shown(
+        self, project: Project, extra: str, number: str
+    ) -> None:
+        """User code runs once more when its error is shown; what that raises costs one datagram."""
+        daemon = serve(
+            project,
+            f"""
+            import errno
+            from socketserver import BaseRequestHandler, ForkingUDPServer
+            class Odd(OSError):
+                def __str__(self):
+                    raise SystemExit
+            class Server(ForkingUDPServer):
+                def get_request(self):
+                    request, address = super().get_request()
+                    if request[0] == b"odd":
+                        raise Odd({number}, "odd")
+                    return request, address
+            class Handler(BaseRequestHandler):
+                def handle(self):
+                    self.request[1].sendto(b"welcome", self.client_address)
+            """,
+            f'server = "handlers:Server"\nhandler = "handlers:Handler"\n{UDP}\n{extra}',
+        )
+        with datagram_client(socket.AF_INET, daemon.address("udp")) as client:
+            client.settimeout(5)
+            client.send(b"odd")
+            client.send(b"even")
+            assert client.recv(100) == b"welcome"
+        assert len(daemon.workers()) >= 1
+        assert not daemon.log.matching("lost")
+
     def test_unix_clients_of_a_get_request_are_known(self, project: Project) -> None:
         """An allow list of users goes on working under a class that takes for itself."""
         daemon = serve(
