@@ -1,4 +1,4 @@
-"""One TOML file: its values, and the line of each."""
+"""One TOML file: its values, the line of each, and which numbers are octal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from netd.config.positions import Path, line_of, positions
+from netd.config.positions import Path, line_of, scan
 from netd.config.text import printable, quoted
 from netd.values.problem import ConfigurationError, Place, Problem
 
@@ -43,6 +43,8 @@ class Document:
     """As it was named, so that people find it in messages."""
     values: dict[str, Any]
     lines: Mapping[Path, int]
+    octal: frozenset[Path]
+    """The integers that are written in octal, ``0o22``."""
 
     @property
     def directory(self) -> str:
@@ -66,7 +68,9 @@ class Document:
 def read(file: str) -> Document:
     """Read *file*. Raises ConfigurationError when it cannot be read, or is not TOML."""
     text = _text(file)
-    document = Document(file, _values(file, text), positions(text))
+    values = _values(file, text)
+    scanned = scan(text)
+    document = Document(file, values, scanned.lines, scanned.octal)
     for path, line in document.lines.items():
         if len(path) > DEEPEST:
             raise ConfigurationError([_too_deep(file, line, path)])

@@ -22,6 +22,9 @@ LARGEST_LIMIT: Final = 2**63 - 1
 
 _OCTAL: Final = re.compile(r"(0o)?[0-7]{1,4}", re.ASCII)
 
+_DECIMAL_MASK: Final = re.compile(r"[0-7]{1,3}", re.ASCII)
+"""A decimal number that has the digits of a mask, and was most likely meant as one."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -31,13 +34,25 @@ class Limits:
     hard: int
 
 
+def octal_text(number: int) -> str:
+    """The text that stands for an octal *number* of a file, which is 0 or more."""
+    return f"{number:03o}"
+
+
 def umask(value: object) -> int:
-    """Read a file mode creation mask: an octal text, or a number. Raises ValueError."""
+    """Read a file mode creation mask, an octal text. Raises ValueError.
+
+    An integer is refused: people who write 22 mean 0o22, and TOML reads it as decimal. ``load``
+    replaces an integer that a file has in octal with ``octal_text``.
+    """
     if isinstance(value, str) and _OCTAL.fullmatch(value):
-        value = int(value, 8)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_MASK:
-        raise ValueError('must be octal, like "027" or 0o027')
-    return value
+        mask = int(value, 8)
+        if mask <= LARGEST_MASK:
+            return mask
+    # Python refuses to write very long numbers out, so the range comes first.
+    if isinstance(value, int) and 0 <= value <= 777 and _DECIMAL_MASK.fullmatch(str(value)):
+        raise ValueError(f'must be octal: write "{value:03}" or 0o{value:03}')
+    raise ValueError('must be octal, like "027" or 0o027')
 
 
 def variables(value: object) -> dict[str, str]:
@@ -121,7 +136,8 @@ Umask = Annotated[
     WithJsonSchema(
         {
             "title": "umask",
-            "description": "Octal, as a text or with `0o`.",
+            "description": "Octal: a text of octal digits, or a number that starts with `0o`,"
+            " such as `0o027`. A number without `0o` is refused, because TOML reads it as decimal.",
             "anyOf": [
                 {"type": "string", "pattern": f"^{_OCTAL.pattern}$"},
                 {"type": "integer", "minimum": 0, "maximum": LARGEST_MASK},

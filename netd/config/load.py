@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +26,7 @@ from netd.config.coherence import (
     tls_misfits,
 )
 from netd.config.document import Document, dotted, read
-from netd.config.environment import Limits
+from netd.config.environment import Limits, Umask, octal_text
 from netd.config.messages import message
 from netd.config.positions import Path
 from netd.config.schema import (
@@ -71,6 +71,11 @@ PUT_IN_PLACE: Final = (INCLUDE, DEFAULTS)
 """Keys of the main file that are about services, and done with when these are put together."""
 
 _MAIN_ONLY: Final = MainFile.model_fields.keys() - IncludedFile.model_fields.keys()
+
+_OCTAL_KEYS: Final = frozenset(
+    key for key, field in ServiceTable.model_fields.items() if Umask in get_args(field.annotation)
+)
+"""The keys of a service that are octal."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -147,8 +152,8 @@ class _Reading:
         own = {key: said[key] for key in said if key not in (*PUT_IN_PLACE, SERVICES)}
         self._remember(self._main, (), own, ())
         self.tables = {**own, SERVICES: {}}
-        self._defaults = table.defaults
-        self._validate(self._main, (DEFAULTS,), table.defaults, ServiceTable, whole=False)
+        self._defaults = _with_octal_texts(self._main, (DEFAULTS,), table.defaults)
+        self._validate(self._main, (DEFAULTS,), self._defaults, ServiceTable, whole=False)
         self._include(table.include)
         self._check_presence()
         services = list(self._services())
@@ -198,7 +203,7 @@ class _Reading:
         try:
             document = read(file)
         except ConfigurationError as error:
-            self.documents.append(Document(file, {}, {}))
+            self.documents.append(Document(file, {}, {}, frozenset()))
             self.problems += error.problems
             return
         self.documents.append(document)
@@ -252,6 +257,7 @@ class _Reading:
             services = document.values.get(SERVICES, {})
             for name, table in services.items() if isinstance(services, dict) else ():
                 if isinstance(table, dict):
+                    table = _with_octal_texts(document, (SERVICES, name), table)
                     yield _Written(document, name, table)
 
     def _service(self, written: _Written) -> Service | None:
@@ -483,6 +489,16 @@ def _is_valid(table: Mapping[str, Any], model: type[BaseModel]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def _with_octal_texts(document: Document, path: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """*table*, which stands at *path*, with texts for the octal numbers of keys that are octal.
+
+    An integer does not show how it was written, and the defaults of one file may be merged into a
+    table of another. So what is written is asked here, where the file is still known.
+    """
+    written = {key for key in _OCTAL_KEYS & table.keys() if (*path, key) in document.octal}
+    return {key: octal_text(value) if key in written else value for key, value in table.items()}
 
 
 def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def configuration(handler: str | None, listen: Iterable[str], directory: str) ->
     if listen := list(listen):
         service["listen"] = listen
     values = {"python_path": ["."], "services": {_name(handler): service}}
-    return load(_CommandLine("--handler", values, {}, directory))
+    return load(_CommandLine("--handler", values, {}, frozenset(), directory))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""On which line each table, key and array element of a TOML text stands.
+"""What ``tomllib`` does not say of a TOML text: the line of each value, and which are octal.
 
 ``tomllib`` gives values without positions, and a problem with a configuration has to name its
-line. So this reads a text a second time, after ``tomllib`` has accepted it: it checks nothing,
-passes over the values, and keeps only paths and lines.
+line. It gives ``0o22`` and ``18`` as the same integer, too, and to a key that is octal they are not
+the same. So this reads a text a second time, after ``tomllib`` has accepted it: it checks nothing,
+passes over the values, and keeps only paths, lines and whether a number is octal.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
@@ -45,11 +47,25 @@ _SCALAR: Final = re.compile(
 )
 
 
-def positions(text: str) -> dict[Path, int]:
-    """Line numbers (from 1) of every table, key and array element of *text*, by path.
+OCTAL: Final = "0o"
+"""How a number that is octal begins in TOML."""
 
-    A table stands where its header is, else at the first header or key that mentions it. *text*
-    is TOML that ``tomllib`` has accepted; for other text the answer is ValueError or nonsense.
+
+@dataclass(frozen=True)
+class Scan:
+    """What a text says beside its values."""
+
+    lines: Mapping[Path, int]
+    """The line (from 1) of every table, key and array element. A table stands where its header is,
+    else at the first header or key that mentions it."""
+    octal: frozenset[Path]
+    """The integers that are written in octal."""
+
+
+def scan(text: str) -> Scan:
+    """Read *text*, TOML that ``tomllib`` has accepted.
+
+    For other text the answer is ValueError or nonsense.
     """
     return _Scanner(text).scan()
 
@@ -95,10 +111,11 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self._cursor = _Cursor(text)
         self._lines: dict[Path, int] = {}
+        self._octal: set[Path] = set()
         self._lengths: dict[Path, int] = {}
         """Of each array of tables, how many of its elements have been read."""
 
-    def scan(self) -> dict[Path, int]:
+    def scan(self) -> Scan:
         table: Path = ()
         while self._cursor.more():
             header = self._cursor.find(_HEADER)
@@ -108,7 +125,7 @@ class _Scanner:
                 table = self._table()
             else:
                 table = self._table_of_array()
-        return self._lines
+        return Scan(self._lines, frozenset(self._octal))
 
     def _table(self) -> Path:
         """Read the rest of ``[key]``; the answer is the path that it opens."""
@@ -178,7 +195,8 @@ class _Scanner:
         """Pass over the value of *path*, or only enter it if it is an array or inline table."""
         bracket = self._cursor.find(_OPEN)
         if bracket is None:
-            self._cursor.take(_SCALAR)
+            if self._cursor.take(_SCALAR)[0].startswith(OCTAL):
+                self._octal.add(path)
         elif bracket[0] == "[":
             inside.append(self._elements(path))
         else:

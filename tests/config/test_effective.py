@@ -103,6 +103,13 @@ class TestSettings:
         assert found["services.one.listen"].value == ["tcp:1", f"unix:{tmp_path}/run/one"]
         assert found["services.two.listen"].value == [f"unix:{tmp_path}/two:mode=600"]
 
+    def test_have_octal_numbers_as_texts(self, tmp_path: Path) -> None:
+        """A number is printed in decimal, which netd would refuse."""
+        main = MAIN.replace("[defaults]\n", "[defaults]\numask = 0o27\n") + "umask = 0o2\n"
+        found = by_key(read(tmp_path, main))
+        umasks = {name: found[f"services.{name}.umask"].value for name in ("one", "two")}
+        assert umasks == {"one": "002", "two": "027"}
+
     def test_hide_secrets(self, tmp_path: Path) -> None:
         """And say so; what is beside them is shown."""
         found = effective(tmp_path)

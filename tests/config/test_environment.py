@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.config.environment import LARGEST_LIMIT, LARGEST_MASK, Limits, limits, umask, variables
+from netd.config.environment import (
+    LARGEST_LIMIT,
+    LARGEST_MASK,
+    Limits,
+    limits,
+    octal_text,
+    umask,
+    variables,
+)
 from netd.config.load import load
 from netd.config.schema import LimitsTable
 from netd.values import units
@@ -30,17 +38,27 @@ def refusal(read: Callable[[Any], object], value: object) -> str:
 class TestUmask:
     @given(st.integers(0, LARGEST_MASK))
     def test_octal(self, mask: int) -> None:
-        """As a shell has it, as TOML has it, and with more zeros."""
-        for written in (mask, f"{mask:o}", f"{mask:04o}", f"0o{mask:o}"):
+        """As a shell has it, as netd writes it, with more zeros, and as TOML has it."""
+        for written in (octal_text(mask), f"{mask:o}", f"{mask:04o}", f"0o{mask:o}"):
             assert umask(written) == mask
 
     @pytest.mark.parametrize(
         "value",
-        ["", "8", "028", "-1", "1000", "0x7", " 7", "u=rwx", "\u0967", -1, 512, True, 1.0, None],
-    )
+        ["", "8", "028", "-1", "1000", "0x7", " 7", "u=rwx", "\u0967", -1, 778, True, 1.0, None,
+         8, 28, 1000, pytest.param(10**5000, id="enormous")],
+    )  # fmt: skip
     def test_nothing_else(self, value: object) -> None:
         """What is no mask is refused, and it is said how one is written."""
         assert refusal(umask, value) == 'must be octal, like "027" or 0o027'
+
+    @pytest.mark.parametrize(
+        ("number", "meant"), [(0, "000"), (7, "007"), (22, "022"), (512, "512"), (777, "777")]
+    )
+    def test_a_decimal_number_is_refused_with_the_mask_that_was_meant(
+        self, number: int, meant: str
+    ) -> None:
+        """TOML reads 22 as decimal, and that would be the mask 026."""
+        assert refusal(umask, number) == f'must be octal: write "{meant}" or 0o{meant}'
 
 
 class TestVariables:
@@ -62,7 +80,7 @@ class TestVariables:
             ({"PORT": 80}, "has PORT = 80: write a string, in quotes"),
             ({"TZ": "U\0TC"}, "has a NUL character in TZ, and no variable can"),
         ],
-    )
+    )  # fmt: skip
     def test_nothing_else(self, value: object, said: str) -> None:
         """What cannot be one is refused, by its name."""
         assert refusal(variables, value) == said
@@ -102,7 +120,7 @@ class TestLimits:
                 'or "unlimited", or [soft, hard]',
             ),
         ],
-    )
+    )  # fmt: skip
     def test_nothing_else(self, value: object, said: str) -> None:
         """What is no limit is refused, and it is said what one is."""
         assert refusal(read_size, value) == said
@@ -179,11 +197,62 @@ class TestService:
         assert found.variables == (("A", "a"), ("B", "b"))
         assert found.limits == (Limit("core", 0, 0), Limit("cpu", 2, 2))
 
+    @pytest.mark.parametrize("line", ["umask = 0o22", "'umask' = 0o2_2", 'umask = "22"'])
+    def test_umask_as_it_is_written(self, files: Files, line: str) -> None:
+        """tomllib reads 0o22 and 18 as the same number, so the text decides."""
+        [found] = files.load(line)
+        assert found.umask == 0o22
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            "[defaults]\numask = 0o22\n",
+            "[defaults]\numask = 22\n",
+            "defaults = {umask = 0o22}\n",
+            "defaults.umask = 22\n",
+        ],
+    )
+    def test_umask_of_the_defaults(self, files: Files, before: str) -> None:
+        """They go by the same rule, and a problem with them is said where they stand."""
+        if "0o" in before:
+            [found] = files.load(before=before)
+            assert found.umask == 0o22
+        else:
+            line = before.count("\n")
+            assert files.problem(before=before) == (
+                f'netd.toml:{line}: defaults.umask: must be octal: write "022" or 0o022, not 22'
+            )
+
+    def test_umask_of_an_included_file(self, files: Files) -> None:
+        """Where a number is written in octal is asked of the file that it stands in."""
+        included = files.directory / "more.toml"
+        before = 'include = ["more.toml"]\n[defaults]\numask = 0o77\n'
+        table = '[services.two]\nlisten = ["unix:@two"]\nhandler = "m:C"\n'
+        included.write_text(f"{table}umask = 0o22\n")
+        assert [found.umask for found in files.load(before=before)] == [0o77, 0o22]
+        included.write_text(f"{table}umask = 22\n")
+        assert files.problem(before=before) == (
+            'more.toml:4: services.two.umask: must be octal: write "022" or 0o022, not 22'
+        )
+
+    def test_other_octal_numbers_are_numbers(self, files: Files) -> None:
+        """Only a key that is octal needs to know; a handler gets what TOML says."""
+        (files.directory / "netd.toml").write_text(
+            '[services.one]\nlisten = ["unix:@one"]\nhandler = "m:C"\nbacklog = 0o20\n'
+            "options = {umask = 0o22}\n"
+        )
+        [service] = load(str(files.directory / "netd.toml")).services
+        assert (service.own.backlog, service.options) == (16, {"umask": 18})
+
     @pytest.mark.parametrize(
         ("line", "problem"),
         [
             ("nice = 20", "nice: must be 19 or less, not 20"),
             ("nice = -21", "nice: must be -20 or more, not -21"),
+            ("umask = 22", 'umask: must be octal: write "022" or 0o022, not 22'),
+            ("umask = 18", 'umask: must be octal, like "027" or 0o027, not 18'),
+            ("umask = 0x12", 'umask: must be octal, like "027" or 0o027, not 18'),
+            ("umask = 0o1777", 'umask: must be octal, like "027" or 0o027, not "1777"'),
             ('umask = "u=rwx"', 'umask: must be octal, like "027" or 0o027, not "u=rwx"'),
             ("environment = {A = 1}", "environment: has A = 1: write a string, in quotes"),
             ("rlimits = {nofiles = 1}", 'rlimits.nofiles: unknown key; did you mean "nofile"?'),
@@ -226,7 +295,7 @@ class TestService:
     @pytest.mark.parametrize(
         ("line", "key"),
         [
-            ("umask = 0", "umask"),
+            ("umask = 0o0", "umask"),
             ("nice = 1", "nice"),
             ('working_directory = "."', "working_directory"),
             ('environment.A = ""', "environment"),

@@ -6,7 +6,7 @@ import json
 import string
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -16,7 +16,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from netd.config.positions import Path, line_of, positions
+from netd.config.positions import Path, line_of, scan
+
+
+def index_of(text: str) -> Mapping[Path, int]:
+    """The line of everything in *text*, by its path."""
+    return scan(text).lines
 
 
 def paths(value: object, around: Path = ()) -> Iterator[Path]:
@@ -36,7 +41,7 @@ class TestTables:
 
     def test_header(self) -> None:
         """A header gives its line to the table, and to the tables that it implies."""
-        assert positions("\n[services.time]\nport = 1\n") == {
+        assert index_of("\n[services.time]\nport = 1\n") == {
             ("services",): 2,
             ("services", "time"): 2,
             ("services", "time", "port"): 3,
@@ -44,11 +49,11 @@ class TestTables:
 
     def test_first_mention(self) -> None:
         """A table that has no header stands at the first header that mentions it."""
-        assert positions("[a.b]\n[a.c]\n") == {("a",): 1, ("a", "b"): 1, ("a", "c"): 2}
+        assert index_of("[a.b]\n[a.c]\n") == {("a",): 1, ("a", "b"): 1, ("a", "c"): 2}
 
     def test_explicit_header_wins(self) -> None:
         """A table stands at its own header, although a table inside it came first."""
-        assert positions("[a.b]\n\n[a]\nc = 1\n[a.d]\n") == {
+        assert index_of("[a.b]\n\n[a]\nc = 1\n[a.d]\n") == {
             ("a",): 3,
             ("a", "b"): 1,
             ("a", "c"): 4,
@@ -57,11 +62,11 @@ class TestTables:
 
     def test_blanks_in_header(self) -> None:
         """Blanks around the parts of a header, and a comment after it, are no part of it."""
-        assert positions(' [ a . "b" ] # ]\n') == {("a",): 1, ("a", "b"): 1}
+        assert index_of(' [ a . "b" ] # ]\n') == {("a",): 1, ("a", "b"): 1}
 
     def test_nothing(self) -> None:
         """A document without keys has no positions."""
-        assert positions("") == positions("\r\n # only = this") == {}
+        assert index_of("") == index_of("\r\n # only = this") == {}
 
 
 class TestKeys:
@@ -69,7 +74,7 @@ class TestKeys:
 
     def test_dotted(self) -> None:
         """A dotted key places its tables too, relative to the current table, but once."""
-        assert positions("[t]\na.b = 1\na . c = 2\n") == {
+        assert index_of("[t]\na.b = 1\na . c = 2\n") == {
             ("t",): 1,
             ("t", "a"): 2,
             ("t", "a", "b"): 2,
@@ -79,7 +84,7 @@ class TestKeys:
     def test_quoted(self) -> None:
         """Quoted keys are known by what they say: escapes are read, in literal ones kept."""
         text = '"a.b" = 1\n"\\u00e9\\"\\t" = 2\n\'\\t]=#\' = 3\n"" = 4\n\'"\'."\'" = 5\n'
-        assert positions(text) == {
+        assert index_of(text) == {
             ("a.b",): 1,
             ('é"\t',): 2,
             ("\\t]=#",): 3,
@@ -107,7 +112,27 @@ class TestKeys:
         """Nothing in a value passes for a key or an end, and its lines count."""
         text = f"a = {value}# b = 1\n\nz = 1".replace("\n", end)
         assert set(tomllib.loads(text)) == {"a", "z"}
-        assert positions(text) == {("a",): 1, ("z",): 3 + value.count("\n")}
+        assert index_of(text) == {("a",): 1, ("z",): 3 + value.count("\n")}
+
+
+class TestOctal:
+    """``0o22``."""
+
+    @pytest.mark.parametrize(
+        ("text", "octal"),
+        [
+            ("a = 0o22 # 0o1\n", {("a",)}),
+            ("a = 22\nb = 0x22\nc = 0b1\nd = 0\ne = '0o22'\nf = \"0o22\"\n", set()),
+            ("[a.b]\n'c d'.e=0o7_7", {("a", "b", "c d", "e")}),
+            ("a = {b = 0o1, c = [0, 0o1]}", {("a", "b"), ("a", "c", 1)}),
+            ("[[a]]\nb = 1\n[[a]]\nb = 0o1\n", {("a", 1, "b")}),
+            ("0o1 = 1", set()),
+        ],
+    )
+    def test_is_known_by_the_text(self, text: str, octal: set[Path]) -> None:
+        """To tomllib, all of these are integers or texts, and no more."""
+        assert tomllib.loads(text)
+        assert scan(text).octal == octal
 
 
 class TestArrays:
@@ -116,7 +141,7 @@ class TestArrays:
     def test_elements(self) -> None:
         """Each element stands where it starts, whatever is between them."""
         text = 'a = [1, "]",\n  # 9, ]\n\n  """\n""",\n [\n2] ,\n]\nb = [ ]\n'
-        assert positions(text) == {
+        assert index_of(text) == {
             ("a",): 1,
             ("a", 0): 1,
             ("a", 1): 1,
@@ -128,7 +153,7 @@ class TestArrays:
 
     def test_inline_table(self) -> None:
         """The keys of an inline table have lines of their own: values in it can span lines."""
-        assert positions("a = { b.c = [\n 1\n], b.d = {}, 'e' = [{ f = 1 }] }\ng = 1\n") == {
+        assert index_of("a = { b.c = [\n 1\n], b.d = {}, 'e' = [{ f = 1 }] }\ng = 1\n") == {
             ("a",): 1,
             ("a", "b"): 1,
             ("a", "b", "c"): 1,
@@ -144,13 +169,13 @@ class TestArrays:
         """A long array takes a fraction of the bound; quadratic work would take minutes."""
         text = "a = [\n" + '  "a string # ]",\n' * 100_000 + "]\n"
         before = time.process_time()
-        index = positions(text)
+        index = index_of(text)
         assert time.process_time() - before < 2
         assert index["a", 99_999] == 100_001
 
     def test_depth(self) -> None:
         """Nesting is no matter of the stack: deeper than tomllib itself can go."""
-        assert len(positions("a = " + "[" * 2000 + "]" * 2000)) == 2000
+        assert len(index_of("a = " + "[" * 2000 + "]" * 2000)) == 2000
 
 
 class TestArraysOfTables:
@@ -158,7 +183,7 @@ class TestArraysOfTables:
 
     def test_elements(self) -> None:
         """The array stands at its first header, each element at its own."""
-        assert positions("[[x]]\na = 1\n[[x]]\na = 2\n") == {
+        assert index_of("[[x]]\na = 1\n[[x]]\na = 2\n") == {
             ("x",): 1,
             ("x", 0): 1,
             ("x", 0, "a"): 2,
@@ -168,7 +193,7 @@ class TestArraysOfTables:
 
     def test_below_last_element(self) -> None:
         """Headers below an array of tables, arrays too, lie in its last element."""
-        assert positions("[[x]]\n[x.y]\n[[x.z]]\n[[x]]\n[[x.z]]\n[[x.z]]\n[x.z.w]\n") == {
+        assert index_of("[[x]]\n[x.y]\n[[x.z]]\n[[x]]\n[[x.z]]\n[[x.z]]\n[x.z.w]\n") == {
             ("x",): 1,
             ("x", 0): 1,
             ("x", 0, "y"): 2,
@@ -187,7 +212,7 @@ class TestLineOf:
 
     def test_nearest(self) -> None:
         """What is not there is at the nearest table around it, or on the first line."""
-        index = positions("\n[a]\nb = [\n1]\n")
+        index = index_of("\n[a]\nb = [\n1]\n")
         assert line_of(index, ("a", "b", 0)) == 4
         assert line_of(index, ("a", "b", 7, "c")) == 3
         assert line_of(index, ("a", "x")) == 2
@@ -406,7 +431,7 @@ class TestAgainstTomllib:
     )
     def test_hard_documents(self, text: str) -> None:
         """Documents in which one thing looks like another."""
-        assert set(positions(text)) == set(paths(tomllib.loads(text)))
+        assert set(index_of(text)) == set(paths(tomllib.loads(text)))
 
     @settings(deadline=None)  # a busy machine is no failure
     @given(document=documents, random=st.randoms(use_true_random=False))
@@ -414,7 +439,7 @@ class TestAgainstTomllib:
         """The index is where the emitter put each key, and has the paths of tomllib's result."""
         emitter = Emitter(random)
         emitter.document(document)
-        index = positions(emitter.text)
+        index = index_of(emitter.text)
         assert index == emitter.where
         assert set(index) == set(paths(tomllib.loads(emitter.text)))
 
@@ -429,6 +454,6 @@ class TestAgainstTomllib:
             accepted = tomllib.loads(text)
         except ValueError:
             with suppress(ValueError):
-                positions(text)
+                index_of(text)
         else:
-            assert set(positions(text)) == set(paths(accepted))
+            assert set(index_of(text)) == set(paths(accepted))
