@@ -49,7 +49,7 @@ class _Conversion:
         self._machine = machine
         self._types = self._words("type")
         self._flags = self._words("flags")
-        self._draft = Draft(entry.place, entry.identity)
+        self._draft = Draft(entry.place, entry.identity, machine.has_key)
         self._is_internal = "INTERNAL" in self._types
         self._socket_type, self._protocol = self._socket()
         # Without a word about it, a server of datagrams is taken for one that waits.

@@ -191,10 +191,11 @@ def _cps(context: Context, values: Values) -> None:
     if context.waits:
         context.draft.remark(f"Left out: cps = {most} {seconds}. With wait = yes, it has no use.")
         return
-    context.draft.put("limits.connection_rate", f"{most}/s")
-    context.draft.remark(
-        f"Left out: the {seconds} s for which xinetd shuts the service after too many connections."
-    )
+    if context.draft.put("limits.connection_rate", f"{most}/s"):
+        context.draft.remark(
+            f"Left out: the {seconds} s for which xinetd shuts the service after too many "
+            "connections."
+        )
 
 
 def _left_out(name: str, instead: str = "") -> Convert:

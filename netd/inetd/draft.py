@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netd.config.toml import literal
 from netd.inetd.lines import Place
 
 ORDER: Final = (
@@ -27,6 +28,10 @@ ORDER: Final = (
 )
 """The keys of a service that an import writes, in the order in which people read them."""
 
+LIMITS: Final = "limits"
+"""The table of keys that only bound how much clients may take. Without one of these, a service is
+open to the same clients at the same times; without any other key, it may be open to more."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -45,32 +50,58 @@ class Service:
     """Why it is not enabled, where the original was."""
     why_none: tuple[str, ...]
     """Why netd has nothing like it; then there is no table."""
+    why_refused: tuple[str, ...] = ()
+    """Why netd would refuse the table; then it is printed as a comment."""
+
+    @property
+    def is_printed(self) -> bool:
+        """Whether the configuration has its table."""
+        return bool(self.table) and not self.why_refused
 
     @property
     def is_enabled(self) -> bool:
         """Whether netd would open it."""
-        return bool(self.table) and self.table.get("enabled", True) is True
+        return self.is_printed and self.table.get("enabled", True) is True
 
 
 class Draft:
-    """Collects what becomes of one service. One thread, one service, then ``finished``."""
+    """Collects what becomes of one service. One thread, one service, then ``finished``.
 
-    def __init__(self, place: Place, name: str) -> None:
+    *has_key* says whether netd has a key of a service, dotted as for ``put``.
+    """
+
+    def __init__(self, place: Place, name: str, has_key: Callable[[str], bool]) -> None:
         self.place: Final = place
         self.name: Final = name
+        self._has_key = has_key
         self._table: dict[str, Any] = {}
         self._remarks: list[str] = []
         self._general: list[str] = []
         self._why_off: list[str] = []
         self._why_none: list[str] = []
 
-    def put(self, key: str, value: Any) -> None:
-        """Set a key; ``access.allow`` stands in the table ``access``."""
+    def put(self, key: str, value: Any) -> bool:
+        """Set a key; ``access.allow`` stands in the table ``access``.
+
+        False where netd does not have the key. Then a comment says what would stand there, and the
+        service is off unless the key is one of ``LIMITS``.
+        """
+        if not self._has_key(key):
+            self._cannot_put(key, f"{key} = {literal(value)}")
+            return False
         *around, last = key.split(".")
         table = self._table
         for name in around:
             table = table.setdefault(name, {})
         table[last] = value
+        return True
+
+    def _cannot_put(self, key: str, written: str) -> None:
+        why = f"{written} would stand here, and this version of netd does not have that key"
+        if key.split(".")[0] == LIMITS:
+            self.remark(f"Left out: {why}. The service has no such limit.")
+        else:
+            self.turn_off(f"{why}; without it the service would be more open")
 
     def remark(self, text: str) -> None:
         """Say what is different, or left out."""

@@ -55,7 +55,7 @@ def imported(files: Iterable[str], machine: Machine) -> Imported:
         of_xinetd.append(service)
         problems += wrong
     problems = sorted({*problems, *xinetd.problems()})
-    lines = _document(_sorted_out(of_xinetd, found), xinetd.skipped, problems)
+    lines = _document(_sorted_out(of_xinetd, found, machine), xinetd.skipped, problems)
     return Imported("\n".join(lines) + "\n", tuple(problems))
 
 
@@ -84,11 +84,14 @@ def _is_xinetd(file: str, data: bytes) -> bool:
 # Services among each other.
 
 
-def _sorted_out(of_xinetd: list[Service], of_inetd: list[Service]) -> list[Service]:
+def _sorted_out(
+    of_xinetd: list[Service], of_inetd: list[Service], machine: Machine
+) -> list[Service]:
     """All services with names of their own, and no two on the same address."""
     hidden = {service.name for service in of_xinetd}
     ordered = of_xinetd + [_hidden(service, hidden) for service in of_inetd]
-    return _unshared(_named(ordered))
+    # A table that netd refuses is no reason to turn another service off, so it goes first.
+    return _compatible(_unshared(_acceptable(_named(ordered), machine)), machine)
 
 
 def _hidden(service: Service, names: set[str]) -> Service:
@@ -143,6 +146,35 @@ def _unshared(found: list[Service]) -> list[Service]:
     return unshared
 
 
+def _acceptable(found: list[Service], machine: Machine) -> list[Service]:
+    """Services that netd would refuse by themselves are refused.
+
+    That an account, a program or a host is not there depends on the machine, and netd checks a
+    service that is off, too. Services that are off have nothing to do with each other.
+    """
+    off = {service.name: {**service.table, "enabled": False} for service in found if service.table}
+    refusals = machine.refusals(off)
+    return [
+        replace(service, why_refused=tuple(refusals.get(service.name, ()))) for service in found
+    ]
+
+
+def _compatible(found: list[Service], machine: Machine) -> list[Service]:
+    """Services that netd would refuse beside each other are off: all but the first of them.
+
+    Different texts can stand for one address.
+    """
+    refusals = machine.refusals(
+        {service.name: service.table for service in found if service.is_printed}
+    )
+    together = []
+    for service in found:
+        for reason in refusals.get(service.name, ()):
+            service = _turned_off(service, reason)
+        together.append(service)
+    return together
+
+
 def _turned_off(service: Service, why: str) -> Service:
     table = {"enabled": False, **service.table}
     table["enabled"] = False
@@ -179,7 +211,12 @@ def _service(service: Service) -> Iterator[str]:
     yield from _reasons("Off", service.why_off)
     for remark in service.remarks:
         yield from toml.comment(f"* {remark}", hanging="  ")
-    yield from toml.table(("services", service.name), service.table)
+    if service.is_printed:
+        yield from toml.table(("services", service.name), service.table)
+        return
+    yield from _reasons("A comment, because netd would refuse it here", service.why_refused)
+    for line in toml.table(("services", service.name), service.table):
+        yield f"# {line}".rstrip()
 
 
 def _reasons(what: str, reasons: tuple[str, ...]) -> Iterator[str]:

@@ -172,7 +172,7 @@ class _Entry:
         if self._inet is None and self._protocol != "unix":
             raise ValueError(f"{self._name}: {self._protocol} is no protocol that inetd knows")
         self._is_internal = self._program == "internal"
-        self._draft = Draft(place, self._short_name())
+        self._draft = Draft(place, self._short_name(), machine.has_key)
 
     def service(self) -> Service:
         """Everything in the order in which it is decided."""
@@ -285,8 +285,8 @@ class _Entry:
         if self._waits:
             self._draft.remark(f"Left out: at most {most} a minute. With wait, it has no use.")
             return
-        self._draft.put("limits.connection_rate", f"{most}/m")
-        self._draft.remark(
-            f"netd spreads the {most} over the minute; inetd takes them at once, and shuts the "
-            "service for ten minutes after more."
-        )
+        if self._draft.put("limits.connection_rate", f"{most}/m"):
+            self._draft.remark(
+                f"netd spreads the {most} over the minute; inetd takes them at once, and shuts the "
+                "service for ten minutes after more."
+            )

@@ -1,15 +1,25 @@
-"""What an import asks of the machine it runs on: its files, and what names mean there."""
+"""What an import asks of the machine it runs on: its files, what names mean there, and its netd."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+from netd.config.document import Document, dotted
+from netd.config.known import has_key
+from netd.config.load import SERVICES, load
+from netd.config.schema import ServiceTable
+from netd.values.problem import ConfigurationError, Problem
 
 _NETWORKS: Final = "/etc/networks"
 _WRAPPERS: Final = ("/etc/hosts.allow", "/etc/hosts.deny")
+
+_PRINTED: Final = "netd.toml"
+"""A name for the configuration that is going to be printed; relative paths in it, if there are any,
+are relative to where netdctl runs."""
 
 
 class Machine(Protocol):
@@ -32,6 +42,13 @@ class Machine(Protocol):
 
     def wrapper_rules(self) -> tuple[str, ...]:
         """The files of hosts_access(5) that have rules."""
+
+    def has_key(self, key: str) -> bool:
+        """Whether its netd has a key of a service, dotted: ``access.allow``."""
+
+    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+        """What its netd has against a configuration of the services *tables*: for each service that
+        has a problem, by its name, what the problems are."""
 
 
 class ThisMachine:
@@ -63,6 +80,28 @@ class ThisMachine:
 
     def wrapper_rules(self) -> tuple[str, ...]:
         return tuple(file for file in _WRAPPERS if any(_rules(file)))
+
+    def has_key(self, key: str) -> bool:
+        return has_key(ServiceTable, key.split("."))
+
+    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+        if not tables:
+            return {}
+        try:
+            load(Document(_PRINTED, {SERVICES: dict(tables)}, {}, frozenset()))
+        except ConfigurationError as error:
+            return {name: found for name in tables if (found := _about(name, error.problems))}
+        return {}
+
+
+def _about(name: str, problems: Iterable[Problem]) -> list[str]:
+    """The *problems* with the service *name*, each with its key."""
+    service = dotted((SERVICES, name))
+    return [
+        f"{problem.key.removeprefix(service).removeprefix('.')}: {problem.message}".lstrip(": ")
+        for problem in problems
+        if problem.key == service or problem.key.startswith(f"{service}.")
+    ]
 
 
 def _rules(file: str) -> Iterator[list[str]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netd.inetd.importing import imported
+from netd.inetd.machine import ThisMachine
 
 PORTS = {
     ("echo", "tcp"): 7,
@@ -29,6 +31,10 @@ class FakeMachine:
     ports: dict[tuple[str, str], int] = field(default_factory=lambda: dict(PORTS))
     networks: dict[str, str] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
+    lacking: frozenset[str] = frozenset()
+    """The keys that its netd does not have."""
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    """What its netd has against services, by their names."""
 
     def read(self, file: str) -> bytes:
         if file not in self.files:
@@ -56,6 +62,22 @@ class FakeMachine:
 
     def wrapper_rules(self) -> tuple[str, ...]:
         return self.rules
+
+    def has_key(self, key: str) -> bool:
+        return key not in self.lacking
+
+    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+        return {name: self.refused[name] for name in tables if name in self.refused}
+
+
+class StrictMachine(FakeMachine):
+    """A machine with this machine's netd, accounts and programs."""
+
+    def has_key(self, key: str) -> bool:
+        return ThisMachine().has_key(key)
+
+    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+        return ThisMachine().refusals(tables)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,23 @@ class TestImport:
             },
         }
 
+    def test_prints_what_check_takes(self, tmp_path: Path) -> None:
+        """As docs/coming-from-inetd.md has the two commands, one after the other."""
+        (tmp_path / "xinetd.conf").write_text(
+            "service mine\n{\ntype = UNLISTED\nport = 20992\nsocket_type = stream\nwait = no\n"
+            "user = root\nserver = /bin/cat\ninstances = 10\nper_source = 2\ncps = 50 10\n"
+            "access_times = 08:00-18:00\n}\n"
+            "service other\n{\ntype = UNLISTED\nport = 20993\nsocket_type = stream\nwait = no\n"
+            "user = none-such\nserver = /bin/none-such\n}\n"
+        )
+        done = CliRunner().invoke(main, ["import", str(tmp_path / "xinetd.conf")])
+        assert (done.exit_code, done.stderr) == (ExitStatus.OK, "")
+        (tmp_path / "netd.toml").write_text(done.stdout)
+        checked = CliRunner().invoke(main, ["check", str(tmp_path / "netd.toml")])
+        assert (checked.exit_code, checked.stderr) == (ExitStatus.OK, "")
+        service = tomllib.loads(done.stdout)["services"]["mine"]
+        assert service.get("enabled", True) is ("hours" in service.get("access", {}))
+
     def test_reports_lines_and_prints_the_rest(self, tmp_path: Path) -> None:
         """With the status of a configuration that is wrong."""
         file = tmp_path / "inetd.conf"

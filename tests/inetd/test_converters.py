@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ TOGETHER = {
 NETWORKS = {"office": "192.168.0.0"}
 
 
-def telnet(*lines: str, waits: bool = False) -> Result:
-    """Import a service with some lines more."""
+def telnet(*lines: str, waits: bool = False, lacking: Iterable[str] = ()) -> Result:
+    """Import a service with some lines more, for a netd that is *lacking* some keys."""
     head = ["service telnet", "{", "socket_type = stream", f"wait = {'yes' if waits else 'no'}"]
     needed = ["server = /bin/telnetd", "user = root", "flags = IPv4 NOLIBWRAP"]
     own = [line for line in needed if not any(more.startswith(line[:6]) for more in lines)]
     text = "\n".join([*head, *own, *lines, "}"])
-    return import_text(text, FakeMachine(networks=dict(NETWORKS)))
+    machine = FakeMachine(networks=dict(NETWORKS), lacking=frozenset(lacking))
+    return import_text(text, machine)
 
 
 def keys(result: Result) -> dict[str, Any]:
@@ -150,6 +152,55 @@ class TestLimits:
     def test_how_long_a_service_is_shut_is_said(self) -> None:
         """netd does not shut it."""
         assert "Left out: the 30 s for which xinetd shuts" in telnet("cps = 25 30").comments
+
+
+class TestLacking:
+    """Keys that netd does not have yet."""
+
+    @pytest.mark.parametrize(
+        ("line", "key", "value"),
+        [
+            ("instances = 5", "limits.connections", "5"),
+            ("per_source = 2", "limits.connections_per_source", "2"),
+            ("cps = 25 30", "limits.connection_rate", '"25/s"'),
+        ],
+    )
+    def test_a_limit_is_a_comment(self, line: str, key: str, value: str) -> None:
+        """Without it, the service is open to the same clients."""
+        result = telnet(line, lacking=[key])
+        assert keys(result) == {}
+        assert (
+            f"* Left out: {key} = {value} would stand here, and this version of netd does not have "
+            "that key. The service has no such limit."
+        ) in result.comments
+        assert "for which xinetd shuts" not in result.comments
+
+    @pytest.mark.parametrize(
+        ("line", "key", "value"),
+        [
+            ("access_times = 8:00-9:00", "access.hours", '["Mon-Sun 08:00-09:00"]'),
+            ("only_from = 10.0.0.0", "access.allow", '["10.0.0.0/8"]'),
+            ("only_from =", "access.allow", "[]"),
+            ("no_access = 1.2.3.4", "access.deny", '["1.2.3.4"]'),
+            ("user = nobody", "user", '"nobody"'),
+            ("umask = 77", "umask", '"077"'),
+        ],
+    )
+    def test_anything_else_leaves_the_service_off(self, line: str, key: str, value: str) -> None:
+        """It restricts who may come in and when, or what they reach."""
+        result = telnet(line, lacking=[key])
+        table = result.services["telnet"]
+        assert table["enabled"] is False
+        assert key.partition(".")[0] not in table
+        assert (
+            f"Off: {key} = {value} would stand here, and this version of netd does not have that "
+            "key; without it the service would be more open."
+        ) in result.comments
+
+    def test_the_rest_of_a_table_is_printed(self) -> None:
+        """It is there for whoever switches the service on."""
+        result = telnet("access_times = 8:00-9:00", "only_from = ::1", lacking=["access.hours"])
+        assert keys(result) == {"enabled": False, "access": {"allow": ["::1"]}}
 
 
 class TestLeftOut:

@@ -13,7 +13,7 @@ import pytest
 from netd.config.load import load
 from netd.inetd.importing import Imported, imported
 from netd.inetd.machine import ThisMachine
-from tests.inetd.machines import FakeMachine, import_text
+from tests.inetd.machines import FakeMachine, StrictMachine, import_text
 
 VARIABLE: Final = "NETD_XINETD_ROOT"
 """Where Debian's package xinetd is unpacked. What is installed may have been changed."""
@@ -148,6 +148,15 @@ class TestInetd:
         names = ["www", "shell", "talk", "ntalk", "finger", "ident", "auth", "amanda"]
         assert list(result.services) == [*names, "cvspserver"]
         assert "Left out: rusersd: it is an RPC service" in result.comments
+
+    def test_netd_takes_it(self, tmp_path: Path) -> None:
+        """What this machine does not have is a comment."""
+        file = tmp_path / "netd.toml"
+        text = f"{INETD}mine stream tcp nowait.60 root /bin/cat cat\n"
+        ports = {**DEBIANS_PORTS, ("mine", "tcp"): 2000}
+        file.write_text(import_text(text, StrictMachine(ports=ports)).text)
+        found = {service.name for service in load(str(file)).services}
+        assert {"mine"} <= found <= {"mine", *(name for name, _ in DEBIANS_PORTS)}
 
     def test_two_packages_for_one_port_do_not_get_in_each_others_way(self) -> None:
         """The first has it."""

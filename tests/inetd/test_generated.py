@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,11 +12,9 @@ from hypothesis import strategies as st
 
 from netd.admission.networks import NetworkSet
 from netd.config.load import load
-from netd.config.schema import AccessTable, ServiceTable
-from netd.config.toml import table
 from netd.inetd.attributes import ATTRIBUTES
 from netd.inetd.draft import ORDER
-from tests.inetd.machines import FakeMachine, import_text
+from tests.inetd.machines import FakeMachine, Result, StrictMachine, import_text
 
 WORDS = st.text(st.characters(exclude_characters=" \t\r\n\f\v"), min_size=1, max_size=8)
 TEXTS = st.text(st.sampled_from("service defaults{}=+-#\n\t ab\"'\\\u0085\x00é") | st.characters())
@@ -36,13 +35,20 @@ SENSIBLE: dict[str, st.SearchStrategy[str]] = {
     "interface": st.sampled_from(["127.0.0.2", "::1"]),
     "bind": st.sampled_from(["127.0.0.1", "::1", "0.0.0.0", "::", "1.2"]),
     "wait": st.sampled_from(["yes", "no"]),
-    "server": st.sampled_from(["/bin/cat", "/bin/true"]),
-    "user": st.sampled_from(["root", "nobody", "0"]),
-    "group": st.sampled_from(["root", "0"]),
+    "server": st.sampled_from(["/bin/cat", "/bin/true", "/bin/none-such"]),
+    "user": st.sampled_from(["root", "nobody", "0", "none-such", "4000000000"]),
+    "group": st.sampled_from(["root", "0", "none-such"]),
     "only_from": st.lists(ADDRESSES, max_size=3).map(" ".join),
     "no_access": st.lists(ADDRESSES, max_size=3).map(" ".join),
     "access_times": st.sampled_from(["8:00-9:00", "9:00-8:00", "0:00-23:59 1:00-2:00"]),
+    "umask": st.sampled_from(["22", "022", "8"]),
+    "nice": st.sampled_from(["-20", "19", "20"]),
+    "env": st.sampled_from(["A=1 B=", "=", "A"]),
+    "rlimit_as": st.sampled_from(["8M", "UNLIMITED", "9223372036854775807"]),
+    "rlimit_cpu": st.sampled_from(["20", "UNLIMITED"]),
+    "rlimit_files": st.sampled_from(["100", "UNLIMITED"]),
     "instances": st.sampled_from(["0", "5", "UNLIMITED"]),
+    "per_source": st.sampled_from(["0", "5", "UNLIMITED"]),
     "cps": st.sampled_from(["0 0", "5 10", "5"]),
 }
 """Values that an attribute may have; the others have any words."""
@@ -77,6 +83,19 @@ FIELDS = st.tuples(
     st.lists(WORDS, max_size=3).map(" ".join),
 ).map(" ".join)
 
+SENSIBLE_FIELDS = st.tuples(
+    st.sampled_from(
+        ["telnet", "echo", "8080", "127.0.0.1:ftp", "[::1]:1", "/run/a:b", f"/run/{'x' * 200}"]
+    ),
+    st.sampled_from(["stream", "dgram", "raw"]),
+    st.sampled_from(["tcp", "tcp4", "tcp46", "udp", "unix", "tcp,rcvbuf=1k", "tcp,sndbuf=9999m"]),
+    st.sampled_from(["wait", "nowait", "nowait.5"]),
+    st.sampled_from(["root", "nobody.nogroup", "0:0", "none-such", "root:none-such", "4000000000"]),
+    st.sampled_from(["internal", "/bin/cat", "/bin/none-such"]),
+    st.sampled_from(["", "cat", "cat -u", "other"]),
+).map(" ".join)
+"""Without words that could be the name of a host, which netd would look up."""
+
 # Few different numbers, so that clients are often in what is written.
 BYTES = st.sampled_from(["0", "1", "10", "255"])
 QUADS = st.tuples(BYTES, BYTES, BYTES, BYTES).map(".".join)
@@ -90,6 +109,7 @@ NUMBERS = st.lists(
 )
 
 MACHINE = FakeMachine(networks={"office": "192.168.0.0"})
+STRICT = StrictMachine(networks=MACHINE.networks)
 
 
 class TestToml:
@@ -143,32 +163,46 @@ class TestSafety:
 
 
 class TestLoading:
+    """``netdctl check`` takes what ``netdctl import`` prints, with no key left out here."""
+
     @settings(deadline=None)
     @given(st.lists(entries(otherwise=st.nothing()), min_size=1, max_size=4).map("".join))
-    def test_netd_takes_what_it_has_keys_for(self, text: str) -> None:
-        """The rest of the keys is left out here, until netd has them."""
-        services = import_text(text, MACHINE).services
-        if not services:
-            return
-        known = {name: with_known_keys(keys) for name, keys in services.items()}
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            for name, keys in known.items():
-                file.write("\n".join(table(("services", name), keys)) + "\n")
-            file.flush()
-            loaded = load(file.name)
-        enabled = [name for name in known if known[name].get("enabled", True)]
-        assert [service.name for service in loaded.services] == enabled
+    def test_netd_takes_any_file_of_xinetd(self, text: str) -> None:
+        """Whatever of it netd does not have, or this machine."""
+        check_is_taken(import_text(text, STRICT))
+
+    @settings(deadline=None)
+    @given(st.lists(SENSIBLE_FIELDS, min_size=1, max_size=4).map("\n".join))
+    def test_netd_takes_any_file_of_inetd(self, text: str) -> None:
+        """Whatever of it netd does not have, or this machine."""
+        check_is_taken(import_text(text, STRICT))
+
+    @settings(deadline=None)
+    @given(
+        st.lists(entries(otherwise=st.nothing()), min_size=1, max_size=2).map("".join),
+        st.sets(st.sampled_from(["access.allow", "access.deny", "access.hours"])),
+    )
+    def test_no_service_is_open_without_a_rule_that_netd_does_not_have(
+        self, text: str, lacking: set[str]
+    ) -> None:
+        """The same file, with and without the keys: what has one of them is off without it."""
+        after = import_text(text, replace(MACHINE, lacking=frozenset(lacking))).services
+        for name, keys in import_text(text, MACHINE).services.items():
+            rules = {f"access.{key}" for key in keys.get("access", {})}
+            assert lacking.isdisjoint(rules) or after[name]["enabled"] is False
 
 
-def with_known_keys(keys: dict[str, Any]) -> dict[str, Any]:
-    """The keys that the schema has, with something to run where that is not among them."""
-    known = {key: value for key, value in keys.items() if key in ServiceTable.model_fields}
-    if not {"handler", "program"} & known.keys():
-        known["handler"] = "m:C"
-    if "access" in known:
-        fields = AccessTable.model_fields
-        known["access"] = {key: known["access"][key] for key in known["access"] if key in fields}
-    return known
+def check_is_taken(result: Result) -> None:
+    """The services that are on are those that netd has from the text."""
+    services = result.services
+    if not services:
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(result.text)
+        file.flush()
+        loaded = load(file.name)
+    enabled = [name for name in services if services[name].get("enabled", True)]
+    assert [service.name for service in loaded.services] == enabled
 
 
 def matches(element: str, client: str) -> bool:

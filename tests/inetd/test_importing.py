@@ -7,7 +7,7 @@ import pytest
 from netd.config.types import check_name
 from netd.inetd.importing import imported
 from netd.values.problem import ConfigurationError
-from tests.inetd.machines import FakeMachine, Result, import_files, import_text
+from tests.inetd.machines import FakeMachine, Result, StrictMachine, import_files, import_text
 
 CAT = "stream tcp nowait root /bin/cat cat\n"
 
@@ -129,3 +129,61 @@ class TestBothDaemons:
         result = import_files(FakeMachine({**files}))
         assert on_and_off(result) == {"telnet": line == "disable = no", "telnet-tcp": False}
         assert "telnet is in xinetd's files too, and that counts" in result.comments
+
+
+class TestRefused:
+    """What the netd of this machine would refuse."""
+
+    def test_is_a_comment(self) -> None:
+        """The check of a service that is off would refuse it, too."""
+        machine = FakeMachine(refused={"telnet": ['user: there is no user "x"']})
+        result = import_text(xinetd("telnet", "only_from = ::1", "id = telnet"), machine)
+        assert result.services == {}
+        assert (
+            '# A comment, because netd would refuse it here: user: there is no user "x".\n'
+            "# [services.telnet]\n"
+            '# listen = ["tcp:23", "tcp6:23"]\n'
+            '# program = ["/bin/cat"]\n'
+            '# user = "root"\n'
+            "#\n"
+            "# [services.telnet.access]\n"
+            '# allow = ["::1"]\n'
+        ) in result.text
+
+    def test_has_no_address(self) -> None:
+        """Another service may have it."""
+        machine = StrictMachine()
+        result = import_text(f"telnet stream tcp nowait none-such /bin/cat cat\n23 {CAT}", machine)
+        assert on_and_off(result) == {"23": True}
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            (
+                "telnet stream tcp nowait none-such /bin/cat cat",
+                'user: there is no user "none-such"',
+            ),
+            ("telnet stream tcp nowait root:none-such /bin/cat cat", "group: there is no group"),
+            ("telnet stream tcp nowait 4000000000 /bin/cat cat", "has no entry in the passwd file"),
+            ("telnet stream tcp nowait root /bin/none-such", "program: there is no program"),
+            (f"/run/{'x' * 200} stream unix nowait root /bin/cat cat", "is 205 bytes long"),
+            ("telnet stream tcp,rcvbuf=9999m nowait root /bin/cat cat", "socket.SO_RCVBUF: "),
+        ],
+    )
+    def test_says_why(self, line: str, said: str) -> None:
+        """By the check itself, so that every reason that it has is known here."""
+        result = import_text(line, StrictMachine())
+        assert (result.services, result.problems) == ({}, [])
+        assert "A comment, because netd would refuse it here: " in result.comments
+        assert said in result.comments
+
+    def test_two_texts_for_one_address_leave_the_second_off(self) -> None:
+        """An IPv6 socket for both families, and one of IPv4; a path for streams and datagrams."""
+        result = import_text(
+            "telnet stream tcp46 nowait root /bin/cat\ntelnet stream tcp4 nowait root /bin/cat\n"
+            "/run/a stream unix nowait root /bin/cat\n/run/a dgram unix wait root /bin/cat\n",
+            StrictMachine(),
+        )
+        assert on_and_off(result) == {"telnet": True, "telnet-tcp": False, "a": True,
+                                      "a-unixgram": False}  # fmt: skip
+        assert "Off: listen: tcp:23 is listened on by services.telnet already" in result.comments

@@ -218,6 +218,14 @@ class TestRate:
         assert result.services["telnet"]["limits"] == {"connection_rate": "400/m"}
         assert "shuts the service for ten minutes" in result.comments
 
+    def test_a_rate_that_netd_does_not_have_is_a_comment(self) -> None:
+        """Without it, the service is open to the same clients."""
+        machine = FakeMachine(lacking=frozenset({"limits.connection_rate"}))
+        result = import_text("telnet stream tcp nowait.400 root /bin/cat cat", machine)
+        assert result.services["telnet"].keys() == {"listen", "program", "user"}
+        assert 'Left out: limits.connection_rate = "400/m" would stand here' in result.comments
+        assert "over the minute" not in result.comments
+
     def test_a_server_that_waits_has_none(self) -> None:
         """netd does not see its clients."""
         result = import_text("tftp dgram udp wait.60 root /bin/tftpd tftpd")

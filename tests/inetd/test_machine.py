@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +55,27 @@ class TestNames:
     def test_wrapper_rules_are_files(self) -> None:
         """Of the two that hosts_access(5) has."""
         assert set(ThisMachine().wrapper_rules()) <= {"/etc/hosts.allow", "/etc/hosts.deny"}
+
+
+class TestNetd:
+    def test_has_the_keys_of_its_schema(self) -> None:
+        """A key that is added there is known here."""
+        for key in ("listen", "access.allow", "rlimits.RLIMIT_AS", "socket.TCP_NODELAY"):
+            assert ThisMachine().has_key(key)
+        assert not ThisMachine().has_key("no_such_key")
+        assert not ThisMachine().has_key("access.no_such_key")
+
+    def test_refuses_what_check_refuses(self) -> None:
+        """Each service by its name, whatever is in that."""
+        good: dict[str, Any] = {"listen": ["tcp:1"], "handler": "echo"}
+        tables = {"a": good, "a.b": {**good, "listen": ["tcp:2"], "nice": 99, "wait": True},
+                  "a-b": {**good, "listen": ["tcp:x"], "enabled": False}}  # fmt: skip
+        assert ThisMachine().refusals({"a": good}) == {}
+        assert ThisMachine().refusals({}) == {}
+        assert ThisMachine().refusals(tables) == {
+            "a.b": [
+                "nice: must be 19 or less, not 99",
+                "wait: means nothing without program",
+            ],
+            "a-b": ['listen: port "x" is not a number from 0 to 65535'],
+        }
