@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from netd.config.load import load
-from netd.config.schema import ServiceTable
+from netd.config.schema import DaemonTable, ServiceTable
 from netd.values.problem import ConfigurationError
 
 GOOD: Final = {"listen": '["tcp:10037"]', "handler": '"timeserver:TimeServer"'}
@@ -26,6 +26,7 @@ NAME: Final = (
     "is no name: write letters and digits, and . _ - but not first, 100 characters at most"
 )
 SERVICE: Final = ", ".join(sorted(ServiceTable.model_fields))
+DAEMON: Final = ", ".join(sorted(DaemonTable.model_fields))
 HANDLER_NAME: Final = 'must be "module:Class" or the name of a registered handler'
 CONCURRENCY: Final = 'must be "reactor", "thread" or "process"'
 BESIDE: Final = {
@@ -388,7 +389,7 @@ FILES: Final = {
         [f"[daemon]\ngracefull_timeout = 5\nuser = 0\n{TIME}"],
         [
             'netd.toml:2: daemon.gracefull_timeout: unknown key; did you mean "graceful_timeout"?',
-            "netd.toml:3: daemon.user: unknown key; known here are drain_delay, graceful_timeout",
+            f"netd.toml:3: daemon.user: unknown key; known here are {DAEMON}",
         ],
     ),
     "a table that this version does not know": (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from netd.config.messages import message, unknown_key
-from netd.config.schema import AccessTable, MainFile, ServiceTable, Table
+from netd.config.schema import AccessTable, DaemonTable, MainFile, ServiceTable, Table
 from netd.config.text import LONGEST, printable, quoted, shown
 
 GOOD: dict[str, Any] = {"listen": ["tcp:1"], "handler": "m:C"}
@@ -76,7 +76,7 @@ class TestMessage:
         """A key is compared with those of its own table, not of the one around it."""
         assert of_service(access={"alow": []}) == 'unknown key; did you mean "allow"?'
         assert messages(MainFile, {"daemon": {"xyz": 1}}) == [
-            "unknown key; known here are drain_delay, graceful_timeout"
+            f"unknown key; known here are {', '.join(sorted(DaemonTable.model_fields))}"
         ]
 
     def test_of_every_problem_of_a_table(self) -> None:
