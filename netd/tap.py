@@ -21,27 +21,27 @@ from twisted.python import usage
 
 from netd import __version__
 from netd.admin.service import AdminService, bind_admin
-from netd.config import options as command_line
+from netd.config import command_line
 from netd.config.files import DEFAULT_FILES, NONE_THERE, default_file
 from netd.config.load import load
-from netd.daemon.aside import aside
-from netd.daemon.checking import check_loaded, check_rights
-from netd.daemon.destinations import cannot_log
-from netd.daemon.forking import ForkSpawner
-from netd.daemon.log import DaemonLog, Log, RelayedLog
-from netd.daemon.notifying import Notifications
-from netd.daemon.opening import LogPlace
-from netd.daemon.predecessor import Predecessor
-from netd.daemon.self_signing import with_certificates
+from netd.daemon.check.check import check_loaded, check_rights
+from netd.daemon.check.self_signed import with_certificates
+from netd.daemon.forkserver.spawner import ForkSpawner
+from netd.daemon.generations.predecessor import Predecessor
+from netd.daemon.generations.upgrade import CommandLine
+from netd.daemon.run_in_thread import aside
 from netd.daemon.service import Daemon
-from netd.daemon.upgrade import CommandLine
+from netd.daemon.systemd import Notifications
 from netd.listening.activation import Passed, initial_environment, with_passed
 from netd.listening.activation import received as received_from_manager
 from netd.listening.binding import CannotBind, Listener, Listeners, bind_all
 from netd.listening.handover import Handover, received
-from netd.values.log import Log as LogSettings
-from netd.values.problem import ConfigurationError, ExitStatus
-from netd.values.service import Configuration, Owner
+from netd.log.destination import LogPlace
+from netd.log.file import cannot_log
+from netd.log.writer import DaemonLog, Log, RelayedLog
+from netd.model.log import Log as LogSettings
+from netd.model.problem import ConfigurationError, ExitStatus
+from netd.model.service import Configuration, Owner
 
 log = Logger()
 

@@ -1,6 +1,6 @@
 """Reactors for tests: one that runs in a thread of its own, and one that a test runs by hand.
 
-Both are what ``netd.values.reactor`` asks for, and nothing more.
+Both are what ``netd.core.reactor`` asks for, and nothing more.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from netd.config.plan import Plan
-from netd.daemon.reloading import Outcome
-from netd.daemon.upgrade import Upgraded
-from netd.values.log import LEVELS, Level
+from netd.daemon.generations.reload import Outcome
+from netd.daemon.generations.upgrade import Upgraded
+from netd.model.log import LEVELS, Level
 
 log = Logger()
 

@@ -11,13 +11,13 @@ from twisted.python.failure import Failure
 from netd.admin.api import NotDone, UnknownConnection, UnknownService
 from netd.admin.snapshot import connection_id, connections, occupants, snapshot
 from netd.config.plan import Plan
-from netd.daemon.pool import Pool
-from netd.daemon.reloading import Outcome
+from netd.daemon.generations.reload import Outcome
+from netd.daemon.generations.upgrade import Upgraded
 from netd.daemon.service import Daemon
-from netd.daemon.upgrade import Upgraded
-from netd.values.log import Level
-from netd.values.problem import ConfigurationError
-from netd.values.scoreboard import Occupant
+from netd.daemon.workers.pool import Pool
+from netd.ipc.scoreboard import Occupant
+from netd.model.log import Level
+from netd.model.problem import ConfigurationError
 
 log = Logger()
 

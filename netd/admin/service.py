@@ -9,13 +9,13 @@ from twisted.logger import Logger
 
 from netd.admin.api import site
 from netd.admin.commands import DaemonCommands
-from netd.admin.door import Door
+from netd.admin.listener import Door
 from netd.config.admin import usual_socket
 from netd.daemon.service import Daemon
 from netd.listening.binding import CannotBind, Listeners, bind_all
-from netd.values.address import Transport, UnixAddress
-from netd.values.service import Configuration, Program
-from netd.values.service import Service as NetdService
+from netd.model.address import Transport, UnixAddress
+from netd.model.service import Configuration, Program
+from netd.model.service import Service as NetdService
 
 log = Logger()
 

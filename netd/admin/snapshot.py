@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from netd import __version__
-from netd.daemon.estate import Estate
-from netd.daemon.place import Placed
-from netd.daemon.pool import Pool
+from netd.daemon.generations.generation import Estate
 from netd.daemon.states import DaemonState
-from netd.values.scoreboard import Counts, Occupant
+from netd.daemon.workers.pool import Pool
+from netd.daemon.workers.worker import Placed
+from netd.ipc.scoreboard import Counts, Occupant
 
 
 def snapshot(

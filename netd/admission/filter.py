@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from netd.admission.deadlines import Deadlines
-from netd.values.reactor import Reactor
-from netd.values.shutting_down import shut_down
+from netd.core.deadlines import Deadlines
+from netd.core.reactor import Reactor
+from netd.core.shutting_down import shut_down
 
 REFUSED: Final = "verify_request"
 RAISED: Final = "verify_request raised"

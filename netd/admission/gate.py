@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from netd.admission.filter import RequestFilter
-from netd.admission.lists import AccessLists, Credentials, PeerCertificate
+from netd.admission.lists import AccessLists
+from netd.model.peer import Credentials, PeerCertificate
 
 REMEMBERED: Final = 4096
 """Addresses whose answer by the lists is kept, in two thirds of a mebibyte: most clients come

@@ -5,29 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from netd.admission.networks import NetworkSet, Unreadable, packed
-from netd.values.service import Access
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Who stands at the other end of a Unix socket (SO_PEERCRED and SO_PEERGROUPS, unix(7))."""
-
-    uid: int
-    gid: int
-    groups: frozenset[int] = frozenset()
-    """The supplementary ones."""
-
-
-class PeerCertificate(Protocol):
-    """A client's certificate, which its TLS handshake has verified."""
-
-    def is_for(self, name: str) -> bool:
-        """Whether it is for *name*: a host, an address or a URI, as an entry has it."""
-        ...
-
+from netd.model.peer import Credentials, PeerCertificate
+from netd.model.service import Access
 
 CERTIFICATE: Final = "certificate:"
 """What an entry begins with that stands for a name in a client's certificate."""

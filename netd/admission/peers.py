@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Final
 
-from netd.admission.lists import Credentials
+from netd.model.peer import Credentials
 
 UCRED: Final = struct.Struct("3i")
 """``struct ucred`` of unix(7): process, user, group."""

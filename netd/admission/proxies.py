@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from netd.admission.lists import Credentials, RuleList
+from netd.admission.lists import RuleList
 from netd.admission.networks import Unreadable, packed
+from netd.model.peer import Credentials
 
 REMEMBERED = 256
 """Addresses whose answer is kept; there are few proxies, and they come again and again."""

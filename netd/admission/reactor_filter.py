@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from netd.admission.filter import RAISED, REFUSED, TOO_SLOW, Report
-from netd.values.reactor import Reactor
+from netd.core.reactor import Reactor
 
 
 class ReactorFilter:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from netd.config.positions import Path, line_of, scan
 from netd.config.text import printable, quoted
-from netd.values.problem import ConfigurationError, Place, Problem
+from netd.model.problem import ConfigurationError, Place, Problem
 
 DEEPEST: Final = 100
 """Tables and lists inside each other: more than anybody writes, and far from the end of the stack

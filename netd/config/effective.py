@@ -8,15 +8,15 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from netd.config.document import dotted
-from netd.config.json_schema import ALIAS_OF
 from netd.config.load import PUT_IN_PLACE, SERVICES, Loaded
+from netd.config.reference.json_schema import ALIAS_OF
 from netd.config.schema import ONLY_BESIDE, ServiceTable
 from netd.config.secrets import hide, is_secret
 from netd.config.socket_options import SPARSE
 from netd.config.types import Format
 from netd.listening.description import absolute
-from netd.values.problem import Place
-from netd.values.service import Service, Wanted
+from netd.model.problem import Place
+from netd.model.service import Service, Wanted
 
 
 def _path(path: str, directory: str) -> str:
@@ -67,7 +67,7 @@ def settings(
 def decided(loaded: Loaded, services: Iterable[Service]) -> Loaded:
     """*loaded* with what was decided of *services*, which are its own, settled.
 
-    What depends on what a service runs (``netd.config.settling``) stands in its table then, and has
+    What depends on what a service runs (``netd.config.resolve``) stands in its table then, and has
     the place of what was written only where that is what it came to.
     """
     tables = {name: _meaningful(table) for name, table in loaded.tables[SERVICES].items()}

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from netd.config.text import shown
-from netd.values import units
-from netd.values.environment import UNLIMITED
+from netd.model import units
+from netd.model.environment import UNLIMITED
 
 LARGEST_MASK: Final = 0o777
 """Of the bits that umask(2) takes."""

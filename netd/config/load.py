@@ -16,7 +16,11 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from netd.config.admin import admin_socket
-from netd.config.coherence import (
+from netd.config.document import Document, dotted, read
+from netd.config.environment import Limits, Umask, octal_text
+from netd.config.messages import message
+from netd.config.positions import Path
+from netd.config.rules import (
     RUN_KEYS,
     Misfit,
     certificate_misfits,
@@ -25,10 +29,6 @@ from netd.config.coherence import (
     socket_misfits,
     tls_misfits,
 )
-from netd.config.document import Document, dotted, read
-from netd.config.environment import Limits, Umask, octal_text
-from netd.config.messages import message
-from netd.config.positions import Path
 from netd.config.schema import (
     AccessTable,
     IncludedFile,
@@ -42,11 +42,11 @@ from netd.config.socket_options import in_effect
 from netd.config.text import quoted
 from netd.config.types import check_name
 from netd.listening.description import resolved
-from netd.values.address import Address
-from netd.values.environment import ExecutionEnvironment, Limit
-from netd.values.log import Log
-from netd.values.problem import ConfigurationError, Place, Problem
-from netd.values.service import (
+from netd.model.address import Address
+from netd.model.environment import ExecutionEnvironment, Limit
+from netd.model.log import Log
+from netd.model.problem import ConfigurationError, Place, Problem
+from netd.model.service import (
     Access,
     Configuration,
     Owner,
@@ -56,7 +56,7 @@ from netd.values.service import (
     Service,
     Wanted,
 )
-from netd.values.tls import Tls
+from netd.model.tls import Tls
 
 DEFAULTS: Final = "defaults"
 INCLUDE: Final = "include"
@@ -400,7 +400,7 @@ class _Reading:
         if not table.model_fields_set:
             return None
         # Most configurations need nothing of it, and it takes a twentieth of a second.
-        from netd.config.certificates import TlsReading
+        from netd.config.tls import TlsReading
 
         place = _TlsPlace(partial(self._place, written, TLS), self._problem, self._note)
         return TlsReading(table, place, datetime.now(UTC)).tls()
@@ -466,7 +466,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _TlsPlace:
-    """Where a service has its ``[tls]`` from, key by key (``netd.config.certificates.Place``)."""
+    """Where a service has its ``[tls]`` from, key by key (``netd.config.tls.Place``)."""
 
     place: Callable[..., tuple[Document, Path]]
     say_problem: Callable[[Document, Path, str], None]

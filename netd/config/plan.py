@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from netd.config.toml import literal
-from netd.values.service import Configuration, Service, Stamp
-from netd.values.socket_option import differences
-from netd.values.tls import Tls
+from netd.model.service import Configuration, Service, Stamp
+from netd.model.socket_options import differences
+from netd.model.tls import Tls
 
 
 class Fate(StrEnum):

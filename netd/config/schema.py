@@ -43,9 +43,9 @@ from netd.config.types import (
     Timeout,
     User,
 )
-from netd.values.log import Format, Level
-from netd.values.service import HANDSHAKES
-from netd.values.tls import HANDSHAKE_TIMEOUT, ClientCertificate, Version
+from netd.model.log import Format, Level
+from netd.model.service import HANDSHAKES
+from netd.model.tls import HANDSHAKE_TIMEOUT, ClientCertificate, Version
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""

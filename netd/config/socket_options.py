@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from netd.listening.option_table import OPTIONS, Option
-from netd.listening.options import in_order, read, why_impossible
-from netd.values.address import Transport
-from netd.values.socket_option import SetOption, of_both_families
+from netd.listening.options.apply import in_order, read, why_impossible
+from netd.listening.options.table import OPTIONS, Option
+from netd.model.address import Transport
+from netd.model.socket_options import SetOption, of_both_families
 
 SPARSE: Final = "x-sparse"
 """What the JSON Schema says of a table of which only the keys that are written are shown."""

@@ -30,10 +30,10 @@ from netd.admission.entries import canonical
 from netd.config.text import quoted, shown
 from netd.handlers.registry import OWN, UnknownName, find
 from netd.listening.description import parse
+from netd.model import units
+from netd.model.address import Address, Transport
+from netd.model.service import Owner, Reference
 from netd.tls.names import canonical as canonical_server_name
-from netd.values import units
-from netd.values.address import Address, Transport
-from netd.values.service import Owner, Reference
 
 _REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 

@@ -16,25 +16,25 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from netd.config.plan import Plan, plan
-from netd.daemon.destinations import Destination, cannot_log
-from netd.daemon.estate import Builder, Estate, binds_itself, by_worker
+from netd.daemon.check.self_signed import with_certificates
+from netd.daemon.forkserver.spawn import Spawner
+from netd.daemon.generations.drain import Retirement
+from netd.daemon.generations.generation import Builder, Estate, binds_itself, by_worker
+from netd.daemon.generations.predecessor import Predecessor
+from netd.daemon.generations.reload import Outcome, Reload
+from netd.daemon.generations.reload_queue import Reloads
+from netd.daemon.generations.upgrade import CommandLine, Upgrade, Upgraded
 from netd.daemon.lifecycle import Lifecycle
-from netd.daemon.log import DaemonLog, Log
-from netd.daemon.notifying import Notifications
-from netd.daemon.opening import LogPlace
-from netd.daemon.pool import Pool
-from netd.daemon.predecessor import Predecessor
-from netd.daemon.reloading import Outcome, Reload
-from netd.daemon.reloads import Reloads
-from netd.daemon.retirement import Retirement
-from netd.daemon.self_signing import with_certificates
-from netd.daemon.spawning import Spawner
 from netd.daemon.states import DAEMON, DaemonEvent, DaemonState
-from netd.daemon.upgrade import CommandLine, Upgrade, Upgraded
+from netd.daemon.systemd import Notifications
+from netd.daemon.workers.pool import Pool
 from netd.listening.binding import Listener, Listeners
-from netd.values.log import Level
-from netd.values.log import Log as LogSettings
-from netd.values.service import Configuration
+from netd.log.destination import LogPlace
+from netd.log.file import Destination, cannot_log
+from netd.log.writer import DaemonLog, Log
+from netd.model.log import Level
+from netd.model.log import Log as LogSettings
+from netd.model.service import Configuration
 
 log = Logger()
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from twisted.python.failure import Failure
 
+from netd.core.reactor import Reactor
 from netd.handlers.waiting import Waits
-from netd.values.reactor import Reactor
 
 HIGH_WATER: Final = 64 << 10
 """Bytes that are kept unread before the client has to wait; as much as Twisted keeps unsent."""

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin, getPlugins
 from zope.interface import Attribute, Interface, implementer
 
-from netd.values.service import Reference
+from netd.model.service import Reference
 
 _log: Final = Logger()
 

@@ -9,9 +9,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netd.core.reactor import Reactor
 from netd.handlers.reading import Reader
 from netd.handlers.writing import Writer
-from netd.values.reactor import Reactor
 
 
 @implementer(IHalfCloseableProtocol)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from netd.values.reactor import Reactor
+from netd.core.reactor import Reactor
 
 
 class Waits:

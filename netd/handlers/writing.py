@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from netd.core.reactor import Reactor
 from netd.handlers.waiting import Waits
-from netd.values.reactor import Reactor
 
 LISTEN_ABOVE: Final = 32 << 10
 """Bytes written before the transport is asked to say when it holds 64 KiB."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from netd.listening.binding import Listener, Listeners
-from netd.values.address import Address, PassedAddress, Transport
-from netd.values.service import Configuration, Service
+from netd.model.address import Address, PassedAddress, Transport
+from netd.model.service import Configuration, Service
 
 FIRST: Final = 3
 """Where the passed descriptors begin (SD_LISTEN_FDS_START)."""

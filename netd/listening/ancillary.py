@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
-from netd.listening.option_table import Level
+from netd.listening.options.table import Level
 
 Messages = Iterable[tuple[int, int, bytes]]
 """Level, type and data of each, as ``socket.recvmsg`` returns them."""

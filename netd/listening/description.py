@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from netd.values.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
+from netd.model.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
 
 LONGEST_UNIX_NAME: Final = 107
 """Bytes: ``sun_path`` has 108, of which one is the NUL after a path or before an abstract name."""

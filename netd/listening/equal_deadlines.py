@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from netd.values.reactor import Reactor
+from netd.core.reactor import Reactor
 
 T = TypeVar("T")
 

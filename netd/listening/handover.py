@@ -14,11 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from netd.listening.binding import Listener, Listeners, unlink_at_close
-from netd.listening.option_table import OPTIONS
-from netd.listening.options import set_option
-from netd.values.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
-from netd.values.socket_option import SetOption
+from netd.listening.binding import Listener, Listeners
+from netd.listening.options.apply import set_option
+from netd.listening.options.table import OPTIONS
+from netd.listening.unix_path import unlink_at_close
+from netd.model.address import Address, InetAddress, PassedAddress, Transport, UnixAddress
+from netd.model.socket_options import SetOption
 
 VARIABLE: Final = "NETD_HANDOVER"
 

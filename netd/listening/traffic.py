@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from netd.listening.counted import CountedSocket
+from netd.log.record import UNKNOWN, Traffic
 
 _TCP_INFO: Final = struct.Struct("B67xI48xQQ8xI52xQQ")
 """Of ``struct tcp_info`` (linux/tcp.h): state, then at 68 rtt, 120 bytes_acked, 128 bytes_received,
@@ -18,20 +19,6 @@ _FIN_RECEIVED: Final = frozenset({6, 8, 9, 11})
 _CLOSE: Final = 7
 """Both ends have sent their FIN, and ours counts as a byte acknowledged; or the peer has reset
 the connection, and then nobody can tell whether its FIN came before."""
-
-
-class Traffic(NamedTuple):
-    """Bytes received and sent; None where nobody can tell."""
-
-    received: int | None
-    sent: int | None
-    round_trip: float | None = None
-    """Seconds to the client and back, as TCP has measured them, smoothed."""
-
-
-NOTHING: Final = Traffic(0, 0)
-
-UNKNOWN: Final = Traffic(None, None)
 
 
 def traffic(request: Any) -> Traffic:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from netd.model.tls import ClientCertificate, Identity, Pem, Tls, Version
 from netd.tls.names import ServerNames
 from netd.tls.offer import CIPHERS
-from netd.values.tls import ClientCertificate, Identity, Pem, Tls, Version
 
 _VERSIONS: Final[dict[Version, ssl.TLSVersion]] = {
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,

@@ -11,9 +11,9 @@ from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
+from netd.model.tls import ClientCertificate, Identity, Tls, Version
 from netd.tls import offer, pem
 from netd.tls.names import ServerNames
-from netd.values.tls import ClientCertificate, Identity, Tls, Version
 
 _VERSIONS: Final[dict[Version, int]] = {
     "TLSv1.2": SSL.TLS1_2_VERSION,

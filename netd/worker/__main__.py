@@ -15,7 +15,7 @@ if importlib.util.find_spec("netd") is None:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 if sys.argv[1:] == ["probe"]:
-    from netd.worker.probe import main
+    from netd.worker.probe.main import main
 else:
     from netd.worker.forkserver import main
 

@@ -13,8 +13,8 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.execution.journal import MOST_TEXT, Journal
-from netd.values.channel import (
+from netd.core.reactor import Reactor
+from netd.ipc.worker import (
     LENGTH,
     LONGEST_ORDER,
     Lines,
@@ -25,8 +25,8 @@ from netd.values.channel import (
     decode_order,
     encode_report,
 )
-from netd.values.log import AS_USUAL, WorkerLog
-from netd.values.reactor import Reactor
+from netd.log.buffer import MOST_TEXT, Journal
+from netd.model.log import AS_USUAL, WorkerLog
 
 LOG_DELAY: Final = 0.1
 """Seconds that log records wait for others, so that many are written at once."""

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from netd.values.environment import UNLIMITED, ExecutionEnvironment, Limit
-from netd.values.service import Owner
+from netd.model.environment import UNLIMITED, ExecutionEnvironment, Limit
+from netd.model.service import Owner
 from netd.worker import privilege
 
 _SELF: Final = 0

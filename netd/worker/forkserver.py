@@ -21,8 +21,8 @@ from typing import Final
 
 from setproctitle import setproctitle, setthreadtitle
 
-from netd.values.forking import Ended, Fork, Forked, Give, NotForked, receive, send
-from netd.values.prctl import adopt_orphans, end_with_parent
+from netd.core.prctl import adopt_orphans, end_with_parent
+from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, receive, send
 from netd.worker import process
 
 CONNECTION: Final = 3

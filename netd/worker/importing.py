@@ -20,7 +20,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any, Final
 
-from netd.values.service import Reference
+from netd.model.service import Reference
 
 _STANDARD: Final = sys.stdlib_module_names - {
     # Programs and tests that come with Python and that no other module imports: people have

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from netd.values.service import Owner
+from netd.model.service import Owner
 
 
 class NotDropped(Exception):

@@ -14,9 +14,10 @@ from typing import Any, Final
 from twisted.internet.protocol import Factory
 
 from netd.admission.lists import AccessLists
-from netd.execution.journal import Journal
-from netd.execution.serving import user_traceback
-from netd.values.channel import (
+from netd.core.prctl import end_with_parent
+from netd.execution.interfaces import Execution
+from netd.execution.tracebacks import user_traceback
+from netd.ipc.worker import (
     AllSuspended,
     Disconnect,
     Drain,
@@ -35,17 +36,17 @@ from netd.values.channel import (
     Worn,
     encode_report,
 )
-from netd.values.prctl import end_with_parent
-from netd.values.service import Plugin, Program
+from netd.log.buffer import Journal
+from netd.log.capture import Speaker, capture, set_level
+from netd.model.service import Plugin, Program
 from netd.worker import importing
-from netd.worker.asynchronous import by_reactor
-from netd.worker.blocking import by_forks, by_threads
+from netd.worker.build.blocking import by_forks, by_threads
+from netd.worker.build.context import Joint
+from netd.worker.build.programs import by_programs, by_waiting_programs
+from netd.worker.build.reactor import by_reactor
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
 from netd.worker.environment import NotEntered, enter
-from netd.worker.log import Speaker, capture, set_level
-from netd.worker.programs import by_programs, by_waiting_programs
-from netd.worker.services import Execution, Joint
-from netd.worker.suspensions import Suspensions
+from netd.worker.suspend import Suspensions
 
 CHANNEL: Final = 3
 """The descriptor of the channel in a worker process."""
@@ -113,7 +114,7 @@ def _report_failure(channel: socket.socket, failure: Failed) -> None:
 def _hosted(joint: Joint, plugin: Plugin) -> Execution:
     """A plugin, hosted. Raises ``importing.CannotImport``."""
     # Here, because most workers need nothing of it.
-    from netd.worker.plugins import HostedPlugin
+    from netd.worker.build.plugins import HostedPlugin
 
     try:
         return HostedPlugin(plugin, joint.say)

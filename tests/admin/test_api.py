@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from netd.admin.api import MOST_CONNECTIONS, UnknownService, site
 from netd.config.plan import Fate, Plan, Setting, Step
-from netd.daemon.reloading import Outcome
+from netd.daemon.generations.reload import Outcome
 from tests.daemon.fakes import texts
 
 PLAN = Plan(

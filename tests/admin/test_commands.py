@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from netd.admin.api import NotDone, UnknownConnection, UnknownService
 from netd.admin.commands import DISCONNECT_PATIENCE, EMPTY_INTERVAL, DaemonCommands
 from netd.config.plan import Plan
-from netd.daemon.estate import Estate
-from netd.daemon.pool import Pool
+from netd.daemon.generations.generation import Estate
 from netd.daemon.states import ServiceState
-from netd.values.channel import Disconnect, Suspend, Suspended
-from netd.values.problem import ConfigurationError, Problem
+from netd.daemon.workers.pool import Pool
+from netd.ipc.worker import Disconnect, Suspend, Suspended
+from netd.model.problem import ConfigurationError, Problem
 from tests.daemon.estates import Stage, configuration, service
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from netd import __version__
 from netd.admin.snapshot import connections, snapshot
-from netd.daemon.estate import Estate
+from netd.daemon.generations.generation import Estate
 from netd.daemon.states import DaemonState
-from netd.values.log import Log
+from netd.model.log import Log
 from tests.daemon.estates import Stage, configuration, service
 
 

@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from netd.admission.filter import RAISED, REFUSED, TOO_SLOW, RequestFilter
-from netd.execution.serving import user_traceback
+from netd.execution.tracebacks import user_traceback
 from tests.reactors import PATIENCE, ThreadReactor
 
 SOON = 0.05

@@ -9,8 +9,9 @@ import pytest
 
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
-from netd.admission.lists import AccessLists, Credentials
-from netd.values.service import Access
+from netd.admission.lists import AccessLists
+from netd.model.peer import Credentials
+from netd.model.service import Access
 from tests.reactors import HandReactor
 
 ALICE = Credentials(1000, 1000, frozenset({27}))

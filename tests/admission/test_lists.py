@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netd.admission.lists import AccessLists, Credentials
-from netd.values.service import Access
+from netd.admission.lists import AccessLists
+from netd.model.peer import Credentials
+from netd.model.service import Access
 
 ALICE = Credentials(uid=1000, gid=1000, groups=frozenset({27, 100}))
 INET = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "2001:db8::/32", "fe80::/10", "::/0"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netd.admission.lists import Credentials
 from netd.admission.proxies import Proxies
+from netd.model.peer import Credentials
 
 
 @pytest.mark.parametrize(

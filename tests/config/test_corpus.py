@@ -12,7 +12,7 @@ import pytest
 
 from netd.config.load import load
 from netd.config.schema import DaemonTable, ServiceTable
-from netd.values.problem import ConfigurationError
+from netd.model.problem import ConfigurationError
 
 GOOD: Final = {"listen": '["tcp:10037"]', "handler": '"timeserver:TimeServer"'}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netd.config.document import DEEPEST, Document, dotted, read
-from netd.values.problem import ConfigurationError, Problem
+from netd.model.problem import ConfigurationError, Problem
 
 
 def document(directory: Path, text: str | bytes) -> Document:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from netd.config.effective import Setting, decided, settings
-from netd.config.json_schema import json_schema
 from netd.config.load import Loaded, loaded
+from netd.config.reference.json_schema import json_schema
 from netd.config.secrets import HIDDEN
 
 SCHEMA: Final = json_schema()

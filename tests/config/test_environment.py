@@ -23,9 +23,9 @@ from netd.config.environment import (
 )
 from netd.config.load import load
 from netd.config.schema import LimitsTable
-from netd.values import units
-from netd.values.environment import INHERITED, UNLIMITED, ExecutionEnvironment, Limit
-from netd.values.problem import ConfigurationError
+from netd.model import units
+from netd.model.environment import INHERITED, UNLIMITED, ExecutionEnvironment, Limit
+from netd.model.problem import ConfigurationError
 
 
 def refusal(read: Callable[[Any], object], value: object) -> str:

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from netd.config.load import load
 from netd.config.schema import AccessTable, DaemonTable, LogTable, MainFile, ServiceTable
-from netd.values.address import Address, InetAddress, Transport, UnixAddress
-from netd.values.log import LEVELS, Log
-from netd.values.problem import ConfigurationError
-from netd.values.service import Access, Configuration, Reference, Runs, Wanted
+from netd.model.address import Address, InetAddress, Transport, UnixAddress
+from netd.model.log import LEVELS, Log
+from netd.model.problem import ConfigurationError
+from netd.model.service import Access, Configuration, Reference, Runs, Wanted
 
 unhurried: Final = settings(deadline=None)
 """Every example writes files, on a machine that may have other things to do."""

@@ -16,14 +16,14 @@ from typing import Any, Final
 import pytest
 
 from netd.config import toml
-from netd.config.json_schema import ALIAS_OF, json_schema
 from netd.config.load import DEFAULTS, INCLUDE, SERVICES, load
 from netd.config.plan import plan
-from netd.config.settling import settled
+from netd.config.reference.json_schema import ALIAS_OF, json_schema
+from netd.config.resolve import settled
 from netd.config.socket_options import SPARSE
+from netd.ipc.probe import Facts
+from netd.model.service import Configuration
 from netd.tls import self_signed
-from netd.values.probe import Facts
-from netd.values.service import Configuration
 
 SCHEMA: Final = json_schema()
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from netd.config.load import load, loaded
-from netd.values.address import InetAddress, Transport, UnixAddress
-from netd.values.log import Log
-from netd.values.problem import ConfigurationError
-from netd.values.service import (
+from netd.model.address import InetAddress, Transport, UnixAddress
+from netd.model.log import Log
+from netd.model.problem import ConfigurationError
+from netd.model.service import (
     Access,
     Configuration,
     Owner,

@@ -10,10 +10,10 @@ import pytest
 
 from netd.config.load import load
 from netd.config.plan import Fate, Plan, Setting, Step, plan
-from netd.listening.options import read
-from netd.values.address import InetAddress, Transport, UnixAddress
-from netd.values.log import Log
-from netd.values.service import (
+from netd.listening.options.apply import read
+from netd.model.address import InetAddress, Transport, UnixAddress
+from netd.model.log import Log
+from netd.model.service import (
     Access,
     Configuration,
     Plugin,
@@ -24,8 +24,8 @@ from netd.values.service import (
     Stamp,
     Wanted,
 )
-from netd.values.socket_option import SetOption
-from netd.values.tls import Identity, Pem, Tls
+from netd.model.socket_options import SetOption
+from netd.model.tls import Identity, Pem, Tls
 
 HANDLER = Runs("handler", Reference("m", "H"))
 FILE = Stamp("/srv/m.py", 1, 10, 100)

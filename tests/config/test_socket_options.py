@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from netd.config.load import load
-from netd.values.problem import ConfigurationError
-from netd.values.service import Service
-from netd.values.socket_option import of_connections, of_sockets
+from netd.model.problem import ConfigurationError
+from netd.model.service import Service
+from netd.model.socket_options import of_connections, of_sockets
 
 Write = Callable[..., str]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from netd.config.json_schema import json_schema
+from netd.config.reference.json_schema import json_schema
 from netd.config.schema import TlsTable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tls.md").read_text()

@@ -6,12 +6,12 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
-from netd.daemon.estate import Builder, Estate, by_worker
-from netd.daemon.pool import Pool
+from netd.daemon.generations.generation import Builder, Estate, by_worker
+from netd.daemon.workers.pool import Pool
+from netd.ipc.worker import Drain, Order, Ready, Start
 from netd.listening.binding import bind_all
-from netd.values.address import InetAddress, Transport
-from netd.values.channel import Drain, Order, Ready, Start
-from netd.values.service import Configuration, Reference, Runs, Service
+from netd.model.address import InetAddress, Transport
+from netd.model.service import Configuration, Reference, Runs, Service
 from tests.daemon.fakes import Adopted, FakeProcess, FakeReactor, FakeSpawner
 
 LOCAL = InetAddress(Transport.TCP, 0, "127.0.0.1")

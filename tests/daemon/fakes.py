@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, formatEvent
 
-from netd.values.channel import (
+from netd.ipc.worker import (
     LENGTH,
     Order,
     Report,

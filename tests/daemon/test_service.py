@@ -17,21 +17,21 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent, capturedLogs
 
 from netd.config.plan import Plan
-from netd.daemon.destinations import Destination
-from netd.daemon.notifying import Notifications
-from netd.daemon.opening import LogPlace
-from netd.daemon.predecessor import Predecessor
-from netd.daemon.reloading import Outcome
+from netd.daemon.generations.predecessor import Predecessor
+from netd.daemon.generations.reload import Outcome
+from netd.daemon.generations.upgrade import CommandLine, Upgraded
 from netd.daemon.service import REPLACED, SIGNALS, STOPPING, Daemon
 from netd.daemon.states import DaemonState, ServiceState
-from netd.daemon.upgrade import CommandLine, Upgraded
+from netd.daemon.systemd import Notifications
+from netd.ipc.worker import Drain, LogAs, Resume, Start, Stop
 from netd.listening.binding import Listeners, bind_all
 from netd.listening.handover import Handover
-from netd.values.address import Transport, UnixAddress
-from netd.values.channel import Drain, LogAs, Resume, Start, Stop
-from netd.values.log import Form, Level, Log, WorkerLog
-from netd.values.problem import ConfigurationError, Problem
-from netd.values.service import Configuration
+from netd.log.destination import LogPlace
+from netd.log.file import Destination
+from netd.model.address import Transport, UnixAddress
+from netd.model.log import Form, Level, Log, WorkerLog
+from netd.model.problem import ConfigurationError, Problem
+from netd.model.service import Configuration
 from tests.daemon.estates import Stage, configuration, service
 from tests.daemon.fakes import texts
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from netd.execution.journal import Journal, Said, Served
+from netd.log.buffer import Journal
+from netd.log.record import Said, Served
 
 
 class Recording(Journal):

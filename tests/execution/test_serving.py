@@ -19,13 +19,15 @@ import pytest
 
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
-from netd.admission.lists import AccessLists, Credentials
-from netd.execution.journal import Said, Served
-from netd.execution.serving import Handler, Serving, user_traceback
-from netd.execution.sources import Taken, TooLong
+from netd.admission.lists import AccessLists
+from netd.execution.request import Taken, TooLong
+from netd.execution.serving import Handler, Serving
+from netd.execution.tracebacks import user_traceback
+from netd.ipc.scoreboard import Counts, Occupant, Scoreboard
 from netd.listening.counted import CountedSocket
-from netd.values.scoreboard import Counts, Occupant, Scoreboard
-from netd.values.service import Access
+from netd.log.record import Said, Served
+from netd.model.peer import Credentials
+from netd.model.service import Access
 from tests.execution.recording import Recording, read_all
 from tests.reactors import HandReactor
 

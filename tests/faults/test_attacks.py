@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pytest
 
-from netd.listening.proxy_protocol import HeaderReader, InvalidHeader
+from netd.proxy.header import HeaderReader, InvalidHeader
 from tests.faults.attackers import (
     Crowd,
     Handshake,
@@ -36,8 +36,8 @@ from tests.faults.reporting import Progress, Report
 from tests.faults.sites import LOCAL, service
 from tests.integration.administered import Administered
 from tests.integration.daemons import PATIENCE, Project, until
-from tests.listening.proxied import LOCAL as OF_PROXY
-from tests.listening.proxied import binary, line, summed, tlv
+from tests.proxy.proxied import LOCAL as OF_PROXY
+from tests.proxy.proxied import binary, line, summed, tlv
 from tests.tls.authorities import issued
 
 HANDLERS: Final = """

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from netd.admin.client import NoDaemon
+from netd.ctl.client import NoDaemon
 from tests.faults.loads import LoadTool, Target
 from tests.faults.reporting import Report
 from tests.faults.sites import HANDLERS, LOCAL, service

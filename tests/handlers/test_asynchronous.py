@@ -15,7 +15,7 @@ from netd.handlers import (
     AsyncStreamRequestHandler,
 )
 from netd.handlers.asynchronous import run
-from tests.execution.reactor_host import PATIENCE, Host, hosting, read_all, reset
+from tests.execution.reactor.hosts import PATIENCE, Host, hosting, read_all, reset
 from tests.handlers.connected import Connected, result
 
 

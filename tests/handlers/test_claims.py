@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from netd.handlers.claims import Claims
-from tests.execution.reactor_host import PATIENCE
+from tests.execution.reactor.hosts import PATIENCE
 
 AMONG = f"tests {os.getpid()}"
 """Other tests may run on this machine at the same time."""

@@ -17,8 +17,8 @@ from zope.interface.verify import verifyObject
 from netd.handlers import registry
 from netd.handlers.asynchronous import AsyncRequestHandler
 from netd.handlers.registry import INamedHandler, NamedHandler, UnknownName, find
-from netd.values.service import Reference
-from tests.execution.reactor_host import PATIENCE, hosting
+from netd.model.service import Reference
+from tests.execution.reactor.hosts import PATIENCE, hosting
 
 OWN = ["echo", "discard", "chargen", "daytime", "time"]
 

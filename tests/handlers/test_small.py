@@ -29,7 +29,7 @@ from netd.handlers.small import (
     most_answered,
     seconds_since_1900,
 )
-from tests.execution.reactor_host import PATIENCE, Host, hosting, read_all
+from tests.execution.reactor.hosts import PATIENCE, Host, hosting, read_all
 
 AFTERNOON = time.struct_time((1982, 2, 22, 17, 37, 43, 0, 53, 0))
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from netd.admin.client import Client, Reply
+from netd.ctl.client import Client, Reply
 from tests.integration.daemons import (
     PATIENCE,
     Project,

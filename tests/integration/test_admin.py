@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from netd.admin.client import Client, NoDaemon
+from netd.ctl.client import Client, NoDaemon
 from tests.integration.administered import WORDS, Administered
 from tests.integration.daemons import PATIENCE, netdctl, read_all, until
 from tests.integration.test_reload import words

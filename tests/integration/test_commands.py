@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from netd import __version__
-from netd.config.json_schema import json_schema
+from netd.config.reference.json_schema import json_schema
 from netd.tls.pem import certificates
 from tests.integration.daemons import BIN, Project, netdctl, read_exactly
 from tests.tls.authorities import authority, table

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from netd.listening.proxy_protocol import HeaderReader, InvalidHeader
+from netd.proxy.header import HeaderReader, InvalidHeader
 from tests.integration.daemons import (
     PATIENCE,
     Project,
@@ -26,7 +26,7 @@ from tests.integration.daemons import (
     read_all,
     until,
 )
-from tests.listening.proxied import LOCAL, binary, line, summed
+from tests.proxy.proxied import LOCAL, binary, line, summed
 from tests.tls.authorities import authority, issued
 
 FOUR: Final = ("192.0.2.7", 4711), ("198.51.100.1", 443)

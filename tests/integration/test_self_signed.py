@@ -6,8 +6,8 @@ import datetime
 import stat
 from pathlib import Path
 
+from netd.ctl.certificate import Endpoint, ask
 from netd.tls import self_signed
-from netd.tls.asking import Endpoint, ask
 from tests.integration.administered import Administered
 from tests.integration.daemons import netdctl
 

@@ -22,9 +22,9 @@ from typing import Any, Final
 import pytest
 
 from netd.config.toml import literal
-from netd.listening.option_table import OPTIONS, Option
-from netd.listening.options import here
-from netd.values.address import Transport
+from netd.listening.options.apply import here
+from netd.listening.options.table import OPTIONS, Option
+from netd.model.address import Transport
 from tests.integration.administered import Administered
 from tests.integration.daemons import PATIENCE, Project, netdctl, read_all
 

@@ -298,7 +298,7 @@ def nobody_can_run_python() -> bool:
     """Whether the user nobody can run this interpreter and import netd."""
     nobody = pwd.getpwnam("nobody")
     done = subprocess.run(
-        [sys.executable, "-P", "-c", "import netd.worker.services"],
+        [sys.executable, "-P", "-c", "import netd.worker.build.context"],
         user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], capture_output=True, cwd="/",
     )  # fmt: skip
     return done.returncode == 0

@@ -15,8 +15,8 @@ import pytest
 from netd.listening.activation import Passed, received, with_passed
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.description import parse
-from netd.values.address import PassedAddress, Transport
-from netd.values.service import Configuration, Reference, Runs, Service
+from netd.model.address import PassedAddress, Transport
+from netd.model.service import Configuration, Reference, Runs, Service
 
 PID = 4242
 

@@ -10,7 +10,7 @@ from array import array
 import pytest
 
 from netd.listening.ancillary import KNOWN, close_descriptors, values
-from netd.listening.option_table import OPTIONS
+from netd.listening.options.table import OPTIONS
 
 LO = socket.if_nametoindex("lo")
 

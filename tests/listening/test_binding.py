@@ -20,8 +20,8 @@ import pytest
 
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.description import parse
-from netd.values.address import Address, InetAddress, Transport, UnixAddress
-from netd.values.service import Program, Reference, Runs, Service
+from netd.model.address import Address, InetAddress, Transport, UnixAddress
+from netd.model.service import Program, Reference, Runs, Service
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket away")
 AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root is denied nothing")

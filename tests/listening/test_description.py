@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.listening.description import absolute, parse, resolved
-from netd.values.address import InetAddress, PassedAddress, Transport, UnixAddress
+from netd.model.address import InetAddress, PassedAddress, Transport, UnixAddress
 
 PORTS = st.integers(0, 65535)
 IPV4 = st.one_of(st.just(""), st.ip_addresses(v=4).map(str))

@@ -14,9 +14,9 @@ import pytest
 from netd.listening.binding import Listener, Listeners, bind_all
 from netd.listening.description import parse
 from netd.listening.handover import VARIABLE, ready, received, unused_by, variable
-from netd.listening.options import read
-from netd.values.address import InetAddress, Transport, UnixAddress
-from netd.values.service import Reference, Runs, Service
+from netd.listening.options.apply import read
+from netd.model.address import InetAddress, Transport, UnixAddress
+from netd.model.service import Reference, Runs, Service
 
 HANDLER = Runs("handler", Reference("m", "H"))
 

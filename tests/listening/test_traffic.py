@@ -11,7 +11,8 @@ from contextlib import suppress
 import pytest
 
 from netd.listening.counted import CountedSocket
-from netd.listening.traffic import UNKNOWN, traffic
+from netd.listening.traffic import traffic
+from netd.log.record import UNKNOWN
 
 PATIENCE = 30.0
 REQUEST = b"ten bytes!"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trustme
 
-from netd.values.tls import Identity, Pem, Tls
+from netd.model.tls import Identity, Pem, Tls
 
 USUAL: Final = "netd tests"
 """The authority that everybody trusts."""

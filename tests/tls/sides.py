@@ -12,9 +12,9 @@ from typing import Any, Final
 from cryptography import x509
 from OpenSSL import SSL
 
+from netd.model.tls import Tls
 from netd.tls.blocking import blocking_context
 from netd.tls.reactor import reactor_context
-from netd.values.tls import Tls
 
 MOST: Final = 1 << 16
 """Bytes that are moved at once."""

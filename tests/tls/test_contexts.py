@@ -25,9 +25,9 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface.verify import verifyObject
 
+from netd.model.tls import Identity, Pem, Tls
 from netd.tls.blocking import blocking_context
 from netd.tls.reactor import reactor_context
-from netd.values.tls import Identity, Pem, Tls
 from tests.tls.authorities import authority, client_ca, identity, issued, table
 from tests.tls.sides import BOTH, Blocking, Serving, listening, of_reactor, shaken
 from tests.tls.test_pem import encrypted

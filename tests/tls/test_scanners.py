@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 
+from netd.model.tls import Identity, Pem, Tls
 from netd.tls import self_signed
-from netd.values.tls import Identity, Pem, Tls
 from tests.tls.sides import BOTH, listening
 
 PATIENCE: Final = 300

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from netd.model.tls import Identity, Pem, Tls
 from netd.tls.pem import certificates, private_key
 from netd.tls.self_signed import LIFETIME, NotOurs, made, needs_making, write
-from netd.values.tls import Identity, Pem, Tls
 from tests.tls.authorities import identity
 from tests.tls.sides import BOTH, Blocking, shaken
 from tests.tls.test_pem import encrypted

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netd.values.address import InetAddress, Transport
-from netd.values.channel import (
+from netd.ipc.worker import (
     LONGEST_ORDER,
     Drain,
     Failed,
@@ -24,8 +23,9 @@ from netd.values.channel import (
     Stop,
     encode_order,
 )
-from netd.values.log import AS_USUAL, WorkerLog
-from netd.values.service import Access, Reference, Runs, Service
+from netd.model.address import InetAddress, Transport
+from netd.model.log import AS_USUAL, WorkerLog
+from netd.model.service import Access, Reference, Runs, Service
 from netd.worker.channel import BATCH, LOG_DELAY, DaemonChannel, LogStream, receive_start
 from tests.daemon.fakes import Adopted, FakeReactor, MemoryTransport, framed
 

@@ -17,8 +17,8 @@ NOBODY = 65534
 
 PROGRAM = f"""
 import json, os, resource, time
-from netd.values.environment import ExecutionEnvironment, Limit
-from netd.values.service import Owner
+from netd.model.environment import ExecutionEnvironment, Limit
+from netd.model.service import Owner
 from netd.worker.environment import NotEntered, enter
 
 NOBODY = {NOBODY}

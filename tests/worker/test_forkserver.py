@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.daemon.spawning import command
-from netd.listening.description import parse
-from netd.values.channel import (
+from netd.daemon.forkserver.spawn import command
+from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
+from netd.ipc.scoreboard import Scoreboard
+from netd.ipc.worker import (
     LENGTH,
     Drain,
     Ready,
@@ -30,9 +31,8 @@ from netd.values.channel import (
     decode_report,
     encode_order,
 )
-from netd.values.forking import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
-from netd.values.scoreboard import Scoreboard
-from netd.values.service import Reference, Runs, Service
+from netd.listening.description import parse
+from netd.model.service import Reference, Runs, Service
 from netd.worker.forkserver import put_in_place
 from tests.integration.daemons import children, until
 
@@ -310,7 +310,7 @@ class TestServer:
         """Also one that is stopped is gone when its daemon is."""
         program = (
             "import os, signal, socket, sys, subprocess\n"
-            "from netd.daemon.spawning import command\n"
+            "from netd.daemon.forkserver.spawn import command\n"
             "ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
             "pid = os.posix_spawn(sys.executable, command('forkserver'), os.environ,\n"
             "    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)])\n"

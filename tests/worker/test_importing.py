@@ -17,7 +17,7 @@ HANDLER = "class H:\n    name = __name__\n"
 
 PROGRAM = """
 import json, sys
-from netd.values.service import Reference
+from netd.model.service import Reference
 from netd.worker.importing import CannotImport, imported_from, load, put_first
 
 path, reference = json.loads(sys.argv[1]), sys.argv[2]

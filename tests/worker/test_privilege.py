@@ -16,7 +16,7 @@ NOBODY = 65534
 
 PROGRAM = f"""
 import json, os
-from netd.values.service import Owner
+from netd.model.service import Owner
 from netd.worker.privilege import NotDropped, drop
 
 def become(uid):

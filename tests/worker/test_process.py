@@ -11,8 +11,8 @@ from contextlib import ExitStack
 import pytest
 
 from netd.admission.lists import AccessLists
-from netd.values.address import InetAddress, Transport
-from netd.values.channel import (
+from netd.ipc.scoreboard import Scoreboard
+from netd.ipc.worker import (
     AllSuspended,
     Disconnect,
     Drain,
@@ -29,11 +29,11 @@ from netd.values.channel import (
     Suspended,
     Worn,
 )
-from netd.values.scoreboard import Scoreboard
-from netd.values.service import Access, Reference, Runs, Service
+from netd.model.address import InetAddress, Transport
+from netd.model.service import Access, Reference, Runs, Service
+from netd.worker.build.context import Joint
 from netd.worker.importing import CannotImport
 from netd.worker.process import Worker
-from netd.worker.services import Joint
 from tests.daemon.fakes import Adopted, FakeReactor
 from tests.reactors import PATIENCE
 

@@ -1,0 +1,52 @@
+"""A configuration without a file: one service, from options of a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from netd.config.document import Document
+from netd.config.load import load
+from netd.config.types import check_name
+from netd.model.problem import ConfigurationError, Place, Problem
+from netd.model.service import Configuration
+
+
+def configuration(handler: str | None, listen: Iterable[str], directory: str) -> Configuration:
+    """The configuration of one service that runs *handler* and listens on *listen*.
+
+    Its name is that of the handler's class, and modules and paths are looked for from *directory*,
+    which is absolute. Raises ConfigurationError with every problem, at ``--handler`` or
+    ``--listen``.
+    """
+    if handler is None:
+        text = 'is required beside --listen: the class to serve, "module:Class"'
+        raise ConfigurationError([Problem("--handler", 0, "", text)])
+    service: dict[str, Any] = {"handler": handler}
+    if listen := list(listen):
+        service["listen"] = listen
+    values = {"python_path": ["."], "services": {_name(handler): service}}
+    return load(_CommandLine("--handler", values, {}, frozenset(), directory))
+
+
+@dataclass(frozen=True)
+class _CommandLine(Document):
+    """What the options say."""
+
+    typed_in: str
+
+    @property
+    def directory(self) -> str:
+        return self.typed_in
+
+    def place(self, path: Iterable[int | str]) -> Place:
+        _, _, key, *_ = (*path, "", "", "")
+        return "--listen" if key == "listen" else "--handler", 0
+
+
+def _name(handler: str) -> str:
+    try:
+        return check_name(handler.rpartition(":")[2])
+    except ValueError:
+        return "handler"

@@ -1,0 +1,177 @@
+"""Whether the parts of a service go together, and services with each other. Pure.
+
+What does not is said with the key that is to blame; where that stands is for ``load`` to find.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from netd.admission.lists import CERTIFICATE
+from netd.config.document import dotted
+from netd.config.positions import Path
+from netd.config.schema import ONLY_BESIDE, AccessTable, ServiceTable
+from netd.config.socket_options import misfits
+from netd.config.text import quoted
+from netd.model.address import (
+    ALL_ADDRESSES,
+    Address,
+    InetAddress,
+    PassedAddress,
+    Transport,
+    UnixAddress,
+)
+from netd.model.environment import difference
+from netd.model.service import Plugin, Program, Runs, Service
+from netd.model.socket_options import V6ONLY, device_of, of_both_families
+from netd.model.tls import Tls
+
+RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
+"""The keys that say what a service runs."""
+
+Misfit = tuple[Path, str]
+"""A key of the service, and what is wrong with it."""
+
+
+def run_misfits(own: Mapping[str, Any], merged: Mapping[str, Any]) -> Iterator[Misfit]:
+    """A service runs one thing; a server may have a handler beside it.
+
+    *own* is its table, *merged* that with the defaults.
+    """
+    named = [key for key in RUN_KEYS if key in merged]
+    if not named:
+        yield (RUN_KEYS[0],), f"is required: what it runs, {' or '.join(map(quoted, RUN_KEYS))}"
+    elif len(named) > 1 and set(named) != {"handler", "server"}:
+        yield (
+            (named[-1],),
+            f"stands beside {named[0]}, and a service runs one thing, or a server and its "
+            "handler; make two services of them",
+        )
+    for key, needed in ONLY_BESIDE.items():
+        if key in own and needed not in merged:
+            yield (key,), f"means nothing without {needed}"
+    if "plugin" in merged and "listen" in own:
+        yield ("listen",), "a plugin binds for itself: say where in its arguments"
+    elif "plugin" not in merged and "listen" not in merged:
+        yield ("listen",), 'is required: where it listens, like ["tcp:10037"]'
+
+
+def socket_misfits(
+    own: Mapping[str, Any], table: ServiceTable, listen: Sequence[Address]
+) -> Iterator[Misfit]:
+    """Each socket option of the service's *own* means something to one of its listeners."""
+    transports = [address.transport for address in listen]
+    if not all(transport.is_known for transport in transports):
+        return
+    if of_both_families(table.socket.values()) and V6ONLY in own and not _can_be_both(listen):
+        text = "means nothing on one address, which is of one family: leave out the interface"
+        yield ("socket", V6ONLY), text
+    by_itself = table.program is not None and table.wait
+    for name, why in misfits(table.socket, transports, by_itself=by_itself) if listen else ():
+        if name in own:
+            yield ("socket", name), why
+
+
+def _can_be_both(listen: Sequence[Address]) -> bool:
+    """Whether a listener can serve both families, if any is of IPv6: one on all addresses."""
+    of_ipv6 = [one for one in listen if one.transport.family == socket.AF_INET6]
+    return not of_ipv6 or any(getattr(one, "host", "::") == "::" for one in of_ipv6)
+
+
+def tls_misfits(
+    is_own: bool,
+    tls: Tls | None,
+    listen: Sequence[Address],
+    runs: Runs | Program | Plugin | None,
+) -> Iterator[Misfit]:
+    """Where the service listens and what it runs go together with its TLS.
+
+    *is_own* says whether the table is the service's, and not the defaults'.
+    """
+    with_tls = [str(address) for address in listen if address.is_tls]
+    takes_itself = isinstance(runs, Program) and runs.wait
+    if with_tls and tls is None:
+        text = f"is required for {with_tls[0]}: the file of a certificate, or self_signed"
+        yield ("tls", "certificate"), text
+    if with_tls and takes_itself:
+        text = (
+            f"would have the program take clients of {with_tls[0]} itself, and netd could "
+            "begin no TLS with them: leave it out, or listen without TLS"
+        )
+        yield ("wait",), text
+    if tls is None or not is_own:
+        return
+    if isinstance(runs, Plugin):
+        yield ("tls",), "a plugin listens for itself: say it in its arguments"
+    elif takes_itself and not with_tls:
+        yield ("tls",), "a program with wait = true takes its clients itself: leave it out"
+    elif all(address.transport.is_datagram for address in listen):
+        yield ("tls",), "is for streams, and the service listens for datagrams only: leave it out"
+
+
+def certificate_misfits(tls: Tls | None, access: AccessTable) -> Iterator[Misfit]:
+    """Clients are asked for the certificates that entries are about."""
+    if tls is not None and tls.client_certificate != "none":
+        return
+    for key in ("allow", "deny"):
+        for number, entry in enumerate(getattr(access, key) or ()):
+            if entry[0].startswith(CERTIFICATE):
+                text = (
+                    f"{quoted(entry[0])} matches nobody, since no client is asked for a "
+                    'certificate: set client_certificate = "optional" or "required" in [tls]'
+                )
+                yield ("access", key, number), text
+
+
+def misfits_between(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
+    """What of a service, by its name, does not go together with those before it."""
+    services = list(services)
+    yield from _in_workers(services)
+    yield from _on_addresses(services)
+
+
+def _in_workers(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
+    """Services can share a process only as the same user, in the same environment."""
+    first_of: dict[str, Service] = {}
+    for service in services:
+        first = first_of.setdefault(service.worker, service)
+        other = difference(first.environment, service.environment)
+        if first.owner != service.owner:
+            other = "user or group"
+        if other is not None:
+            text = (
+                f"shares worker {service.worker} with {dotted(('services', first.name))}, which "
+                f"has another {other}: give both the same, or each a worker"
+            )
+            yield service.name, ("worker",), text
+
+
+def _on_addresses(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
+    """An address can be bound once."""
+    taken: dict[object, Service] = {}
+    for service in services:
+        for number, address in enumerate(service.listen):
+            claims = list(_claims(address, service))
+            other = next((taken[claim] for claim in claims if claim in taken), None)
+            if other is not None:
+                name = dotted(("services", other.name))
+                text = f"{address} is listened on by {name} already: take another"
+                yield service.name, ("listen", number), text
+            taken.update({claim: taken.get(claim, service) for claim in claims})
+
+
+def _claims(address: Address, service: Service) -> Iterator[object]:
+    """What two addresses have in common that cannot both be bound; nothing for any free port."""
+    if isinstance(address, PassedAddress):
+        yield Transport.SYSTEMD, address.name
+    elif isinstance(address, UnixAddress):
+        # An abstract name is one thing for streams and another for datagrams; a path is one file.
+        yield (address.transport, address.path) if address.is_abstract else address.path
+    elif isinstance(address, InetAddress) and address.port:
+        kind, family = address.transport.type, address.transport.family
+        device = device_of(service.socket)
+        yield kind, family, address.host, address.port, device
+        if family == socket.AF_INET6 and of_both_families(service.socket):
+            yield kind, socket.AF_INET, ALL_ADDRESSES[socket.AF_INET], address.port, device

@@ -1,0 +1,215 @@
+"""Programs that get the listening socket and take for themselves: inetd's ``wait``.
+
+The socket is watched until somebody comes. Then the program is started with it as its standard
+input and output, and the socket is left alone until the program has ended. In the reactor's thread.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netd.admission.lists import AccessLists
+from netd.core.backoff import Backoff
+from netd.core.exit_status import ending
+from netd.core.output_lines import Lines
+from netd.execution.programs.environment import environment_of
+from netd.execution.programs.spawn import Running, read_last, read_some, start
+from netd.ipc.scoreboard import Slot
+from netd.model.address import Transport
+from netd.model.service import Program
+
+Say = Callable[[str, str], None]
+"""Given a level and a text for the log."""
+
+
+class WaitingPrograms:
+    """One program at a time for each listener of a service."""
+
+    def __init__(self, listeners: list[WaitingProgram]) -> None:
+        self._listeners = listeners
+        self._stopped: Callable[[], None] | None = None
+
+    def start(self, taking: bool = True) -> None:
+        """Watch the listeners; without *taking*, after ``resume``."""
+        if taking:
+            self.resume()
+
+    def suspend(self) -> None:
+        """Start no more programs, until ``resume``."""
+        for listener in self._listeners:
+            listener.watch(False)
+
+    def resume(self) -> None:
+        """Start programs again."""
+        for listener in self._listeners:
+            listener.watch(True)
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """Have the programs end (SIGTERM); *stopped* is called when they have."""
+        busy = set(self._listeners)
+
+        def ended(listener: WaitingProgram) -> None:
+            busy.discard(listener)
+            if not busy:
+                stopped()
+
+        for listener in self._listeners:
+            listener.end(ended)
+
+    def recheck(self, lists: AccessLists) -> None:
+        """Nothing to do: whom a program serves, only it knows."""
+
+    def disconnect(self, number: int, stamp: int) -> None:
+        """Nothing to do: a connection is the program's own."""
+
+    def kill(self) -> None:
+        """End the programs at once."""
+        for listener in self._listeners:
+            listener.kill()
+
+
+@implementer(IReadDescriptor)
+class WaitingProgram:
+    """A listener, and the program that has it; *slot* is who is inside."""
+
+    def __init__(
+        self,
+        program: Program,
+        transport: Transport,
+        listener: socket.socket,
+        environment: Mapping[str, str],
+        slot: Slot,
+        reactor: Any,
+        say: Say,
+    ) -> None:
+        self.fileno = listener.fileno
+        self._program = program
+        self._environment = environment_of(transport, None, listener.getsockname(), environment)
+        self._slot = slot
+        self._reactor = reactor
+        self._say = say
+        self._backoff = Backoff()
+        self._watching = False
+        self._running: _Followed | None = None
+        self._told_to_end: Callable[[WaitingProgram], None] | None = None
+
+    def watch(self, on: bool) -> None:
+        """Start the program when somebody comes, or not."""
+        self._watching = on
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._watching and self._running is None:
+            self._reactor.addReader(self)
+        else:
+            self._reactor.removeReader(self)
+
+    def doRead(self) -> None:
+        """Somebody has come."""
+        self._reactor.removeReader(self)
+        try:
+            running = start(self._program, self.fileno(), self._environment)
+        except OSError as error:
+            self._say("error", f"{self._program} cannot be started: {error.strerror}")
+            self._reactor.callLater(self._backoff.died(0.0), self._watch)
+            return
+        self._slot.enter(f"pid:{running.pid}", time.monotonic())
+        self._slot.served += 1
+        self._running = _Followed(running, self._reactor, self._say, self._ended)
+
+    def _ended(self, code: int, seconds: float) -> None:
+        """The program has ended: log that, and watch the listener again.
+
+        One that ends at once, without taking anybody, would be started for ever; so each time
+        later. If nobody waits any more it has taken somebody.
+        """
+        self._slot.failed += code != 0
+        self._slot.leave()
+        self._running = None
+        self._say("info", f"{self._program} ended with {ending(code)} after {seconds:.3f} s")
+        if self._told_to_end is not None:
+            self._told_to_end(self)
+        else:
+            served = 0 if self._somebody_waits() else 1
+            self._reactor.callLater(self._backoff.died(seconds, served), self._watch)
+
+    def _somebody_waits(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def end(self, ended: Callable[[WaitingProgram], None]) -> None:
+        """Have the program end; *ended* is called when it has."""
+        self.watch(False)
+        self._told_to_end = ended
+        if self._running is not None:
+            self._running.running.end(signal.SIGTERM)
+        else:
+            self._reactor.callLater(0, ended, self)
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._running is not None:
+            self._running.running.end(signal.SIGKILL)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is ending."""
+
+    def logPrefix(self) -> str:
+        return "netd"
+
+
+class _Followed:
+    """A running program: what it says is logged, and its end is told. Closes its descriptors."""
+
+    def __init__(
+        self, running: Running, reactor: Any, say: Say, ended: Callable[[int, float], None]
+    ) -> None:
+        self.running = running
+        self._reactor = reactor
+        self._ended = ended
+        self._began = time.monotonic()
+        self._lines = Lines(lambda line: say("warn", line))
+        self._error = _Reader(running.error, self._read)
+        self._end = _Reader(running.pidfd, self._finish)
+        reactor.addReader(self._error)
+        reactor.addReader(self._end)
+
+    def _read(self) -> None:
+        if not read_some(self.running.error, self._lines):
+            self._reactor.removeReader(self._error)
+
+    def _finish(self) -> None:
+        self._reactor.removeReader(self._error)
+        self._reactor.removeReader(self._end)
+        read_last(self.running.error, self._lines)
+        code = self.running.reap()
+        self.running.close()
+        self._ended(code, time.monotonic() - self._began)
+
+
+@implementer(IReadDescriptor)
+class _Reader:
+    """A descriptor that the reactor watches, and what to do when it can be read."""
+
+    def __init__(self, descriptor: int, ready: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self.doRead = ready
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is ending."""
+
+    def logPrefix(self) -> str:
+        return "netd"

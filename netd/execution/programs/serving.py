@@ -1,0 +1,209 @@
+"""Programs, a process a connection: inetd's model, in the thread that took the connection.
+
+The connection becomes the program's standard input and output; what it writes to its standard error
+is logged line by line. Its environment names the connection as UCSPI does; nothing that a client
+sends is in its arguments. The worker gives its own copy of the connection away, so the program
+alone decides when it ends.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from netd.core.exit_status import ending
+from netd.core.output_lines import Lines
+from netd.core.shutting_down import shut_down
+from netd.execution.blocking_tls import TlsSocket
+from netd.execution.programs.environment import _tls_environment, environment_of
+from netd.execution.programs.spawn import Running, read_last, read_some, start
+from netd.execution.programs.tls_relay import Relay
+from netd.execution.request import Taken
+from netd.execution.serving import Serving
+from netd.ipc.scoreboard import Slot
+from netd.listening.traffic import traffic
+from netd.log.record import UNKNOWN
+from netd.model.address import Transport
+from netd.model.service import Program
+
+TERMINATION: Final = 1.0
+"""Seconds between SIGTERM and SIGKILL for a program that has run for too long."""
+
+
+class ProgramServing(Serving):
+    """Serves connections by a program each, and waits for it in the thread that took it."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        program: Program,
+        transport: Transport,
+        handler_timeout: float | None,
+        environment: Mapping[str, str],
+    ) -> None:
+        super().__init__(*arguments)
+        self._program = program
+        self._of = transport
+        self._timeout = handler_timeout
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._running: dict[int, tuple[Running, Taken]] = {}
+        """By pid, those that are not reaped, and for whom they run; under the lock, for a pid is
+        another's after that."""
+        self._over = False
+
+    def kill(self) -> None:
+        """End all programs at once, those too that are started from now on. Any thread."""
+        with self._lock:
+            self._over = True
+            for running, taken in self._running.values():
+                _end_at_once(running, taken)
+
+    def _expel(self, taken: Taken, why: str) -> None:
+        """End the program, which has the connection."""
+        with self._lock:
+            for running, of in self._running.values():
+                if of is taken:
+                    _end_at_once(running, taken)
+                    self._say_expelled(taken, why)
+                    return
+        super()._expel(taken, why)  # it is not started yet
+
+    def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
+        slot.served += 1
+        relay = None
+        connection = taken.request
+        try:
+            if isinstance(taken.request, TlsSocket):
+                ours, connection = socket.socketpair()
+                relay = Relay(taken.request, ours)
+            running = self._start(taken, connection)
+        except OSError as error:
+            slot.failed += 1
+            text = f"{taken.client}: {self._program} cannot be started: {error.strerror}"
+            self._journal.say(self._service, "error", text)
+            self._let_go(taken, relay)
+            self._end(taken, "failed", started, UNKNOWN)
+            return
+        finally:
+            # Not shut down: the program has it.
+            with suppress(OSError):
+                connection.close()
+        code = self._wait(running, taken, relay)
+        if code != 0:
+            slot.failed += 1
+        carried = UNKNOWN if relay is None else traffic(taken.request)
+        self._let_go(taken, relay)
+        verdict = "served" if code == 0 else f"ended with {ending(code)}"
+        self._end(taken, f"{verdict} (pid {running.pid})", started, carried)
+
+    def _let_go(self, taken: Taken, relay: Relay | None) -> None:
+        """End a TLS connection, which the program does not have."""
+        if relay is not None:
+            relay.close()
+            self._close(taken, "shutdown_request")
+
+    def _start(self, taken: Taken, connection: socket.socket) -> Running:
+        """Start the program on *connection*. Raises OSError."""
+        local = taken.request.getsockname()
+        environment = environment_of(self._of, taken, local, self._environment)
+        if isinstance(taken.request, TlsSocket):
+            environment |= _tls_environment(taken.request, taken.certificate)
+        # The interpreter's lock is held meanwhile in any case, so nobody waits longer for this one.
+        with self._lock:
+            running = start(self._program, connection.fileno(), environment)
+            self._running[running.pid] = running, taken
+            if self._over:
+                _end_at_once(running, taken)
+        return running
+
+    def _wait(self, running: Running, taken: Taken, relay: Relay | None) -> int:
+        """Log what the program says, until it has ended; return how."""
+        say: Callable[[str], None] = lambda line: self._journal.say(  # noqa: E731
+            self._service, "warn", f"{taken.client}: {line}"
+        )
+        lines = Lines(say)
+        try:
+            self._follow(_Following(running, lines, relay), taken.client)
+            with self._lock:
+                del self._running[running.pid]
+                code = running.reap()
+            read_last(running.error, lines)
+        finally:
+            running.close()
+        return code
+
+    def _follow(self, following: _Following, client: str) -> None:
+        """Follow a program until it ends, or is made to."""
+        deadline = None
+        for number, deadline in _ends(self._timeout):
+            if following.until(deadline):
+                return
+            if not following.has_ended:
+                text = f"{client}: {self._program} has run for more than {self._timeout:g} s"
+                self._journal.say(self._service, "error", f"{text}: {number.name}")
+            following.running.end(number)
+        if deadline is not None and not following.until(deadline + TERMINATION):
+            following.hang_up()
+        following.until(None)
+
+
+class _Following:
+    """One program, whose standard error is read, and whose connection is carried, until it ends."""
+
+    def __init__(self, running: Running, lines: Lines, relay: Relay | None) -> None:
+        self.running = running
+        self._lines = lines
+        self._relay = relay
+        self.has_ended = False
+        """Whether the program has, though not all that it wrote may have been sent."""
+        self._poll = select.poll()
+        self._poll.register(running.pidfd, select.POLLIN)
+        self._poll.register(running.error, select.POLLIN)
+
+    def until(self, deadline: float | None) -> bool:
+        """Follow it until it has ended, or until *deadline*; whether it has ended."""
+        while True:
+            if self._relay is not None:
+                self._relay.carry(self._poll)
+            if self.has_ended and (self._relay is None or self._relay.is_over):
+                return True
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._see(dict(self._poll.poll(left and left * 1000)))
+
+    def hang_up(self) -> None:
+        """End the client's connection, where what the program wrote last is still to be sent."""
+        if self._relay is not None:
+            self._relay.hang_up()
+
+    def _see(self, ready: Container[int]) -> None:
+        running = self.running
+        if running.error in ready and not read_some(running.error, self._lines):
+            self._poll.unregister(running.error)
+        if running.pidfd in ready:
+            self.has_ended = True
+            self._poll.unregister(running.pidfd)
+
+
+def _end_at_once(running: Running, taken: Taken) -> None:
+    """Kill a program, and end its client's connection if the program does not have that itself."""
+    running.end(signal.SIGKILL)
+    if isinstance(taken.request, TlsSocket):
+        # The thread that carries what the program wrote may wait for the client to take it.
+        shut_down(taken.request)
+
+
+def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:
+    """What is sent to a program that runs for too long, and when."""
+    if timeout is None:
+        return ()
+    over = time.monotonic() + timeout
+    return (signal.SIGTERM, over), (signal.SIGKILL, over + TERMINATION)

@@ -1,0 +1,226 @@
+"""Datagrams that the reactor serves: received in batches, admitted, handed over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.protocol import DatagramProtocol
+
+from netd.accept.errors import NEXT
+from netd.accept.pause import Resting
+from netd.admission.lists import AccessLists
+from netd.execution.interfaces import Source
+from netd.execution.reactor.accounts import Accounts
+from netd.execution.reactor.admission import Admission
+from netd.execution.reactor.ports import DatagramTransport
+from netd.execution.request import Refused, Taken, TooLong
+from netd.ipc.scoreboard import Slot
+from netd.listening import replies as senders
+from netd.listening.replies import Sender
+from netd.listening.traffic import traffic
+from netd.proxy.datagrams import Proxied, ProxiedAddress, proxied
+
+BATCH: Final = 64
+"""Datagrams received a wake-up, before those inside have their turn again."""
+
+AT_ONCE: Final = 1000
+"""Datagrams under way (filters and handlers that wait) above which no more are received: the
+kernel keeps the next ones, and drops those it has no room for."""
+
+
+class Datagrams:
+    """Receives what one listener gets, and hands over who is admitted. In the reactor's thread."""
+
+    def __init__(
+        self,
+        service: str,
+        source: Source,
+        admission: Admission,
+        accounts: Accounts,
+        resting: Resting,
+        *,
+        is_proxied: bool = False,
+    ) -> None:
+        """With *is_proxied* a datagram may be of another client than its sender."""
+        self.service = service
+        self._is_proxied = is_proxied
+        self.name = source.transport.value
+        self.accounts = accounts
+        self.transport: DatagramTransport
+        self._take = source.take
+        self._admission = admission
+        self._of_unix = source.transport.is_unix
+        self._resting = resting
+        self._serve: Callable[[Taken], None]
+        self._under_way = 0
+        self._stopped = False
+
+    def connect(self, transport: DatagramTransport, serve: Callable[[Taken], None]) -> None:
+        """Receive when *transport* is read, and call *serve*, which raises nothing."""
+        self.transport = transport
+        self._serve = serve
+
+    def stop(self) -> None:
+        """Receive nothing more; the transport can still send."""
+        self._stopped = True
+        self.transport.stopReading()  # type: ignore[no-untyped-call]
+
+    def resume(self) -> None:
+        """Receive again."""
+        self._stopped = False
+        self.transport.startReading()
+
+    def recheck(self, lists: AccessLists) -> None:
+        """Ask *lists* from now on."""
+        self._admission = self._admission.by(
+            lists, of_unix=self._of_unix, is_proxied=self._is_proxied
+        )
+
+    def may_receive(self) -> bool:
+        """Whether there is room for more."""
+        return not self._stopped and self._under_way < AT_ONCE
+
+    def receive(self) -> None:
+        """Receive a bounded number of datagrams. Raises nothing."""
+        for _ in range(BATCH):
+            try:
+                taken = self._take()
+            except TooLong as too_long:
+                self.accounts.shared.dropped += 1
+                self.accounts.say("warn", f"dropped: {too_long}")
+                continue
+            except Refused as refused:
+                self._refuse(refused)
+                continue
+            except OSError as error:
+                if error.errno not in NEXT:
+                    self.rest(error)
+                    break
+                self._resting.works(self.transport)
+                if isinstance(error, BlockingIOError):
+                    break
+                continue
+            except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
+                self.rest(error)
+                break
+            self._begin(taken)
+        self.accounts.show()
+
+    def rest(self, error: BaseException) -> None:
+        """The listener cannot be received from."""
+        if not self._stopped:
+            self._resting.rest(self.transport, error)
+
+    def say(self, level: str, text: str) -> None:
+        """Log a line."""
+        self.accounts.say(level, text)
+
+    def say_raised(self, client: str, what: str, error: BaseException) -> None:
+        """Log what the user's code has raised."""
+        self.accounts.say_raised(self.name, client, what, error)
+
+    def hold(self, taken: Taken, since: float) -> Slot:
+        """A datagram is under way until ``release``."""
+        self._under_way += 1
+        if self._under_way == AT_ONCE:
+            self.transport.stopReading()  # type: ignore[no-untyped-call]
+        return self.accounts.enter(taken.client, since)
+
+    def release(self, slot: Slot) -> None:
+        """A datagram that was under way is done."""
+        self._under_way -= 1
+        if self._under_way == AT_ONCE - 1:
+            self.transport.startReading()
+        self.accounts.leave(slot)
+
+    def _begin(self, taken: Taken) -> None:
+        admission, wear = self._admission, self.accounts.wear
+        gate = admission.gate
+        reason = None if gate is None else gate.refuses(*taken.facts)
+        if reason is not None and not self._passes(taken, reason, time.monotonic()):
+            return
+        if wear is not None:
+            wear.took()
+        if admission.filter is None:
+            self._serve(taken)
+        else:
+            self._ask(taken, admission)
+
+    def _ask(self, taken: Taken, admission: Admission) -> None:
+        since = time.monotonic()
+        asked = admission.refuses(taken, (taken.request[0], self.transport))
+        assert asked is not None
+        asked.addCallback(partial(self._answered, taken, since, admission))
+        if not asked.called:
+            slot = self.hold(taken, since)
+            asked.addBoth(lambda _: self.release(slot))
+
+    def _answered(
+        self, taken: Taken, since: float, asked_by: Admission, reason: str | None
+    ) -> None:
+        """The filter has decided."""
+        gate = self._admission.gate
+        if reason is None and self._admission is not asked_by and gate is not None:
+            reason = gate.refuses(*taken.facts)
+        if reason is None or self._passes(taken, reason, since):
+            self._serve(taken)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Count and log a datagram that is not as it has to be."""
+        taken = refused.taken
+        self.accounts.shared.refused += 1
+        carried = traffic(taken.request)
+        why = f"refused: {refused.reason}, {refused.detail}"
+        self.accounts.log(self.name, taken.client, why, refused.since, carried)
+
+    def _passes(self, taken: Taken, reason: str, since: float) -> bool:
+        """Count and log a refusal; whether the client comes in all the same."""
+        dry = self._admission.dry_run
+        kind = "would be refused" if dry else "refused"
+        self.accounts.shared.refused += 1
+        carried = traffic(taken.request)
+        self.accounts.log(self.name, taken.client, f"{kind}: {reason}", since, carried)
+        return dry
+
+
+class ProtocolDatagrams:
+    """Hands datagrams to a user's protocol: counted, and logged only where it raises.
+
+    What a packet means to a conversation only the protocol knows, so there is no line for each.
+    """
+
+    def __init__(self, datagrams: Datagrams, protocol: DatagramProtocol, *, of_inet6: bool) -> None:
+        self._datagrams = datagrams
+        self._shared = datagrams.accounts.shared
+        self._protocol = protocol
+        self._of_inet6 = of_inet6
+
+    def serve(self, taken: Taken) -> None:
+        """Call the protocol, with the address as Twisted has it."""
+        (data, _), address, client, *_ = taken
+        if self._of_inet6 or isinstance(address, Proxied):
+            address = _pair(address)
+        self._shared.served += 1
+        self._datagrams.transport.answered = address
+        try:
+            self._protocol.datagramReceived(data, address)
+        except BaseException as error:
+            self._shared.failed += 1
+            self._datagrams.say_raised(client, "the protocol", error)
+
+
+def _pair(address: Any) -> Any:
+    """An IPv6 address in two parts, with the link, if it is one of a link, in the first.
+
+    That of a proxied client may be of any family.
+    """
+    if isinstance(address, ProxiedAddress):
+        return proxied(tuple(address[:2]), address.proxy)
+    if isinstance(address, Proxied):
+        return address
+    host, port, _, scope = address
+    pair = (f"{host}%{scope}" if scope else host), port
+    return senders.like(pair, address) if isinstance(address, Sender) else pair

@@ -1,0 +1,189 @@
+"""Asynchronous handlers at work: one task for each connection, or each datagram."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from netd.core.reactor import DelayedCall
+from netd.execution.handler_timeout import overdue
+from netd.execution.reactor.datagrams import Datagrams
+from netd.execution.reactor.task import Task
+from netd.execution.reactor.transport import Build, StreamTransport
+from netd.execution.request import Taken
+from netd.execution.sources.datagram import NAME as ANCILLARY
+from netd.execution.sources.datagram import Datagram
+from netd.handlers.asynchronous import AsyncRequestHandler, run
+from netd.handlers.streams import StreamProtocol
+from netd.ipc.scoreboard import Slot
+from netd.listening.ancillary import values
+from netd.listening.traffic import traffic
+
+Make = Callable[[Any, Any, Any], AsyncRequestHandler]
+"""A handler class, or anything that is called like one with what ``socketserver`` passes."""
+
+
+class HandlerProtocol(StreamProtocol):
+    """Runs a handler for its connection, which lasts until the handler is done.
+
+    *connection* is told what becomes of the handler. Where it is lost before that, whatever the
+    handler awaits fails, so that it ends. What the handler has written is sent before the
+    connection is closed; if the handler has a ``timeout``, the client must not for so long take
+    nothing of it.
+    """
+
+    def __init__(
+        self, make: Make, server: Any, handler_timeout: float | None, connection: StreamTransport
+    ) -> None:
+        self._handler_timeout = handler_timeout
+        self._reactor: Any = connection.reactor
+        self._make = make
+        self._server = server
+        self._connection = connection
+        self._task: Task | None = None
+        self._deadline: DelayedCall | None = None
+        self._lost = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._connection.hold()
+        self._task = Task(self._serve())
+        seconds = self._handler_timeout
+        if seconds is not None and not self._task.ended:
+            self._deadline = self._reactor.callLater(seconds, self._overdue, self._task, seconds)
+
+    def _overdue(self, task: Task, seconds: float) -> None:
+        """The handler has run for too long: its connection ends, and whatever it awaits."""
+        self._deadline = None
+        self._connection.say_overdue(task.where(), seconds)
+        self._connection.abortConnection()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        self._stop_watching()
+        task = self._task
+        awaited = None if task is None else task.awaited
+        super().connectionLost(reason)
+        if task is not None and not task.ended and task.awaited is awaited:
+            # It waits for something else than the client, and has heard nothing yet.
+            task.cancel()
+
+    async def _serve(self) -> None:
+        try:
+            await run(
+                self._make(self.transport, self._connection.taken.client_address, self._server)
+            )
+        except BaseException as error:
+            if self._lost and isinstance(error, ConnectionError | CancelledError):
+                self._connection.say_lost()
+            else:
+                self._connection.say_raised("the handler", error)
+        self._stop_watching()
+        self._close()
+        self._connection.release()
+
+    def _stop_watching(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _close(self) -> None:
+        self.wfile.release()
+        assert self.transport is not None
+        self.transport.loseConnection()
+        if self.wfile.timeout is not None and not self._lost:
+            self._watch(self.wfile.timeout, self._connection.pending())
+
+    def _watch(self, timeout: float, pending: int) -> None:
+        self._deadline = self._reactor.callLater(timeout, self._look, timeout, pending)
+
+    def _look(self, timeout: float, before: int) -> None:
+        """Whether the client has taken something in the meantime; it is given up if not."""
+        self._deadline = None  # made, so it only holds everything here
+        pending = self._connection.pending()
+        if pending < before:
+            self._watch(timeout, pending)
+        elif pending:  # else only TLS's good-bye is waited for, which has a time of its own
+            self._connection.say_lost()
+            self._connection.abortConnection()  # type: ignore[no-untyped-call]
+
+
+def build_handlers(make: Make, server: Any, handler_timeout: float | None) -> Build:
+    """Return what makes a handler for every connection of one listener."""
+    return lambda connection: HandlerProtocol(make, server, handler_timeout, connection)
+
+
+class HandlerDatagrams:
+    """Runs a handler for each datagram, and logs it as a request."""
+
+    def __init__(
+        self, datagrams: Datagrams, make: Make, server: Any, handler_timeout: float | None
+    ) -> None:
+        self._handler_timeout = handler_timeout
+        self._datagrams = datagrams
+        self._accounts = datagrams.accounts
+        self._make = make
+        self._server = server
+
+    def serve(self, taken: Taken) -> None:
+        """Start the handler. Most are done at once; the others are listed until they are."""
+        since = time.monotonic()
+        stay = _Stay()
+        task = Task(self._serve(taken, since, stay))
+        if task.ended:
+            return
+        stay.slot = self._datagrams.hold(taken, since)
+        seconds = self._handler_timeout
+        if seconds is not None:
+            reactor: Any = self._datagrams.transport.reactor
+            stay.deadline = reactor.callLater(seconds, self._overdue, task, taken, seconds, stay)
+
+    def _overdue(self, task: Task, taken: Taken, seconds: float, stay: _Stay) -> None:
+        """The handler has run for too long: what it awaits is cancelled."""
+        stay.deadline = None
+        stay.is_overdue = True
+        self._accounts.say("error", overdue(taken.client, seconds, task.where()))
+        task.cancel()
+
+    async def _serve(self, taken: Taken, since: float, stay: _Stay) -> None:
+        name, shared = self._datagrams.name, self._accounts.shared
+        transport = self._datagrams.transport
+        transport.answered = taken.client_address
+        request = (taken.request[0], transport)
+        shared.served += 1
+        verdict = "served"
+        try:
+            handler = self._make(request, taken.client_address, self._server)
+            if isinstance(taken.request, Datagram):
+                setattr(handler, ANCILLARY, values(taken.request.messages))
+            await run(handler)
+        except BaseException as error:
+            verdict = "failed"
+            shared.failed += 1
+            if not (stay.is_overdue and isinstance(error, CancelledError)):
+                self._datagrams.say_raised(taken.client, "the handler", error)
+        self._accounts.log(name, taken.client, verdict, since, traffic(taken.request))
+        if stay.slot is not None:
+            self._end(stay, stay.slot)
+
+    def _end(self, stay: _Stay, slot: Slot) -> None:
+        if stay.deadline is not None:
+            stay.deadline.cancel()
+        self._accounts.show()
+        self._datagrams.release(slot)
+
+
+class _Stay:
+    """What there is of a datagram whose handler was not done at once."""
+
+    __slots__ = ("deadline", "is_overdue", "slot")
+
+    def __init__(self) -> None:
+        self.slot: Slot | None = None
+        self.deadline: DelayedCall | None = None
+        self.is_overdue = False

@@ -1,0 +1,49 @@
+"""Requests that a server class held back, and hands to netd's pool by a thread of its own."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from typing import Final
+
+from netd.execution.request import Taken
+from netd.model.address import Transport
+
+_FLAGS: Final = os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC
+
+
+class HandedOver:
+    """A source (``netd.execution.interfaces.Source``) that is filled from within the process.
+
+    ``put`` is for any thread. Holds no more than has been taken from the service's listeners.
+    """
+
+    may_block = False
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self._event = os.eventfd(0, _FLAGS)
+        self._requests: deque[Taken] = deque()
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def fileno(self) -> int:
+        """The descriptor to watch: it counts what is here."""
+        return self._event
+
+    def put(self, taken: Taken) -> None:
+        """Hand over a request, which whoever takes it closes."""
+        self._requests.append(taken)
+        os.eventfd_write(self._event, 1)
+
+    def take(self) -> Taken:
+        """Take the oldest request. Raises BlockingIOError when there is none."""
+        os.eventfd_read(self._event)
+        return self._requests.popleft()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        with suppress(OSError):
+            os.close(self._event)

@@ -1,0 +1,55 @@
+"""Socket options that connections do not inherit from their listener, set on each that is taken."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from netd.execution.interfaces import Source
+from netd.execution.request import Taken
+from netd.listening.options.apply import CannotSet, apply
+from netd.model.socket_options import SetOption
+
+UNTAKEABLE: Final = frozenset({errno.EACCES, errno.ENOPROTOOPT, errno.EPERM})
+"""The system does not take an option, whoever the client is."""
+
+Say = Callable[[str, str], None]
+"""Given a level and a text for the log, from any thread."""
+
+
+class ConnectionOptions:
+    """A source that takes from another *source*, and sets *options* on its connections.
+
+    An option that the system does not take, for want of a right, say, is left out from then on,
+    and the log says so once.
+    """
+
+    def __init__(self, source: Source, options: Sequence[SetOption], say: Say) -> None:
+        self.transport = source.transport
+        self.may_block = source.may_block
+        self.fileno = source.fileno
+        self._take = source.take
+        self._options = tuple(options)
+        self._say = say
+
+    def take(self) -> Taken:
+        """Take one connection. Raises what the other source raises."""
+        taken: Taken = self._take()
+        request = taken.request
+        if isinstance(request, socket.socket):
+            for option in self._options:
+                try:
+                    apply(request, (option,))
+                except CannotSet as error:
+                    if error.errno in UNTAKEABLE:  # else the client has gone
+                        self._leave_out(option, error)
+        return taken
+
+    def _leave_out(self, option: SetOption, error: CannotSet) -> None:
+        """Set an option no more; more than one thread may find that out at once."""
+        left = tuple(one for one in self._options if one.name != option.name)
+        if len(left) < len(self._options):
+            self._options = left
+            self._say("warn", f"socket.{option.name} is not set on connections: {error.reason}")

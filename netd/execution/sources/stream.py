@@ -1,0 +1,111 @@
+"""What a pool takes requests from: a listening stream socket, or a datagram socket.
+
+A source belongs to the worker process; its descriptor stays the daemon's own listener (the same
+kernel socket), so a source never closes, shuts down or re-configures it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from typing import Any, Final
+
+from netd.admission.peers import credentials_of
+from netd.execution.request import Taken
+from netd.ipc.handoff import receive
+from netd.listening.counted import CountedSocket
+from netd.model.address import Transport, client_text
+from netd.model.peer import Credentials
+
+STANDARD: Final = 3
+"""Descriptors below this one are standard input, output and error."""
+
+
+def clear_of_standard(descriptor: int) -> int:
+    """Move *descriptor* to a number that is nobody's standard stream, if it is on one.
+
+    The system gives out the lowest number that is free. After a handler has closed its standard
+    output, whoever prints would write to the next client. Raises OSError.
+    """
+    if descriptor >= STANDARD:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD)
+    finally:
+        os.close(descriptor)
+
+
+class InetStream:
+    """Takes TCP connections."""
+
+    may_block = False
+
+    def __init__(self, listener: socket.socket, transport: Transport) -> None:
+        self.transport = transport
+        self.fileno = listener.fileno
+        self._accept = listener.accept
+        self._text = client_text(transport)
+
+    def take(self) -> Taken:
+        """Accept one connection; the caller closes it."""
+        request, address = self._accept()
+        if request.fileno() < STANDARD:
+            request = socket.socket(fileno=clear_of_standard(request.detach()))
+        return Taken(request, address, self._text(address), None)
+
+
+class UnixStream:
+    """Takes connections to a Unix socket."""
+
+    transport = Transport.UNIX
+    may_block = False
+
+    def __init__(self, listener: socket.socket, with_groups: bool) -> None:
+        """With *with_groups*, a peer's supplementary groups are read too (a rule asks for them)."""
+        self.fileno = listener.fileno
+        self._accept = listener.accept
+        self._with_groups = with_groups
+
+    def take(self) -> Taken:
+        """Accept one connection, in a socket that counts its bytes; the caller closes it."""
+        accepted, address = self._accept()
+        descriptor = clear_of_standard(accepted.detach())
+        request = CountedSocket(accepted.family, accepted.type, 0, fileno=descriptor)
+        try:
+            pid, credentials = credentials_of(request, with_groups=self._with_groups)
+        except OSError:
+            return Taken(request, address, "unix", None)
+        return Taken(request, address, f"uid:{credentials.uid},pid:{pid}", credentials)
+
+
+class Handed:
+    """Takes connections that the daemon has taken, and waited for until they had begun."""
+
+    may_block = False
+
+    def __init__(self, queue: socket.socket, transport: Transport) -> None:
+        self.transport = transport
+        self.fileno = queue.fileno
+        self._queue = queue
+
+    def take(self) -> Taken:
+        """Take one connection; the caller closes it."""
+        descriptor, handed = receive(self._queue)
+        kind = CountedSocket if self.transport.is_unix else socket.socket
+        family, type_ = self.transport.family, self.transport.type
+        request = kind(family, type_, 0, fileno=clear_of_standard(descriptor))
+        request.settimeout(socket.getdefaulttimeout())  # as accept() leaves it: it was not to block
+        # Of a proxy's client the kernel does not know the credentials.
+        peer = None if handed.is_proxied else peer_of(request)
+        return Taken(request, handed.client_address, handed.client, peer, since=handed.since)
+
+
+def peer_of(request: Any) -> Credentials | None:
+    """The credentials of a Unix connection's other side; None of everything else."""
+    if not isinstance(request, socket.socket) or request.family != socket.AF_UNIX:
+        return None
+    try:
+        return credentials_of(request, with_groups=True)[1]
+    except OSError:
+        return None

@@ -1,0 +1,158 @@
+"""Where a service listens: a transport, and an Internet or a Unix address on it, or its name."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+
+class Transport(Enum):
+    """How bytes travel to a listener; the value is the word that opens its description."""
+
+    TCP = "tcp"
+    TCP6 = "tcp6"
+    TLS = "tls"
+    TLS6 = "tls6"
+    UDP = "udp"
+    UDP6 = "udp6"
+    UNIX = "unix"
+    UNIXGRAM = "unixgram"
+    SYSTEMD = "systemd"
+    """What a socket is that the service manager will pass, which only then is known."""
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """The socket's address family; that of no socket where it is not known."""
+        if self is Transport.SYSTEMD:
+            return socket.AF_UNSPEC
+        if self in (Transport.UNIX, Transport.UNIXGRAM):
+            return socket.AF_UNIX
+        if self in (Transport.TCP6, Transport.TLS6, Transport.UDP6):
+            return socket.AF_INET6
+        return socket.AF_INET
+
+    @property
+    def type(self) -> socket.SocketKind:
+        """The socket's type: a stream has connections, a datagram socket has packets."""
+        return socket.SOCK_DGRAM if self.is_datagram else socket.SOCK_STREAM
+
+    @property
+    def is_datagram(self) -> bool:
+        """Whether a request is one packet, rather than a connection."""
+        return self in (Transport.UDP, Transport.UDP6, Transport.UNIXGRAM)
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether every connection begins with a TLS handshake; a Unix address says so itself."""
+        return self in (Transport.TLS, Transport.TLS6)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which sockets these are."""
+        return self is not Transport.SYSTEMD
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is a path (or an abstract name), and the peer has credentials."""
+        return self.family == socket.AF_UNIX
+
+
+ALL_ADDRESSES: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+
+@dataclass(frozen=True)
+class InetAddress:
+    """A TCP or UDP port, on one address of this machine or on all of them."""
+
+    transport: Transport
+    port: int
+    """0 lets the system pick a free one."""
+    interface: str = ""
+    """A numeric address; empty for all addresses of the family."""
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether every connection begins with a TLS handshake."""
+        return self.transport.is_tls
+
+    @property
+    def host(self) -> str:
+        """The address to bind."""
+        return self.interface or ALL_ADDRESSES[self.transport.family]
+
+    def __str__(self) -> str:
+        if not self.interface:
+            return f"{self.transport.value}:{self.port}"
+        host = f"[{self.interface}]" if ":" in self.interface else self.interface
+        return f"{self.transport.value}:{self.port}:interface={host}"
+
+
+@dataclass(frozen=True)
+class UnixAddress:
+    """A Unix socket: a path with mode and owner, or an abstract name (unix(7))."""
+
+    transport: Transport
+    path: str
+    """As it stands in the file system; one that starts with ``@`` is an abstract name."""
+    mode: int = 0o660
+    user: int | None = None
+    """The owner's uid; None leaves who binds."""
+    group: int | None = None
+    is_tls: bool = False
+    """Whether every connection begins with a TLS handshake."""
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether the name is not in the file system, so that mode and owner mean nothing."""
+        return self.path.startswith("@")
+
+    @property
+    def bind_name(self) -> str | bytes:
+        """The name as ``socket.bind`` takes it."""
+        return b"\0" + self.path[1:].encode() if self.is_abstract else self.path
+
+    def __str__(self) -> str:
+        return f"{self.transport.value}:{self.path}"
+
+
+@dataclass(frozen=True)
+class PassedAddress:
+    """A socket that the service manager has bound, and passes by a name (sd_listen_fds(3))."""
+
+    name: str
+    """Its ``FileDescriptorName=``; where there are no names, its number as text."""
+    transport: Transport
+    number: int = 0
+    """Which of the sockets of that name."""
+    is_tls: bool = False
+    """Whether every connection begins with a TLS handshake."""
+
+    def __str__(self) -> str:
+        return f"systemd:{self.name}"
+
+
+Address = InetAddress | UnixAddress | PassedAddress
+
+
+def client_text(transport: Transport) -> Callable[[Any], str]:
+    """Return what writes a client's address for people; of a Unix client there is none."""
+    if transport.is_unix:
+        return lambda address: "unix"
+    if transport.family == socket.AF_INET6:
+        return inet6_text
+    return lambda address: f"{address[0]}:{address[1]}"
+
+
+_MAPPED: Final = "::ffff:"
+"""How an IPv4 client's address begins at a listener of both families (RFC 4291, 2.5.5.2)."""
+
+
+def inet6_text(address: Any) -> str:
+    """An IPv6 address for people, or the IPv4 one that it stands for, with its port."""
+    host: str = address[0]
+    if host.startswith(_MAPPED) and "." in host:
+        return f"{host.removeprefix(_MAPPED)}:{address[1]}"
+    return f"[{host}]:{address[1]}"

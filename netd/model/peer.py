@@ -1,0 +1,24 @@
+"""What is known of a client beside its address: a Unix peer's credentials, a TLS certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who stands at the other end of a Unix socket (SO_PEERCRED and SO_PEERGROUPS, unix(7))."""
+
+    uid: int
+    gid: int
+    groups: frozenset[int] = frozenset()
+    """The supplementary ones."""
+
+
+class PeerCertificate(Protocol):
+    """A client's certificate, which its TLS handshake has verified."""
+
+    def is_for(self, name: str) -> bool:
+        """Whether it is for *name*: a host, an address or a URI, as an entry has it."""
+        ...

@@ -1,1 +1,0 @@
-"""Frozen values that every other part of netd speaks in; this package imports nothing of netd."""

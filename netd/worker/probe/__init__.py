@@ -1,0 +1,1 @@
+"""The process that imports what services run, and reports what it is. It serves nothing."""

@@ -1,0 +1,219 @@
+"""``netd.daemon.generations.drain``: pools on their way out, and queues that are emptied first."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from twisted.logger import capturedLogs
+
+from netd.daemon.generations.drain import EMPTYING_INTERVAL, SETTLING, Retirement
+from netd.daemon.generations.generation import Estate
+from netd.daemon.workers.worker import END_DEADLINE
+from netd.ipc.worker import Drain, Stop, Worn
+from netd.listening.binding import Listeners
+from netd.model.address import Transport, UnixAddress
+from netd.model.service import Program
+from tests.daemon.estates import Stage, configuration, pages, service
+from tests.daemon.fakes import texts
+
+NOBODY = Listeners()
+
+
+class Scene(Stage):
+    """A retirement, and an estate whose one service is to be retired."""
+
+    def __init__(self, **keys: object) -> None:
+        super().__init__()
+        self.over = 0
+        self.retirement = Retirement(self.reactor, self._is_over)
+        self.made = self.estate(configuration(service("a", **keys)))
+        self.orders("a")
+
+    def _is_over(self) -> None:
+        self.over += self.retirement.is_over
+
+    def retire(self, estate: Estate, gone: Listeners, seconds: float = 30.0) -> None:
+        self.retirement.retire(list(estate), gone, seconds)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = next(iter(self.made.listeners)).socket.getsockname()
+        return host, port
+
+    def take(self) -> None:
+        """Be the worker: take a client out of the queue."""
+        next(iter(self.made.listeners)).socket.accept()[0].close()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.close(scene.made)
+
+
+class TestWithoutListeners:
+    def test_drains_at_once(self, scene: Scene) -> None:
+        """And is over when the worker has ended; its page is given back."""
+        scene.retire(scene.made, NOBODY)
+        assert scene.orders("a") == [Drain()]
+        assert list(scene.retirement) == list(scene.made)
+        scene.ends("a")
+        assert (scene.over, list(scene.retirement)) == (1, [])
+        assert pages(list(scene.made)) == [False]
+        scene.reactor.advance(2)
+        assert not scene.reactor.getDelayedCalls()
+
+    def test_nobody_at_all(self, scene: Scene) -> None:
+        """A daemon without services stops."""
+        scene.retirement.retire([], NOBODY, 30.0)
+        assert scene.over
+
+    def test_ends_when_the_time_is_over(self, scene: Scene) -> None:
+        scene.retire(scene.made, NOBODY, 30.0)
+        scene.reactor.advance(29.9)
+        assert scene.orders("a") == [Drain()]
+        scene.reactor.advance(0.1)
+        assert scene.orders("a") == [Stop()]
+        scene.reactor.advance(END_DEADLINE)
+        assert scene.spawner.processes[0].killed == 1
+
+    def test_three_generations_at_most(self, scene: Scene) -> None:
+        """The oldest of three on their way out is ended."""
+        scene.retire(scene.made, NOBODY)
+        others = [scene.estate(configuration(service(name))) for name in ("b", "c")]
+        with capturedLogs() as logged:
+            for estate in others:
+                scene.retire(estate, NOBODY)
+        assert scene.orders("a") == [Drain(), Stop()]
+        assert Stop() not in scene.orders("b")
+        assert texts(logged) == ["warn: too many generations are draining: the oldest is ended"]
+        for estate in others:
+            estate.listeners.close()
+
+
+class TestQueues:
+    def test_are_emptied_first(self, scene: Scene) -> None:
+        """The worker goes on to take until nobody is there; then it drains, and it is closed."""
+        with closing(socket.create_connection(scene.address)):
+            scene.retire(scene.made, scene.made.listeners)
+            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(EMPTYING_INTERVAL)
+            assert scene.orders("a") == []
+            scene.take()
+            scene.reactor.advance(EMPTYING_INTERVAL)
+            assert scene.orders("a") == [Drain()]
+        assert next(iter(scene.made.listeners)).socket.fileno() == -1
+
+    def test_nobody_new_gets_in(self, scene: Scene) -> None:
+        scene.retire(scene.made, scene.made.listeners)
+        with closing(socket.socket()) as late:
+            late.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                late.connect(scene.address)
+
+    def test_an_empty_one_of_the_internet_settles(self, scene: Scene) -> None:
+        """A handshake may be under way."""
+        scene.retire(scene.made, scene.made.listeners)
+        assert scene.orders("a") == []
+        scene.reactor.advance(SETTLING)
+        assert scene.orders("a") == [Drain()]
+
+    def test_a_path_goes_at_once(self, tmp_path) -> None:  # type: ignore[no-untyped-def]
+        """And who is in its queue is served all the same."""
+        path = tmp_path / "s"
+        scene = Scene(listen=(UnixAddress(Transport.UNIX, str(path)),))
+        with closing(socket.socket(socket.AF_UNIX)) as client:
+            client.connect(str(path))
+            scene.retire(scene.made, scene.made.listeners)
+            assert not path.exists()
+            assert scene.orders("a") == []
+            scene.take()
+            scene.reactor.advance(EMPTYING_INTERVAL)
+            assert scene.orders("a") == [Drain()]
+        scene.close(scene.made)
+
+    def test_a_worker_that_dies_meanwhile_is_replaced(self, scene: Scene) -> None:
+        """So those who wait are served by the next one."""
+        with closing(socket.create_connection(scene.address)):
+            scene.retire(scene.made, scene.made.listeners)
+            scene.ends("a", "signal SIGKILL")
+            assert len(scene.spawner.processes) == 2
+            scene.all_are_ready()
+            scene.reactor.advance(SETTLING)
+            assert Drain() not in scene.orders("a")
+
+    def test_a_worker_that_is_worn_is_replaced(self, scene: Scene) -> None:
+        """As it would be in all its life."""
+        with closing(socket.create_connection(scene.address)):
+            scene.retire(scene.made, scene.made.listeners)
+            scene.channel("a").says(Worn("a", "has served 1 request"))
+            assert len(scene.spawner.processes) == 2
+
+    def test_not_longer_than_the_time(self, scene: Scene) -> None:
+        """Then who is still in the queue has the end of it."""
+        with closing(socket.create_connection(scene.address)):
+            scene.retire(scene.made, scene.made.listeners, 1.0)
+            scene.reactor.advance(1.0)
+            assert scene.orders("a") == [Drain(), Stop()]
+            assert next(iter(scene.made.listeners)).socket.fileno() == -1
+
+    def test_ended_at_once(self, scene: Scene) -> None:
+        with closing(socket.create_connection(scene.address)):
+            scene.retire(scene.made, scene.made.listeners)
+            scene.retirement.end()
+            assert scene.orders("a") == [Drain(), Stop()]
+
+    def test_of_a_suspended_service(self, scene: Scene) -> None:
+        """Nobody takes from it, so nobody waits for that."""
+        with closing(socket.create_connection(scene.address)):
+            next(iter(scene.made)).suspend("a")
+            scene.orders("a")
+            scene.retire(scene.made, scene.made.listeners)
+            scene.reactor.advance(SETTLING)
+            assert Drain() in scene.orders("a")
+
+    def test_of_a_service_that_never_comes_up(self) -> None:
+        """The same."""
+        scene = Scene()
+        with closing(socket.create_connection(scene.address)):
+            scene.ends("a", "status 1")
+            scene.reactor.advance(0)
+            scene.ends("a", "status 1")
+            scene.retire(scene.made, scene.made.listeners)
+            scene.reactor.advance(SETTLING)
+            assert scene.over
+        scene.close(scene.made)
+
+    def test_of_a_program_that_takes_for_itself(self) -> None:
+        """It may leave clients there for as long as it likes."""
+        scene = Scene(runs=Program("/bin/x", ("x",), wait=True))
+        with closing(socket.create_connection(scene.address)):
+            scene.retire(scene.made, scene.made.listeners)
+            scene.reactor.advance(SETTLING)
+            assert scene.orders("a") == [Drain()]
+        scene.close(scene.made)
+
+
+class TestOnTheWay:
+    def test_to_a_worker_that_takes(self) -> None:
+        """Whom the daemon has taken is waited for, unless the service is suspended."""
+        stage = Stage()
+        estate = stage.estate(configuration(service("a", proxies=("127.0.0.1",), processes=2)))
+        pool = estate.pools["a"]
+        (listener,) = estate.listeners
+        with socket.create_connection(listener.socket.getsockname(), 10):
+            assert not pool.is_expecting
+            while not pool.is_expecting:
+                stage.reactor.read()
+            pool.suspend("a")
+            assert not pool.is_expecting
+            pool.resume("a")
+            assert pool.is_expecting
+            pool.drain()
+            stage.all_have_ended()
+            pool.close()
+        stage.close(estate)

@@ -1,0 +1,225 @@
+"""Real connections, and a reactor that does what a test says."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from netd.accept.pending import CROWDED, LAST_CALL, TIMED_OUT, Reception
+from netd.daemon.workers.dispatcher import Entrance
+from netd.ipc.handoff import Handed, receive
+from netd.log.record import Traffic
+from netd.model.address import InetAddress, Transport
+from netd.model.service import Access, Reference, Runs, Service
+from netd.model.tls import HANDSHAKE_TIMEOUT
+from tests.daemon.fakes import FakeReactor
+from tests.reactors import PATIENCE
+
+ADDRESS = InetAddress(Transport.TLS, 0, "127.0.0.1")
+SERVICE = Service(
+    "s",
+    (ADDRESS,),
+    Runs("handler", Reference("m", "H")),
+    "s",
+    concurrency="process",
+    threads=1,
+    processes=4,
+)
+HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n"
+
+
+class Door:
+    """An entrance at work."""
+
+    def __init__(self, service: Service, undo: ExitStack) -> None:
+        listener = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+        listener.setblocking(False)
+        self.listener = listener
+        self.address = listener.getsockname()
+        self.reactor = FakeReactor()
+        reception = Reception(service.handshakes, HANDSHAKE_TIMEOUT, self.reactor, lambda: 0.999)
+        self.entrance = Entrance(service, ADDRESS, listener, reception, self.reactor)
+        undo.callback(self.entrance.close)
+        self.refusals: list[tuple[str, str]] = []
+        self.carried: list[Traffic] = []
+        self.entrance.tell(self._turned_away)
+        self.entrance.open()
+        self._undo = undo
+
+    def _turned_away(self, client: str, reason: str, since: float, carried: Traffic) -> None:
+        self.refusals.append((client, reason))
+        self.carried.append(carried)
+
+    def connect(self, words: bytes = b"") -> socket.socket:
+        """A client that has said *words*, and has been taken."""
+        client = self._undo.enter_context(socket.create_connection(self.address, PATIENCE))
+        client.sendall(words)
+        assert select.select([self.listener], [], [], PATIENCE)[0]
+        self.entrance.doRead()
+        return client
+
+    def let_read(self) -> None:
+        """Let those read who can."""
+        self.reactor.read()
+
+    def say(self, client: socket.socket, words: bytes) -> None:
+        """Have a client say more, and whoever waits for it hear that."""
+        client.sendall(words)
+        assert select.select([self.reactor.readers[-1].fileno()], [], [], PATIENCE)[0]
+        self.let_read()
+
+    def handed(self) -> Handed:
+        """What a worker is given next."""
+        descriptor, handed = receive(self.entrance.queue)
+        socket.close(descriptor)
+        return handed
+
+    def is_empty(self) -> bool:
+        return not select.select([self.entrance.queue], [], [], 0)[0]
+
+
+@pytest.fixture
+def undo() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_nobody_is_handed_on_before_he_has_begun(undo: ExitStack) -> None:
+    """Nothing of what he says is received."""
+    door = Door(SERVICE, undo)
+    client = door.connect()
+    assert door.is_empty()
+    assert not door.entrance.is_empty
+    door.say(client, b"\x16hello")
+    descriptor, handed = receive(door.entrance.queue)
+    with socket.socket(fileno=descriptor) as connection:
+        assert connection.recv(100) == b"\x16hello"
+    assert handed.client_address == client.getsockname()
+    assert handed.client == "{}:{}".format(*client.getsockname())
+    assert door.entrance.is_empty
+    assert door.refusals == []
+
+
+def test_denied(undo: ExitStack) -> None:
+    """The lists are asked at once."""
+    door = Door(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
+    client = door.connect()
+    assert client.recv(1) == b""
+    assert [reason for _, reason in door.refusals] == ["deny"]
+    assert door.entrance.refused == 1
+
+
+def test_a_dry_run_is_for_the_worker_to_log(undo: ExitStack) -> None:
+    door = Door(replace(SERVICE, access=Access(deny=("127.0.0.1",), dry_run=True)), undo)
+    door.connect(b"\x16")
+    door.let_read()
+    assert not door.is_empty()
+
+
+class TestHeader:
+    PROXIED = replace(SERVICE, proxies=("127.0.0.1",))
+
+    def test_says_who_the_client_is(self, undo: ExitStack) -> None:
+        door = Door(self.PROXIED, undo)
+        client = door.connect(HEADER)
+        door.let_read()
+        assert door.is_empty()
+        door.say(client, b"\x16")
+        handed = door.handed()
+        assert (handed.client_address, handed.is_proxied) == (("192.0.2.1", 4711), True)
+
+    def test_lists_speak_of_the_client(self, undo: ExitStack) -> None:
+        access = Access(deny=("192.0.2.0/24",))
+        door = Door(replace(self.PROXIED, access=access), undo)
+        door.connect(HEADER + b"\x16")
+        door.let_read()
+        assert door.refusals == [("192.0.2.1:4711", "deny")]
+
+    def test_is_due(self, undo: ExitStack) -> None:
+        door = Door(self.PROXIED, undo)
+        door.connect(b"\x16\x03\x01")
+        door.let_read()
+        ((_, reason),) = door.refusals
+        assert reason.startswith("proxy-header, ")
+        ((received, sent, round_trip),) = door.carried
+        assert (received, sent) == (3, 0)
+        assert round_trip
+
+
+class TestBounds:
+    def test_time(self, undo: ExitStack) -> None:
+        """Who has not begun in time is turned away, and nobody else."""
+        door = Door(SERVICE, undo)
+        client = door.connect()
+        door.reactor.advance(HANDSHAKE_TIMEOUT)
+        assert client.recv(1) == b""
+        assert [reason for _, reason in door.refusals] == [TIMED_OUT]
+
+    def test_crowd(self, undo: ExitStack) -> None:
+        """The one that has been waited for longest makes room."""
+        door = Door(replace(SERVICE, handshakes=2), undo)
+        first, *_ = [door.connect() for _ in range(3)]
+        assert first.recv(1) == b""
+        assert [reason for _, reason in door.refusals] == [CROWDED]
+
+    def test_gone(self, undo: ExitStack) -> None:
+        door = Door(SERVICE, undo)
+        door.connect().close()
+        door.let_read()
+        assert [reason for _, reason in door.refusals] == ["gone"]
+
+    def test_full_queue(self, undo: ExitStack) -> None:
+        """Who finds no room there is put into it as soon as there is some."""
+        door = Door(SERVICE, undo)
+        door.entrance._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        clients = [door.connect(b"\x16") for _ in range(60)]
+        door.let_read()
+        assert not door.entrance.is_empty
+        assert door.entrance not in door.reactor.readers  # the next ones wait in the backlog
+        handed = 0
+        while handed < len(clients):
+            while not door.is_empty():
+                door.handed()
+                handed += 1
+            for writer in list(door.reactor.writers):
+                writer.doWrite()
+        assert door.entrance.is_empty
+        assert door.entrance in door.reactor.readers
+
+
+class TestEnd:
+    def test_shut(self, undo: ExitStack) -> None:
+        """Nobody new is taken; who has been taken goes on."""
+        door = Door(SERVICE, undo)
+        client = door.connect()
+        door.entrance.shut()
+        assert door.entrance not in door.reactor.readers
+        door.say(client, b"\x16")
+        assert not door.is_empty()
+
+    def test_last_call(self, undo: ExitStack) -> None:
+        door = Door(SERVICE, undo)
+        client = door.connect()
+        door.entrance.last_call()
+        assert door.entrance.is_expecting
+        door.reactor.advance(LAST_CALL)
+        assert client.recv(1) == b""
+        assert not door.entrance.is_expecting
+
+    def test_two_generations(self, undo: ExitStack) -> None:
+        """The listener is the same, and the end of one is not the other's."""
+        door = Door(SERVICE, undo)
+        other = Entrance(
+            SERVICE, ADDRESS, door.listener, Reception(10, 5.0, door.reactor), door.reactor
+        )
+        other.open()
+        door.entrance.close()
+        assert door.listener.fileno() >= 0
+        assert [reader.fileno() for reader in door.reactor.readers] == [other.fileno()]
+        other.close()
+        assert door.reactor.readers == []

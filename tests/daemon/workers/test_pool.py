@@ -1,0 +1,745 @@
+"""``netd.daemon.workers.pool``: all workers of a service, without a process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from twisted.logger import LogEvent, capturedLogs
+
+from netd.core.pool_size import LOOK_INTERVAL
+from netd.daemon.states import WorkerState
+from netd.daemon.workers.pool import Pool
+from netd.daemon.workers.worker import Placed, WorkerPlace
+from netd.ipc.scoreboard import Counts, Scoreboard
+from netd.ipc.worker import (
+    AllSuspended,
+    Drain,
+    Order,
+    Ready,
+    Recheck,
+    Resume,
+    Shutdown,
+    Start,
+    Stop,
+    Suspend,
+    Suspended,
+    Worn,
+)
+from netd.model.address import InetAddress, Transport
+from netd.model.log import AS_USUAL
+from netd.model.service import Access, Concurrency, Reference, Runs, Service
+from tests.daemon.fakes import Adopted, FakeProcess, FakeReactor, FakeSpawner, texts
+
+
+def service(
+    name: str = "time",
+    concurrency: Concurrency = "thread",
+    processes: int = 1,
+    threads: int = 1,
+    **more: Any,
+) -> Service:
+    return Service(
+        name,
+        (InetAddress(Transport.TCP, 0),),
+        Runs("handler", Reference("m", "H")),
+        "w",
+        concurrency=concurrency,
+        threads=threads,
+        processes=processes,
+        **more,
+    )
+
+
+class Scene:
+    """A pool of services, and everything around it."""
+
+    def __init__(self, *services: Service, **more: Any) -> None:
+        self._stack = ExitStack()
+        self.reactor = FakeReactor()
+        self.spawner = FakeSpawner()
+        self.placed = [self._placed(each) for each in services]
+        self.changes = 0
+        self.pool = Pool(
+            "w",
+            self.placed,
+            (),
+            5.0,
+            AS_USUAL,
+            self.reactor,
+            self.spawner,
+            lambda text: None,
+            self._changed,
+            **more,
+        )
+
+    def _placed(self, of: Service) -> Placed:
+        page = Scoreboard.make(of.name, of.slots)
+        listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        return Placed(of, (listener,), page, Scoreboard(page, of.slots))
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    # Its workers, in the order in which their processes were started.
+
+    @property
+    def processes(self) -> list[FakeProcess]:
+        return self.spawner.processes
+
+    def channel(self, worker: int) -> Adopted:
+        return self.reactor.adopted[worker]
+
+    def orders(self, worker: int) -> list[Order]:
+        """What a worker has been told since it was last asked, but for how it starts."""
+        told = self.channel(worker).transport.orders()
+        return [order for order in told if not isinstance(order, Start)]
+
+    def first_slot(self, worker: int, of: int = 0) -> int:
+        """Where a worker that has not been asked for its orders has its part of a page."""
+        (start,) = self.channel(worker).transport.orders()
+        assert isinstance(start, Start)
+        return start.services[of].first_slot
+
+    def is_suspended(self, worker: int, of: int = 0) -> bool:
+        """Whether such a worker has been told at its start that it takes nothing."""
+        (start,) = self.channel(worker).transport.orders()
+        assert isinstance(start, Start)
+        return start.services[of].suspended
+
+    def is_ready(self, *workers: int) -> None:
+        """These workers, or all that have started, say that they are ready."""
+        for worker in workers or range(len(self.processes)):
+            self.channel(worker).says(Ready())
+
+    def ends(self, worker: int, how: str = "status 0") -> None:
+        self.processes[worker].ended(how)
+        self.reactor.advance(0)
+
+    def serve(self) -> None:
+        self.pool.start()
+        self.is_ready()
+        for worker in range(len(self.processes)):
+            self.orders(worker)
+
+    def holds(self, slot: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
+        """Somebody is inside."""
+        page = self._page(of)
+        page.slot(slot).enter(client, 1.0)
+        page.close()
+
+    def has_done(self, slot: int, counts: Counts, of: int = 0) -> None:
+        page = self._page(of)
+        own = page.slot(slot)
+        own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
+        own.leave()
+        page.close()
+
+    def _page(self, of: int) -> Scoreboard:
+        return Scoreboard(self.placed[of].page, self.placed[of].board.slots)
+
+    def client(self, of: int = 0) -> None:
+        """Somebody comes, and waits in the backlog."""
+        address = self.placed[of].listeners[0].getsockname()
+        self._stack.enter_context(socket.create_connection(address))
+
+    def look(self, times: int) -> None:
+        for _ in range(times):
+            self.reactor.read()
+            self.reactor.advance(LOOK_INTERVAL)
+
+    @property
+    def states(self) -> list[WorkerState]:
+        return [place.state for place in self.pool]
+
+    def close(self) -> None:
+        self.pool.drain()
+        for process in self.processes:
+            process.ended("status 0") if self._is_there(process) else None
+        assert self.pool.is_closed
+        assert self.reactor.readers == []
+        self.pool.close()
+        self.reactor.close()
+        self.spawner.close()
+        self._stack.close()
+
+    def _is_there(self, process: FakeProcess) -> bool:
+        return any(place.pid == process.pid for place in self.pool)
+
+
+@pytest.fixture
+def made() -> Iterator[list[Scene]]:
+    """The scenes that a test has made, which are closed at its end."""
+    scenes: list[Scene] = []
+    yield scenes
+    for scene in scenes:
+        scene.close()
+
+
+@pytest.fixture
+def pair(made: list[Scene]) -> Scene:
+    """Two workers of threads, which serve."""
+    made.append(Scene(service(processes=2, threads=4)))
+    made[-1].serve()
+    return made[-1]
+
+
+@pytest.fixture
+def elastic(made: list[Scene]) -> Scene:
+    """The first of up to four workers, which serves."""
+    made.append(Scene(service(concurrency="process", processes=4)))
+    made[-1].serve()
+    return made[-1]
+
+
+@pytest.fixture
+def logged() -> Iterator[Sequence[LogEvent]]:
+    with capturedLogs() as events:
+        yield events
+
+
+class TestStart:
+    def test_a_fixed_number(self, made: list[Scene]) -> None:
+        """Services of threads have just so many workers, each with a part of the page."""
+        made.append(scene := Scene(service(processes=3, threads=5)))
+        scene.pool.start()
+        assert [scene.first_slot(worker) for worker in range(3)] == [0, 5, 10]
+        assert not scene.pool.is_up
+        scene.is_ready(0, 1)
+        assert not scene.pool.is_up
+        scene.is_ready(2)
+        assert scene.pool.is_up
+        assert scene.pool.size == 3
+
+    def test_as_many_as_are_needed(self, elastic: Scene) -> None:
+        """A service of processes has one worker until somebody comes."""
+        assert elastic.pool.is_up
+        assert len(elastic.processes) == 1
+
+    def test_forks(self, made: list[Scene]) -> None:
+        """A service that forks for each request has one worker, and needs no more."""
+        made.append(scene := Scene(service(concurrency="process", processes=9, forks=True)))
+        scene.serve()
+        scene.client()
+        scene.look(100)
+        assert len(scene.processes) == 1
+
+    def test_every_change_is_told(self, pair: Scene) -> None:
+        """Of each worker: started, ready, died, started again."""
+        assert pair.changes == 4
+        pair.ends(1, "signal SIGSEGV")
+        assert pair.changes == 6
+
+    def test_drained_before(self, made: list[Scene]) -> None:
+        """A pool that has been given up is not started any more."""
+        made.append(scene := Scene(service()))
+        scene.pool.drain()
+        scene.pool.start()
+        assert scene.processes == []
+        assert scene.pool.is_closed
+
+    def test_held_back(self, made: list[Scene]) -> None:
+        """The workers of a generation to come take nobody until they are let."""
+        made.append(
+            scene := Scene(service(processes=2), service("date", processes=2), is_held=True)
+        )
+        scene.pool.start()
+        assert all(scene.is_suspended(worker) for worker in range(2))
+        scene.is_ready()
+        scene.pool.release()
+        for worker in range(2):
+            assert scene.orders(worker) == [Resume("time"), Resume("date")]
+
+    def test_held_back_and_suspended(self, made: list[Scene]) -> None:
+        """What is suspended stays so when the others are let."""
+        scene = Scene(service(), service("date"), is_held=True, suspended=["time"])
+        made.append(scene)
+        scene.serve()
+        scene.pool.release()
+        assert scene.orders(0) == [Resume("date")]
+        scene.pool.resume("time")
+        assert scene.orders(0) == [Resume("time")]
+
+    def test_resumed_while_held_back(self, made: list[Scene]) -> None:
+        """Nobody is taken before all are let."""
+        made.append(scene := Scene(service(), is_held=True, suspended=["time"]))
+        scene.serve()
+        scene.pool.resume("time")
+        assert scene.orders(0) == []
+        scene.pool.release()
+        assert scene.orders(0) == [Resume("time")]
+
+    def test_after_another(self, made: list[Scene], pair: Scene) -> None:
+        """A pool that takes another's place starts when that has gone."""
+        made.append(scene := Scene(service()))
+        scene.pool.start_after(pair.pool)
+        assert scene.processes == []
+        pair.pool.drain()
+        pair.ends(0)
+        assert scene.processes == []
+        pair.ends(1)
+        assert len(scene.processes) == 1
+
+
+class TestGrowth:
+    """A pool of processes grows while clients come and nobody is idle."""
+
+    def test_one_is_kept_ready(self, elastic: Scene) -> None:
+        """A client inside is a reason for one more worker, and for no more than that."""
+        elastic.holds(0)
+        elastic.client()
+        elastic.look(5)
+        assert len(elastic.processes) == 2
+        assert elastic.first_slot(1) == 1
+        elastic.is_ready(1)
+        elastic.look(50)
+        assert len(elastic.processes) == 2
+
+    def test_at_most(self, elastic: Scene) -> None:
+        """However many clients there are; more wait in the backlog."""
+        elastic.client()
+        for _ in range(20):
+            for slot in range(len(elastic.processes)):
+                elastic.holds(slot)
+            elastic.look(3)
+            for worker in range(1, len(elastic.processes)):
+                if list(elastic.pool)[worker].state is WorkerState.STARTING:
+                    elastic.is_ready(worker)
+        assert len(elastic.processes) == 4
+        elastic.pool.grow(5)
+        elastic.pool.grow(-1)
+        assert elastic.pool.size == 4
+
+    def test_a_worker_that_cannot_start(self, made: list[Scene]) -> None:
+        """Clients that wait for it are no reason to start others, which could not either."""
+        made.append(scene := Scene(service(concurrency="process", processes=40)))
+        scene.pool.start()
+        scene.client()
+        for _ in range(3):
+            scene.ends(len(scene.processes) - 1, "status 1")
+            scene.look(20)
+        assert len(list(scene.pool)) == 1
+
+    def test_while_it_drains(self, elastic: Scene) -> None:
+        """Nobody is started for clients that others are to take."""
+        elastic.holds(0)
+        elastic.client()
+        elastic.look(1)
+        elastic.pool.drain()
+        elastic.look(20)
+        assert len(elastic.processes) == 1
+
+    def test_while_it_is_suspended(self, elastic: Scene) -> None:
+        """Clients that nobody is to take are not even looked at, until it is resumed."""
+        elastic.pool.suspend("time")
+        elastic.client()
+        assert elastic.reactor.read() == 0
+        elastic.pool.resume("time")
+        assert elastic.reactor.read() == 1
+
+    def test_while_it_is_held_back(self, made: list[Scene]) -> None:
+        """Nor are those of a pool that takes nobody yet."""
+        scene = Scene(service(concurrency="process", processes=4), is_held=True)
+        made.append(scene)
+        scene.serve()
+        scene.client()
+        assert scene.reactor.read() == 0
+        scene.pool.release()
+        assert scene.reactor.read() == 1
+
+    def test_while_one_of_its_services_is_suspended(self, made: list[Scene]) -> None:
+        """The clients of the other one count."""
+        several = [service(name, "process", 4) for name in ("time", "date")]
+        made.append(scene := Scene(*several))
+        scene.serve()
+        scene.pool.suspend("time")
+        scene.client(of=0)
+        assert scene.reactor.read() == 0
+        scene.client(of=1)
+        assert scene.reactor.read() == 1
+
+    def test_suspended_before_it_starts(self, made: list[Scene]) -> None:
+        """It is looked at from its start on, not before."""
+        made.append(scene := Scene(service(concurrency="process", processes=4)))
+        scene.client()
+        scene.pool.suspend("time")
+        scene.pool.resume("time")
+        assert scene.reactor.read() == 0
+        scene.serve()
+        assert scene.reactor.read() == 1
+
+    def test_parts_of_the_page_are_used_again(self, elastic: Scene) -> None:
+        """A worker that has left gives its part back, and a new one has it."""
+        elastic.pool.grow(2)
+        elastic.is_ready(1, 2)
+        elastic.pool.shrink([1])
+        assert elastic.orders(1) == [Drain()]
+        assert elastic.pool.size == 2
+        elastic.ends(1)
+        elastic.pool.grow(1)
+        assert elastic.first_slot(3) == 1
+
+    def test_never_beyond_the_page(self, elastic: Scene) -> None:
+        """Workers that take long to leave have their parts: no worker is started without one."""
+        places = elastic.placed[0].service.places
+        for _ in range(5):
+            elastic.pool.grow(4)
+            elastic.pool.shrink([place.index for place in elastic.pool if place.index])
+        assert len(list(elastic.pool)) == places
+        assert max(place.index for place in elastic.pool) == places - 1
+        elastic.ends(1)
+        elastic.pool.grow(4)
+        assert len(list(elastic.pool)) == places
+
+    def test_a_drained_one_that_was_the_last(self, elastic: Scene) -> None:
+        """There is always as many as there are at least."""
+        elastic.pool.shrink([0])
+        elastic.ends(0)
+        assert len(elastic.processes) == 2
+        assert elastic.states == [WorkerState.STARTING]
+
+
+class TestViews:
+    def test_what_is_seen(self, made: list[Scene]) -> None:
+        """Of all its services, what of each worker stands on the pages."""
+        made.append(scene := Scene(service(threads=2), service("date", threads=3)))
+        scene.serve()
+        scene.holds(0)
+        scene.holds(2, of=1)
+        scene.has_done(1, Counts(5, 1, 3, 2))
+        scene.has_done(0, Counts(served=1), of=1)
+        (view,) = scene.pool.views()
+        assert (view.index, view.pid) == (0, scene.processes[0].pid)
+        assert (view.slots, view.busy, view.taken) == (5, 2, 9)
+        assert view.is_up
+
+    def test_who_is_seen(self, pair: Scene) -> None:
+        """Those that serve or are going to, not those that leave."""
+        pair.ends(0, "signal SIGSEGV")
+        assert [(view.index, view.is_up) for view in pair.pool.views()] == [(0, False), (1, True)]
+        pair.pool.shrink([1])
+        assert [view.index for view in pair.pool.views()] == [0]
+
+
+class TestDeath:
+    def test_counts_of_all(self, pair: Scene) -> None:
+        """What those that have gone have done is added up, whether they were replaced or left."""
+        pair.has_done(0, Counts(5, 1, 2, 3))
+        pair.ends(0, "signal SIGSEGV")
+        pair.has_done(4, Counts(served=10))
+        pair.pool.drain()
+        pair.ends(1)
+        assert pair.pool.counts == Counts(15, 1, 2, 3)
+        assert pair.pool.counts_of(pair.placed[0]) == Counts(15, 1, 2, 3)
+
+    def test_failure(self, pair: Scene) -> None:
+        """Why one of them has not come up is known."""
+        assert pair.pool.failure is None
+        pair.ends(1)
+        pair.ends(2)
+        assert pair.pool.failure == "worker w ended with status 0 before it was ready"
+
+
+class TestDrain:
+    def test_all(self, pair: Scene) -> None:
+        """Every worker finishes what it has; the pool is closed when the last one has gone."""
+        closed: list[str] = []
+        pair.pool.when_closed(lambda: closed.append("first"))
+        pair.pool.drain()
+        assert [pair.orders(worker) for worker in range(2)] == [[Drain()], [Drain()]]
+        pair.ends(0)
+        assert not pair.pool.is_closed
+        assert closed == []
+        pair.ends(1)
+        assert pair.pool.is_closed
+        pair.pool.when_closed(lambda: closed.append("second"))
+        assert closed == ["first", "second"]
+
+    def test_end(self, pair: Scene) -> None:
+        """Their time being over, they leave at once."""
+        pair.pool.drain()
+        pair.pool.end()
+        assert pair.orders(1) == [Drain(), Stop()]
+
+    def test_nothing_is_left(self, made: list[Scene]) -> None:
+        """What the pool has opened is closed with it."""
+        before = len(os.listdir("/proc/self/fd"))
+        scene = Scene(service(concurrency="process", processes=4))
+        scene.serve()
+        scene.pool.suspend("time")
+        scene.pool.resume("time")
+        scene.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_discarded(self, made: list[Scene]) -> None:
+        """A pool that never served anybody is ended, tells nobody, and gives everything back."""
+        before = len(os.listdir("/proc/self/fd"))
+        scene = Scene(service(processes=2))
+        scene.pool.start()
+        changes = scene.changes
+        scene.pool.discard()
+        for worker in range(2):
+            assert scene.orders(worker) == [Drain(), Stop()]
+            scene.processes[worker].ended("status 0")
+        assert scene.pool.is_closed
+        assert scene.changes == changes
+        scene.reactor.close()
+        scene.spawner.close()
+        scene._stack.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+class TestSuspension:
+    """``suspend`` and ``resume`` of the administrator's, ``shutdown()`` of a handler's."""
+
+    def test_when_all_have_said_so(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
+        """Who asked is told when nobody takes any more, and so are the workers."""
+        done = pair.pool.suspend("time")
+        assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
+        pair.channel(0).says(Suspended("time"))
+        assert not done.called
+        pair.channel(1).says(Suspended("time"))
+        assert done.called
+        assert [pair.orders(worker) for worker in range(2)] == [[AllSuspended("time")]] * 2
+        assert texts(logged) == ["info: service time is suspended"]
+        assert pair.pool.suspended_services == {"time"}
+
+    def test_said_twice(self, pair: Scene) -> None:
+        """A worker counts once."""
+        done = pair.pool.suspend("time")
+        pair.channel(0).says(Suspended("time"), Suspended("time"))
+        assert not done.called
+
+    def test_never_asked(self, pair: Scene) -> None:
+        """A worker that says it of itself changes nothing."""
+        pair.channel(0).says(Suspended("time"))
+        assert pair.pool.suspended_services == set()
+        assert pair.orders(0) == []
+
+    def test_one_dies_instead(self, pair: Scene) -> None:
+        """Who has gone takes nothing, and its successor begins without taking."""
+        done = pair.pool.suspend("time")
+        pair.channel(0).says(Suspended("time"))
+        pair.processes[1].ended("signal SIGSEGV")
+        assert done.called
+        pair.reactor.advance(0)
+        assert pair.is_suspended(2)
+
+    def test_one_that_leaves(self, pair: Scene) -> None:
+        """Who has been told to leave takes nothing already."""
+        pair.pool.shrink([1])
+        done = pair.pool.suspend("time")
+        assert pair.orders(1) == [Drain()]
+        pair.channel(0).says(Suspended("time"))
+        assert done.called
+
+    def test_nobody_is_there(self, made: list[Scene]) -> None:
+        """Before the workers are started it is done at once."""
+        made.append(scene := Scene(service()))
+        assert scene.pool.suspend("time").called
+
+    def test_again(self, pair: Scene) -> None:
+        """Who suspends what is suspended hears so, too."""
+        first = pair.pool.suspend("time")
+        for worker in range(2):
+            pair.channel(worker).says(Suspended("time"))
+        second = pair.pool.suspend("time")
+        for worker in range(2):
+            pair.channel(worker).says(Suspended("time"))
+        assert first.called
+        assert second.called
+
+    def test_two_who_wait(self, pair: Scene) -> None:
+        """Both are told."""
+        waiting = [pair.pool.suspend("time") for _ in range(2)]
+        for worker in range(2):
+            pair.channel(worker).says(Suspended("time"))
+        assert all(done.called for done in waiting)
+
+    def test_one_service_of_two(self, made: list[Scene]) -> None:
+        """The other one goes on."""
+        made.append(scene := Scene(service(), service("date")))
+        scene.serve()
+        done = scene.pool.suspend("date")
+        scene.channel(0).says(Suspended("time"))
+        assert not done.called
+        scene.channel(0).says(Suspended("date"))
+        assert done.called
+        assert scene.orders(0) == [Suspend("date"), AllSuspended("date")]
+
+    def test_resume(self, pair: Scene) -> None:
+        """All take again, those too that start from then on."""
+        pair.pool.suspend("time")
+        pair.pool.resume("time")
+        assert pair.orders(0) == [Suspend("time"), Resume("time")]
+        assert pair.pool.suspended_services == set()
+        pair.ends(0, "signal SIGSEGV")
+        assert not pair.is_suspended(2)
+
+    def test_resumed_before_all_have_said_so(self, pair: Scene) -> None:
+        """Who waits for the suspension does not wait for ever."""
+        done = pair.pool.suspend("time")
+        pair.pool.resume("time")
+        assert done.called
+        pair.channel(0).says(Suspended("time"))
+        assert pair.pool.suspended_services == set()
+
+    def test_resumed_by_who_is_told(self, made: list[Scene]) -> None:
+        """Several services may be resumed while a worker's end is told of, and it is told."""
+        made.append(scene := Scene(service(), service("date")))
+        scene.serve()
+
+        def resume(_: None, name: str) -> None:
+            scene.pool.resume(name)
+
+        for name in ("time", "date"):
+            scene.pool.suspend(name).addCallback(resume, name)
+        scene.processes[0].ended("signal SIGSEGV")
+        assert scene.pool.suspended_services == set()
+        assert scene.states == [WorkerState.WAITING]
+
+    def test_resume_of_who_leaves(self, pair: Scene) -> None:
+        """A worker that has been told to leave is not told to take again."""
+        pair.pool.shrink([1])
+        pair.orders(1)
+        pair.pool.resume("time")
+        assert pair.orders(0) == [Resume("time")]
+        assert pair.orders(1) == []
+
+    def test_resume_of_what_is_not_suspended(self, pair: Scene) -> None:
+        """It changes nothing."""
+        pair.pool.resume("time")
+        assert pair.pool.suspended_services == set()
+
+    def test_shutdown_of_a_handler(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
+        """All workers are suspended, its own first, and then told that it is so."""
+        pair.channel(0).says(Shutdown("time"))
+        assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
+        for worker in range(2):
+            pair.channel(worker).says(Suspended("time"))
+        assert pair.orders(0) == [AllSuspended("time")]
+        assert texts(logged) == [
+            "info: service time: shutdown() was called",
+            "info: service time is suspended",
+        ]
+
+    def test_shutdown_of_two_handlers(self, pair: Scene) -> None:
+        """The second one waits for the same."""
+        pair.channel(0).says(Shutdown("time"))
+        pair.channel(1).says(Shutdown("time"))
+        assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
+
+    def test_shutdown_of_what_is_suspended(self, pair: Scene) -> None:
+        """A handler that is inside still, and asks, is answered at once."""
+        pair.channel(0).says(Shutdown("time"))
+        for worker in range(2):
+            pair.channel(worker).says(Suspended("time"))
+            pair.orders(worker)
+        pair.channel(1).says(Shutdown("time"))
+        assert pair.orders(1) == [AllSuspended("time")]
+
+    def test_shutdown_while_it_drains(self, pair: Scene) -> None:
+        """A handler that asks while its worker leaves is answered, too."""
+        pair.pool.drain()
+        pair.orders(0)
+        pair.channel(0).says(Shutdown("time"))
+        assert pair.orders(0) == [AllSuspended("time")]
+
+    def test_recheck(self, pair: Scene) -> None:
+        """Other lists are told to all workers, and the same ones to nobody."""
+        access = Access(deny=("192.0.2.1",))
+        pair.pool.recheck(service(processes=2, threads=4, access=access))
+        assert pair.orders(1) == [Recheck("time", access)]
+        pair.pool.recheck(service(processes=2, threads=4))
+        pair.pool.recheck(service("date", access=access))
+        assert pair.orders(1) == []
+
+
+class TestWear:
+    """A worker that has done enough is replaced, and the next one is ready before it leaves."""
+
+    def test_takes_over(self, pair: Scene) -> None:
+        """The old one leaves when the new one is ready; nobody else is touched."""
+        pair.channel(0).says(Worn("time", "has served 5 requests"))
+        assert len(pair.processes) == 3
+        assert pair.first_slot(2) == 8
+        assert pair.orders(0) == []
+        assert pair.pool.size == 2
+        pair.is_ready(2)
+        assert pair.orders(0) == [Drain()]
+        assert pair.orders(1) == []
+        pair.ends(0)
+        assert pair.pool.size == 2
+        assert len(pair.processes) == 3
+
+    def test_says_it_again(self, pair: Scene) -> None:
+        """One successor is enough."""
+        for _ in range(3):
+            pair.channel(0).says(Worn("time", "is old"))
+        assert len(pair.processes) == 3
+
+    def test_the_successor_is_not_counted(self, elastic: Scene) -> None:
+        """It is nobody that could be taken back instead of another."""
+        elastic.channel(0).says(Worn("time", "is old"))
+        assert [view.index for view in elastic.pool.views()] == [0]
+        elastic.is_ready(1)
+        assert [view.index for view in elastic.pool.views()] == [1]
+
+    def test_the_successor_dies(self, pair: Scene) -> None:
+        """It tries again, and the old one serves meanwhile."""
+        pair.channel(0).says(Worn("time", "is old"))
+        pair.ends(2, "status 1")
+        assert pair.orders(0) == []
+        pair.is_ready(3)
+        assert pair.orders(0) == [Drain()]
+
+    def test_the_old_one_leaves_first(self, elastic: Scene) -> None:
+        """A worker that is not needed leaves; who was to replace it stays, and replaces nobody."""
+        elastic.pool.grow(1)
+        elastic.is_ready(1)
+        elastic.channel(1).says(Worn("time", "is old"))
+        elastic.pool.shrink([1])
+        assert elastic.pool.size == 2
+        elastic.ends(1)
+        assert elastic.pool.size == 2
+        elastic.pool.grow(1)
+        elastic.is_ready(3)
+        elastic.is_ready(2)
+        assert elastic.orders(3) == []
+        assert elastic.states == [WorkerState.SERVING] * 3
+
+    def test_all_at_once(self, pair: Scene) -> None:
+        """Every worker may have its successor at the same time."""
+        for worker in range(2):
+            pair.channel(worker).says(Worn("time", "is old"))
+        assert len(pair.processes) == 4
+        pair.is_ready(2, 3)
+        assert pair.pool.size == 2
+        assert [pair.orders(worker) for worker in range(2)] == [[Drain()]] * 2
+
+    def test_no_room(self, pair: Scene) -> None:
+        """With as many that leave as there may be, the next one waits until one has gone."""
+        for worker in range(2):
+            pair.channel(worker).says(Worn("time", "is old"))
+        pair.is_ready(2, 3)
+        pair.channel(2).says(Worn("time", "is old"))
+        assert len(pair.processes) == 4
+        assert pair.orders(2) == []
+        pair.ends(0)
+        assert len(pair.processes) == 5
+
+    def test_while_it_drains(self, pair: Scene) -> None:
+        """Nobody is started for a worker that leaves anyway."""
+        pair.pool.drain()
+        pair.channel(0).says(Worn("time", "is old"))
+        assert len(pair.processes) == 2
+
+
+def test_iterates_over_its_places(pair: Scene) -> None:
+    """In the order in which they were made."""
+    assert [type(place) for place in pair.pool] == [WorkerPlace] * 2
+    assert [place.index for place in pair.pool] == [0, 1]

@@ -1,0 +1,894 @@
+"""A worker's whole life as the daemon sees it, without a process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from twisted.logger import LogEvent, capturedLogs
+
+from netd.daemon.states import WorkerState
+from netd.daemon.workers.worker import (
+    END_DEADLINE,
+    LAST_WORDS,
+    SHOWN,
+    START_DEADLINE,
+    Placed,
+    WorkerPlace,
+)
+from netd.ipc.scoreboard import Counts, Scoreboard
+from netd.ipc.worker import (
+    LONGEST_REPORT,
+    Drain,
+    Failed,
+    Hung,
+    Lines,
+    Ready,
+    Report,
+    Shutdown,
+    Start,
+    Stop,
+    Suspended,
+    Worn,
+    encode_report,
+)
+from netd.model.address import InetAddress, Transport
+from netd.model.log import WorkerLog
+from netd.model.service import Reference, Runs, Service
+from tests.daemon.fakes import (
+    Adopted,
+    FakeProcess,
+    FakeReactor,
+    FakeSpawner,
+    framed,
+    texts,
+)
+
+THREADS = 16
+PLACES = 3
+INDEX = 1
+"""Of the place under test; its neighbours have the first and the last part of each scoreboard."""
+
+WORKER_LOG = WorkerLog("json", "warn", connections=False)
+
+
+def service(name: str, listeners: int) -> Service:
+    addresses = tuple(InetAddress(Transport.TCP, port) for port in range(listeners))
+    return Service(
+        name,
+        addresses,
+        Runs("handler", Reference("m", "H")),
+        "time",
+        threads=THREADS,
+        processes=PLACES - 1,
+    )
+
+
+class Scene:
+    """A place for two services, and everything around it; the place's Owner."""
+
+    def __init__(self) -> None:
+        self.reactor = FakeReactor()
+        self.spawner = FakeSpawner()
+        self.placed = [self._placed("time", 2), self._placed("date", 1)]
+        self.lines: list[str] = []
+        self.states: list[WorkerState] = []
+        self.suspended_services: set[str] = set()
+        self.said: list[tuple[str, str]] = []
+        self.place = WorkerPlace(
+            "time",
+            INDEX,
+            self.placed,
+            ("/srv/handlers",),
+            7.5,
+            WORKER_LOG,
+            self.reactor,
+            self.spawner,
+            self.lines.append,
+            self,
+        )
+
+    def _placed(self, name: str, listeners: int) -> Placed:
+        made = service(name, listeners)
+        page = Scoreboard.make(name, made.slots)
+        sockets = tuple(socket.socket() for _ in range(listeners))
+        return Placed(made, sockets, page, Scoreboard(page, made.slots))
+
+    # Owner.
+
+    def changed(self, place: WorkerPlace) -> None:
+        assert place is self.place
+        self.states.append(place.state)
+
+    def is_suspended(self, service: str) -> bool:
+        return service in self.suspended_services
+
+    def shutdown(self, service: str) -> None:
+        self.said.append(("shutdown", service))
+
+    def suspended(self, place: WorkerPlace, service: str) -> None:
+        assert place is self.place
+        self.said.append(("suspended", service))
+
+    def worn(self, place: WorkerPlace) -> None:
+        assert place is self.place
+        self.said.append(("worn", ""))
+
+    # What happens.
+
+    @property
+    def process(self) -> FakeProcess:
+        return self.spawner.processes[-1]
+
+    @property
+    def channel(self) -> Adopted:
+        return self.reactor.adopted[-1]
+
+    def serve(self) -> None:
+        """Let a worker start and say that it is ready."""
+        self.place.start()
+        self.channel.says(Ready())
+        self.channel.transport.orders()
+
+    def holds(self, *clients: str, of: int = 0) -> None:
+        """Let the worker have clients inside, in its first service or another one."""
+        page = self._page(of)
+        for number, client in enumerate(clients):
+            page.slot(INDEX * THREADS + number).enter(client, float(number))
+        page.close()
+
+    def has_done(self, counts: Counts, of: int = 0, slot: int = 0) -> None:
+        """Let a thread of the worker have counted."""
+        page = self._page(of)
+        own = page.slot(INDEX * THREADS + slot)
+        own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
+        own.leave()
+        page.close()
+
+    def _page(self, of: int) -> Scoreboard:
+        """A mapping of its own, as a worker has it."""
+        return Scoreboard(self.placed[of].page, PLACES * THREADS)
+
+    def close(self) -> None:
+        self.reactor.close()
+        self.spawner.close()
+        for placed in self.placed:
+            placed.board.close()
+            os.close(placed.page)
+            for listener in placed.listeners:
+                listener.close()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.close()
+
+
+@pytest.fixture
+def logged() -> Iterator[Sequence[LogEvent]]:
+    with capturedLogs() as events:
+        yield events
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Let every call that needs a new descriptor fail with EMFILE."""
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class TestStart:
+    def test_order(self, scene: Scene) -> None:
+        """A worker is told who it is, what it serves, and by which descriptors."""
+        scene.place.start()
+        [order] = scene.channel.transport.orders()
+        assert isinstance(order, Start)
+        assert (order.worker, order.python_path) == ("time", ("/srv/handlers",))
+        assert order.graceful_timeout == 7.5
+        assert order.log == WORKER_LOG
+        assert [start.service for start in order.services] == [
+            placed.service for placed in scene.placed
+        ]
+
+    def test_descriptors(self, scene: Scene) -> None:
+        """Each number in the order is, in the worker, the page or listener that it should be."""
+        scene.place.start()
+        [order] = scene.channel.transport.orders()
+        assert isinstance(order, Start)
+        theirs = dict(scene.process.descriptors)
+        assert sorted(theirs) == [3, 4, 5, 6, 7, 8]
+        for start, placed in zip(order.services, scene.placed, strict=True):
+            assert theirs[start.scoreboard] == placed.page
+            assert [theirs[number] for number in start.listeners] == [
+                listener.fileno() for listener in placed.listeners
+            ]
+
+    def test_slots(self, scene: Scene) -> None:
+        """A worker has a part of each page to itself, behind that of the place before it."""
+        scene.place.start()
+        [order] = scene.channel.transport.orders()
+        assert isinstance(order, Start)
+        for start, placed in zip(order.services, scene.placed, strict=True):
+            part = scene.place.slots(placed)
+            assert start.first_slot == part.start == INDEX * THREADS
+            assert len(part) == THREADS
+            assert part.stop < placed.board.slots
+
+    def test_suspended(self, scene: Scene) -> None:
+        """A worker is told at its start of which services nothing is to be taken."""
+        scene.suspended_services.add("date")
+        scene.place.start()
+        [order] = scene.channel.transport.orders()
+        assert isinstance(order, Start)
+        assert [start.suspended for start in order.services] == [False, True]
+
+    def test_pid(self, scene: Scene) -> None:
+        """That of the process that is here, and of nobody when none is."""
+        assert scene.place.pid is None
+        scene.place.start()
+        assert scene.place.pid == scene.process.pid
+        scene.process.ended("status 1")
+        assert scene.place.pid is None
+
+    def test_channel(self, scene: Scene) -> None:
+        """What the worker has as descriptor 3 is the other end of what the reactor reads."""
+        scene.place.start()
+        scene.process.channel.sendall(b"hello")
+        assert scene.channel.socket.recv(5) == b"hello"
+
+    def test_nobody_else_holds_the_channel(self, scene: Scene) -> None:
+        """When the worker ends, the channel does, and the other way round."""
+        for ends in (True, False):
+            scene.place.start()
+            here, there = scene.channel.socket, scene.process.channel
+            first, other = (there, here) if ends else (here, there)
+            first.close()
+            assert other.recv(1) == b""
+            scene.process.ended("status 0")
+            scene.reactor.advance(0)
+            scene = Scene() if ends else scene
+        scene.close()
+
+    def test_named(self, scene: Scene) -> None:
+        """The process carries the worker's name, for whoever looks at a list of them."""
+        scene.place.start()
+        assert scene.process.name == "time"
+
+    def test_ready(self, scene: Scene) -> None:
+        """A worker that is ready serves, and no clock runs against it any more."""
+        scene.serve()
+        assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
+        assert scene.reactor.getDelayedCalls() == []
+
+    def test_only_once(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A place that has a process is not given another one, whoever asks by mistake."""
+        scene.serve()
+        scene.place.start()
+        assert len(scene.spawner.processes) == 1
+        assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
+        assert "worker time: start while serving, which is an error" in texts(logged)[-1]
+
+    def test_too_slow(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A worker that is not ready after a minute is killed, and replaced once it is dead."""
+        scene.place.start()
+        scene.reactor.advance(START_DEADLINE - 0.1)
+        assert not scene.process.killed
+        scene.reactor.advance(0.1)
+        assert scene.process.killed == 1
+        assert texts(logged) == ["error: worker time is not ready after 60 s; it is ended"]
+        scene.process.ended("signal SIGKILL")
+        scene.reactor.advance(0)
+        assert len(scene.spawner.processes) == 2
+
+
+class TestCannotStart:
+    def test_spawning_fails(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Without room for one more process, netd says so and tries again."""
+        scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
+        scene.place.start()
+        assert scene.place.state is WorkerState.WAITING
+        assert texts(logged)[0] == (
+            "error: worker time cannot be started: [Errno 11] no process left"
+        )
+        scene.reactor.advance(0)
+        assert scene.place.state is WorkerState.STARTING
+        scene.channel.says(Ready())
+        assert scene.place.state is WorkerState.SERVING
+
+    def test_it_goes_on_failing(self, scene: Scene) -> None:
+        """Tries that fail come less and less often, and the one that does not fail serves."""
+        scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
+        scene.place.start()
+        scene.reactor.pump([0, 0.1, 0.2, 0.4])
+        assert not scene.spawner.processes
+        scene.reactor.advance(0.8)
+        assert scene.place.state is WorkerState.STARTING
+
+    def test_no_descriptors(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Without descriptors for the channel it is the same: said, and tried again."""
+        with no_more_descriptors():
+            scene.place.start()
+        assert scene.place.state is WorkerState.WAITING
+        assert texts(logged)[0] == (
+            "error: worker time cannot be started: [Errno 24] Too many open files"
+        )
+        scene.reactor.advance(0)
+        assert scene.place.state is WorkerState.STARTING
+
+    def test_drained_before_the_next_try(self, scene: Scene) -> None:
+        """A stop does not wait for a worker that never came up."""
+        scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
+        scene.place.start()
+        scene.place.drain()
+        assert scene.place.state is WorkerState.CLOSED
+        scene.reactor.advance(60)
+        assert not scene.spawner.processes
+
+    def test_nothing_stays_open(self, scene: Scene) -> None:
+        """A try that fails gives both ends of its channel back."""
+        before = len(os.listdir("/proc/self/fd"))
+        scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
+        scene.place.start()
+        scene.reactor.pump([0, 0.1, 0.2])
+        scene.reactor.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+class TestDeath:
+    def test_counted(self, scene: Scene) -> None:
+        """What a worker had done is kept when it dies, and its page is clean for the next."""
+        scene.serve()
+        scene.has_done(Counts(5, 1, 2, 3))
+        scene.has_done(Counts(10, 0, 0, 0), slot=3)
+        scene.has_done(Counts(100, 0, 0, 0), of=1)
+        scene.process.ended("signal SIGSEGV")
+        assert scene.place.counts == Counts(115, 1, 2, 3)
+        assert scene.placed[0].board.counts() == scene.placed[1].board.counts() == Counts()
+        scene.reactor.advance(0)
+        scene.has_done(Counts(1, 1, 1, 1))
+        scene.process.ended("signal SIGSEGV")
+        assert scene.place.counts == Counts(116, 2, 3, 4)
+
+    def test_others_are_left_alone(self, scene: Scene) -> None:
+        """What the workers of other places have on the same page is theirs."""
+        scene.serve()
+        page = Scoreboard(scene.placed[0].page, scene.placed[0].board.slots)
+        for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
+            slot = page.slot(number)
+            slot.served = 7
+            slot.leave()
+            slot.enter("another's", 1.0)
+        page.close()
+        scene.process.ended("signal SIGSEGV")
+        assert scene.place.counts == Counts()
+        assert scene.placed[0].board.counts() == Counts(served=14)
+        assert len(scene.placed[0].board.occupants()) == 2
+
+    def test_by_service(self, scene: Scene) -> None:
+        """What was done is known for each of the services that share the worker."""
+        scene.serve()
+        scene.has_done(Counts(5, 1, 2, 3))
+        scene.has_done(Counts(10, 0, 0, 0), of=1)
+        scene.process.ended("status 1")
+        scene.reactor.advance(0)
+        scene.has_done(Counts(1, 0, 0, 0), of=1)
+        scene.process.ended("status 1")
+        assert scene.place.counts_of == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
+
+    def test_no_delay_for_who_has_served(self, scene: Scene) -> None:
+        """A worker that died of its client is replaced at once, however often that happens."""
+        scene.serve()
+        for number in range(20):
+            if number % 2:
+                scene.has_done(Counts(served=1))
+            else:
+                scene.holds("192.0.2.1:50001")
+            scene.process.ended("signal SIGSEGV")
+            scene.reactor.advance(0)
+            assert scene.place.state is WorkerState.STARTING
+            scene.channel.says(Ready())
+
+    def test_delay_for_who_has_only_refused(self, scene: Scene) -> None:
+        """Whom a worker turned away, it has not served."""
+        scene.serve()
+        for expected in (WorkerState.STARTING, WorkerState.WAITING):
+            scene.has_done(Counts(refused=3))
+            scene.process.ended("status 1")
+            scene.reactor.advance(0)
+            assert scene.place.state is expected
+
+    def test_lost_clients_are_named(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """One line says which worker ended, how, and whom of all its services that cost."""
+        scene.serve()
+        scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
+        scene.holds("uid:1000", of=1)
+        scene.process.ended("signal SIGSEGV")
+        assert texts(logged) == [
+            "error: worker time (pid 101) ended with signal SIGSEGV; "
+            "3 connections (192.0.2.1:50001, 192.0.2.2:50002, uid:1000) lost; the next in 0 s"
+        ]
+        assert scene.placed[0].board.occupants() == []
+
+    def test_none_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A worker that dies between clients cost nobody anything, and the line says so."""
+        scene.serve()
+        scene.process.ended("status 3")
+        assert "ended with status 3; no connection lost" in texts(logged)[0]
+
+    def test_one_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A single client is not spoken of in the plural."""
+        scene.serve()
+        scene.holds("192.0.2.1:50001")
+        scene.process.ended("status 3")
+        assert "; 1 connection (192.0.2.1:50001) lost;" in texts(logged)[0]
+
+    def test_very_many_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A line stays readable when thousands are lost: ten names, and the rest a number."""
+        scene.serve()
+        scene.holds(*(f"c{number}" for number in range(SHOWN + 2)))
+        scene.process.ended("status 3")
+        assert "; 12 connections (c0, c1, " in texts(logged)[0]
+        assert ", c9 and 2 more) lost;" in texts(logged)[0]
+
+    def test_delays(self, scene: Scene) -> None:
+        """Workers that die in a row are replaced at once, after 0.1 s, 0.2 s … 10 s."""
+        scene.place.start()
+        for delay in (0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10):
+            started = len(scene.spawner.processes)
+            scene.process.ended("status 1")
+            assert scene.place.state is WorkerState.WAITING
+            if delay:
+                scene.reactor.advance(delay * 0.99)
+                assert len(scene.spawner.processes) == started
+            scene.reactor.advance(delay * 0.0101)
+            assert len(scene.spawner.processes) == started + 1
+
+    def test_delays_after_stable_serving(self, scene: Scene) -> None:
+        """A worker that served well is replaced at once, whatever there was before it."""
+        scene.serve()
+        for delay in (0, 0.1, 0.2):
+            scene.process.ended("status 1")
+            scene.reactor.advance(delay)
+        scene.channel.says(Ready())
+        scene.reactor.advance(10)
+        scene.process.ended("status 1")
+        scene.reactor.advance(0)
+        assert scene.place.state is WorkerState.STARTING
+
+    def test_slow_start_is_not_stable_serving(self, scene: Scene) -> None:
+        """Only the time after "ready" counts: imports of a minute do not."""
+        scene.place.start()
+        for expected in (WorkerState.STARTING, WorkerState.WAITING):
+            scene.reactor.advance(30)
+            scene.process.ended("status 1")
+            scene.reactor.advance(0)
+            assert scene.place.state is expected
+
+    def test_restarts_for_hours(self, scene: Scene) -> None:
+        """A worker that dies at every start is still replaced after three hours of it."""
+        scene.place.start()
+        for number in range(1100):
+            scene.process.ended("status 1")
+            scene.reactor.advance(10)
+            scene.process.channel.close()
+            scene.channel.socket.close()
+            assert len(scene.spawner.processes) == number + 2
+
+    def test_what_it_printed_is_logged(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Lines on its standard error, such as faulthandler's, are logged under its name."""
+        scene.serve()
+        scene.process.wrote("Fatal Python error: Segmentation fault")
+        assert texts(logged) == ["warn: worker time: Fatal Python error: Segmentation fault"]
+
+
+class TestReports:
+    def test_lines(self, scene: Scene) -> None:
+        """A worker's log goes on as it is."""
+        scene.serve()
+        scene.channel.says(Lines("one\ntwo\n"), Lines("three\n"))
+        assert scene.lines == ["one\ntwo\n", "three\n"]
+
+    def test_failed(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Why a worker cannot serve is logged, with the service; it leaves by itself."""
+        scene.place.start()
+        scene.channel.says(Failed("date", 'there is no module "calendars" (/srv/handlers)'))
+        assert texts(logged) == [
+            'error: service date: there is no module "calendars" (/srv/handlers)'
+        ]
+        assert not scene.process.killed
+
+    def test_failed_read_after_the_end(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """The reason is logged although the process was reaped before its report was read."""
+        scene.place.start()
+        channel = scene.channel
+        scene.process.ended("status 0")
+        channel.says(Failed("date", "no"))
+        assert texts(logged)[-1] == "error: service date: no"
+
+    def test_last_lines(self, scene: Scene) -> None:
+        """What a process logged before it ended is not lost with it."""
+        scene.serve()
+        channel = scene.channel
+        scene.process.ended("status 0")
+        channel.says(Lines("last\n"))
+        assert scene.lines == ["last\n"]
+
+    def test_the_channel_of_a_dead_process_is_closed(self, scene: Scene) -> None:
+        """Its children may hold the other end for ever; a second is enough for last words."""
+        scene.serve()
+        channel = scene.channel
+        scene.process.ended("status 0")
+        assert not channel.transport.disconnecting
+        scene.reactor.advance(LAST_WORDS)
+        assert channel.transport.disconnecting
+
+    def test_ready_of_a_dead_process(self, scene: Scene) -> None:
+        """A "ready" that was under way when its process died is not the next one's."""
+        scene.place.start()
+        channel = scene.channel
+        scene.process.ended("status 1")
+        channel.says(Ready())
+        assert scene.place.state is WorkerState.WAITING
+        scene.reactor.advance(0)
+        channel.says(Ready())
+        assert scene.place.state is WorkerState.STARTING
+
+    @pytest.mark.parametrize(
+        "junk",
+        [
+            b"",
+            b"no JSON",
+            b"\xff\xfe",
+            b'["Unknown", {}]',
+            b'["Ready", {"extra": "x"}]',
+            b'["Ready", []]',
+            b'["Lines", ["text"]]',
+            b'["Lines", {"text": 5}]',
+            b"[" * 100_000,
+        ],
+        ids=lambda junk: repr(junk[:20]),
+    )
+    def test_junk(self, scene: Scene, logged: Sequence[LogEvent], junk: bytes) -> None:
+        """A worker that says what is no report is killed, with a line that shows it."""
+        scene.serve()
+        scene.channel.writes(framed(junk))
+        assert scene.process.killed == 1
+        [said] = texts(logged)
+        assert said.startswith("error: worker time said something that is no report (")
+        assert said.endswith("); it is ended")
+        assert len(said) < 300
+
+    def test_too_long(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A report that claims to be huge is not waited for."""
+        scene.serve()
+        scene.channel.writes((LONGEST_REPORT + 1).to_bytes(4) + b"x" * 100)
+        assert scene.process.killed == 1
+        assert texts(logged) == [
+            "error: worker time said something too long (8388609 bytes); it is ended"
+        ]
+
+    def test_the_longest(self, scene: Scene) -> None:
+        """A report of exactly the longest size is understood."""
+        scene.serve()
+        frame = len(encode_report(Lines("")))
+        scene.channel.says(Lines("x" * (LONGEST_REPORT - frame)))
+        assert not scene.process.killed
+        assert len(scene.lines[0]) == LONGEST_REPORT - frame
+
+    def test_in_pieces(self, scene: Scene) -> None:
+        """A report may come in as many pieces as it likes."""
+        scene.serve()
+        for byte in framed(encode_report(Lines("x"))):
+            scene.channel.writes(bytes([byte]))
+        assert scene.lines == ["x"]
+
+    def test_nothing_is_heard_after_junk(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Who talks junk is told off once, however much follows before he dies."""
+        scene.serve()
+        scene.channel.writes(framed(b"junk") * 3 + framed(encode_report(Lines("x"))))
+        scene.channel.writes(framed(b"junk"))
+        assert (scene.process.killed, len(logged), scene.lines) == (1, 1, [])
+
+    def test_ready_twice(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A worker that is ready again while it serves is not to be trusted."""
+        scene.serve()
+        scene.channel.says(Ready())
+        assert scene.process.killed == 1
+        assert "worker time said" in texts(logged)[0]
+
+    @pytest.mark.parametrize(
+        ("report", "said"),
+        [
+            (Shutdown("date"), ("shutdown", "date")),
+            (Suspended("time"), ("suspended", "time")),
+            (Worn("time", "has served 5 requests"), ("worn", "")),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_for_the_owner(self, scene: Scene, report: Report, said: tuple[str, str]) -> None:
+        """What concerns all workers of a service is passed on."""
+        scene.serve()
+        scene.channel.says(report)
+        assert scene.said == [said]
+        assert not scene.process.killed
+
+    @pytest.mark.parametrize("state", ["starting", "draining"])
+    def test_for_the_owner_at_any_time(self, scene: Scene, state: str) -> None:
+        """A handler may ask while its worker leaves, and another service's while it starts."""
+        scene.place.start()
+        if state == "draining":
+            scene.place.drain()
+        scene.channel.says(Shutdown("time"), Suspended("time"))
+        assert scene.said == [("shutdown", "time"), ("suspended", "time")]
+
+    def test_for_the_owner_of_a_dead_process(self, scene: Scene) -> None:
+        """What was under way when a process died is not said of the next one."""
+        scene.serve()
+        channel = scene.channel
+        scene.process.ended("status 1")
+        scene.reactor.advance(0)
+        channel.says(Shutdown("time"), Suspended("time"), Worn("time", "is old"), Hung("time"))
+        assert scene.said == []
+        assert not scene.process.killed
+
+    @pytest.mark.parametrize(
+        "report", [Shutdown("week"), Suspended(""), Worn("Time", "is old"), Hung("week")]
+    )
+    def test_of_a_foreign_service(
+        self, scene: Scene, logged: Sequence[LogEvent], report: Report
+    ) -> None:
+        """A worker that speaks of what is not its own is not to be trusted."""
+        scene.serve()
+        scene.channel.says(report)
+        assert (scene.process.killed, scene.said) == (1, [])
+        [text] = texts(logged)
+        assert text.startswith("error: worker time said something of a service that is not its own")
+
+    def test_hung(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A worker whose only handler does not come back is ended, and that is said."""
+        scene.serve()
+        scene.channel.says(Hung("date"))
+        assert scene.process.killed == 1
+        assert texts(logged) == ["error: worker time hangs in service date; it is ended"]
+
+    def test_worn(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Why a worker is replaced is logged."""
+        scene.serve()
+        scene.channel.says(Worn("time", "has served 5 requests"))
+        assert texts(logged) == [
+            "info: worker time (pid 101) has served 5 requests; it is replaced"
+        ]
+
+    def test_junk_of_a_dead_process(self, scene: Scene) -> None:
+        """What a dead process's children write does not cost the next one its life."""
+        scene.serve()
+        channel = scene.channel
+        scene.process.ended("status 1")
+        scene.reactor.advance(0)
+        channel.writes(framed(b"junk"))
+        assert len(scene.spawner.processes) == 2
+        assert not scene.process.killed
+
+    def test_failure(self, scene: Scene) -> None:
+        """Why a worker has not come up is remembered until one does."""
+        scene.place.start()
+        assert scene.place.failure is None
+        scene.channel.says(Failed("date", "no"))
+        scene.process.ended("status 0")
+        assert scene.place.failure == "services.date: no"
+        scene.reactor.advance(0)
+        scene.channel.says(Ready())
+        assert scene.place.failure is None
+
+    def test_failure_without_a_word(self, scene: Scene) -> None:
+        """A worker that dies before it is ready, and says nothing, has failed as well."""
+        scene.place.start()
+        scene.process.ended("signal SIGKILL")
+        expected = "worker time ended with signal SIGKILL before it was ready"
+        assert scene.place.failure == expected
+
+    def test_failure_of_a_dead_process(self, scene: Scene) -> None:
+        """Its last words, read late, say nothing about the one that has come up since."""
+        scene.place.start()
+        channel = scene.channel
+        scene.process.ended("status 0")
+        scene.reactor.advance(0)
+        scene.channel.says(Ready())
+        channel.says(Failed("date", "no"))
+        assert scene.place.failure is None
+
+    def test_cut_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A process that lives on without its channel obeys nobody: it is ended."""
+        scene.serve()
+        scene.channel.protocol.connectionLost()
+        scene.reactor.advance(LAST_WORDS - 0.1)
+        assert not scene.process.killed
+        scene.reactor.advance(0.1)
+        assert scene.process.killed == 1
+        assert texts(logged) == ["error: worker time has closed its channel; it is ended"]
+
+    def test_closed_channel(self, scene: Scene) -> None:
+        """A channel that ends says nothing yet: the process's own end counts."""
+        scene.serve()
+        scene.channel.protocol.connectionLost()
+        assert scene.place.state is WorkerState.SERVING
+
+
+class TestDrain:
+    def test_empty(self, scene: Scene) -> None:
+        """A place that never had a process is closed at once."""
+        scene.place.drain()
+        assert scene.states == [WorkerState.CLOSED]
+
+    def test_starting(self, scene: Scene) -> None:
+        """A worker told to drain while it starts may say "ready", and leaves."""
+        scene.place.start()
+        scene.place.drain()
+        assert scene.channel.transport.orders()[1:] == [Drain()]
+        scene.channel.says(Ready())
+        assert scene.place.state is WorkerState.DRAINING
+        scene.process.ended("status 0")
+        assert scene.states[-1] is WorkerState.CLOSED
+
+    def test_starting_is_not_waited_for(self, scene: Scene) -> None:
+        """It has nobody; its import may take as long as it likes."""
+        scene.place.start()
+        scene.place.drain()
+        scene.reactor.advance(END_DEADLINE - 0.1)
+        assert not scene.process.killed
+        scene.reactor.advance(0.1)
+        assert scene.process.killed
+
+    def test_ready_after_that_is_waited_for(self, scene: Scene) -> None:
+        """The deadline of a start is not one for handlers that finish."""
+        scene.place.start()
+        scene.place.drain()
+        scene.channel.says(Ready())
+        scene.reactor.advance(START_DEADLINE)
+        assert not scene.process.killed
+
+    def test_about_to_be_ready_is_waited_for(self, scene: Scene) -> None:
+        """Its word may still be on its way when it has a client."""
+        scene.place.start()
+        scene.holds("192.0.2.1:50001")
+        scene.place.drain()
+        scene.reactor.advance(START_DEADLINE)
+        assert not scene.process.killed
+
+    def test_ready_does_not_prolong_an_end(self, scene: Scene) -> None:
+        """Who is told to leave at once is killed in the end, whatever it says."""
+        scene.place.start()
+        scene.place.drain()
+        scene.place.end()
+        scene.channel.says(Ready())
+        scene.reactor.advance(END_DEADLINE)
+        assert scene.process.killed
+
+    def test_serving(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A serving worker is told to drain, is waited for, and not replaced."""
+        scene.serve()
+        scene.has_done(Counts(served=3))
+        scene.place.drain()
+        assert scene.channel.transport.orders() == [Drain()]
+        assert scene.place.state is WorkerState.DRAINING
+        scene.process.ended("status 0")
+        scene.reactor.advance(60)
+        assert scene.states == [
+            WorkerState.STARTING,
+            WorkerState.SERVING,
+            WorkerState.DRAINING,
+            WorkerState.CLOSED,
+        ]
+        assert len(scene.spawner.processes) == 1
+        assert scene.place.counts == Counts(served=3)
+        assert logged == []
+
+    def test_waiting(self, scene: Scene) -> None:
+        """Between two processes there is nobody to wait for, and no next one comes."""
+        scene.serve()
+        scene.process.ended("status 1")
+        scene.place.drain()
+        assert scene.place.state is WorkerState.CLOSED
+        scene.reactor.advance(60)
+        assert len(scene.spawner.processes) == 1
+
+    def test_again(self, scene: Scene) -> None:
+        """A second drain changes nothing, in the middle or at the end."""
+        scene.serve()
+        scene.place.drain()
+        scene.place.drain()
+        assert scene.channel.transport.orders() == [Drain()]
+        scene.process.ended("status 0")
+        scene.place.drain()
+        assert scene.place.state is WorkerState.CLOSED
+
+    def test_dies_while_draining(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """A worker that crashes while it drains is not replaced, but whom it held is said."""
+        scene.serve()
+        scene.holds("192.0.2.1:50001")
+        scene.place.drain()
+        scene.process.ended("signal SIGSEGV")
+        assert scene.place.state is WorkerState.CLOSED
+        assert texts(logged) == [
+            "error: worker time (pid 101) ended with signal SIGSEGV; "
+            "1 connection (192.0.2.1:50001) lost"
+        ]
+
+
+class TestEnd:
+    def test_stop_then_kill(self, scene: Scene) -> None:
+        """When the time of its handlers is over, a worker is told, and after a second killed."""
+        scene.serve()
+        scene.place.drain()
+        scene.channel.transport.orders()
+        scene.place.end()
+        assert scene.channel.transport.orders() == [Stop()]
+        scene.reactor.advance(END_DEADLINE - 0.01)
+        assert not scene.process.killed
+        scene.reactor.advance(0.01)
+        assert scene.process.killed == 1
+
+    def test_it_obeys(self, scene: Scene) -> None:
+        """A worker that leaves when told to is not killed."""
+        scene.serve()
+        scene.place.drain()
+        scene.place.end()
+        scene.process.ended("status 0")
+        scene.reactor.advance(60)
+        assert scene.place.state is WorkerState.CLOSED
+        assert not scene.process.killed
+
+    def test_whom_it_cuts_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        """Who is still served is named, for each service, before anybody is cut off."""
+        scene.serve()
+        scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
+        scene.holds("uid:1000", of=1)
+        scene.place.drain()
+        scene.place.end()
+        assert texts(logged) == [
+            "warn: service time: 2 connections (192.0.2.1:50001, 192.0.2.2:50002) "
+            "still served when the time was over",
+            "warn: service date: 1 connection (uid:1000) still served when the time was over",
+        ]
+
+    def test_only_who_drains(self, scene: Scene) -> None:
+        """A worker that was not asked to drain is not ended."""
+        scene.place.end()
+        scene.serve()
+        scene.place.end()
+        assert scene.channel.transport.orders() == []
+        scene.reactor.advance(60)
+        assert not scene.process.killed
+
+    def test_a_worker_that_starts(self, scene: Scene) -> None:
+        """An import that hangs holds up a stop no longer than handlers may."""
+        scene.place.start()
+        scene.place.drain()
+        scene.place.end()
+        assert scene.channel.transport.orders()[1:] == [Drain(), Stop()]
+        scene.reactor.advance(END_DEADLINE)
+        assert scene.process.killed == 1
+
+    def test_kill(self, scene: Scene) -> None:
+        """A second signal ends a worker at once; without one there is nothing to do."""
+        scene.place.kill()
+        scene.serve()
+        scene.place.drain()
+        scene.place.kill()
+        scene.process.ended("signal SIGKILL")
+        scene.place.kill()
+        assert scene.process.killed == 1
+        assert scene.place.state is WorkerState.CLOSED

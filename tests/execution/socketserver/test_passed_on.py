@@ -1,0 +1,92 @@
+"""``netd.execution.socketserver.passed_on``: requests that come from within."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from netd.accept.errors import NEXT
+from netd.execution.request import Taken
+from netd.execution.socketserver.passed_on import HandedOver
+from netd.model.address import Transport
+from tests.reactors import PATIENCE
+
+
+@pytest.fixture
+def handed() -> Iterator[HandedOver]:
+    made = HandedOver(Transport.TCP)
+    yield made
+    made.close()
+
+
+def request(number: int) -> Taken:
+    return Taken(number, ("127.0.0.1", number), f"127.0.0.1:{number}", None)
+
+
+def is_readable(handed: HandedOver) -> bool:
+    return bool(select.select([handed.fileno()], [], [], 0)[0])
+
+
+def test_in_order(handed: HandedOver) -> None:
+    """Who was handed over first is taken first, and as he is."""
+    for number in range(3):
+        handed.put(request(number))
+    assert len(handed) == 3
+    assert [handed.take() for _ in range(3)] == [request(number) for number in range(3)]
+    assert len(handed) == 0
+
+
+def test_nobody_is_there(handed: HandedOver) -> None:
+    """That is like a listener from which another thread has taken the client."""
+    assert not is_readable(handed)
+    with pytest.raises(BlockingIOError) as caught:
+        handed.take()
+    assert caught.value.errno in NEXT
+
+
+def test_reports_until_all_are_taken(handed: HandedOver) -> None:
+    """As a listener does."""
+    handed.put(request(1))
+    handed.put(request(2))
+    handed.take()
+    assert is_readable(handed)
+    handed.take()
+    assert not is_readable(handed)
+
+
+def test_from_many_threads_to_many(handed: HandedOver) -> None:
+    """Nobody is lost, and nobody taken twice."""
+    taken: list[int] = []
+
+    def take() -> None:
+        while len(taken) < 400:
+            if select.select([handed.fileno()], [], [], 0.001)[0]:
+                try:
+                    taken.append(handed.take().request)
+                except BlockingIOError:
+                    continue
+
+    def put(start: int) -> None:
+        for number in range(start, start + 100):
+            handed.put(request(number))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    threads += [threading.Thread(target=put, args=(start,)) for start in range(0, 400, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(taken) == list(range(400))
+
+
+def test_closed(handed: HandedOver) -> None:
+    """Its descriptor goes with it, and a second time does no harm."""
+    before = len(os.listdir("/proc/self/fd"))
+    another = HandedOver(Transport.UDP)
+    another.close()
+    another.close()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,256 @@
+"""``netd.ipc.worker``: messages in bytes, and bytes that are no messages."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.ipc.worker import (
+    LENGTH,
+    LONGEST_ORDER,
+    LONGEST_REPORT,
+    AllSuspended,
+    Disconnect,
+    Drain,
+    Failed,
+    Hung,
+    Lines,
+    LogAs,
+    NotUnderstood,
+    Order,
+    Ready,
+    Recheck,
+    Report,
+    Resume,
+    ServiceStart,
+    Shutdown,
+    Start,
+    Stop,
+    Suspend,
+    Suspended,
+    Worn,
+    decode_order,
+    decode_report,
+    encode_order,
+    encode_report,
+)
+from netd.model.address import InetAddress, Transport, UnixAddress
+from netd.model.log import WorkerLog
+from netd.model.service import Access, Owner, Reference, Runs, Service, Wanted
+
+SERVICE = Service(
+    "time",
+    (
+        InetAddress(Transport.TCP6, 13, "::1"),
+        UnixAddress(Transport.UNIXGRAM, "@netd/time", 0o600, 1, 2),
+    ),
+    Runs("server", Reference("timeserver", "TimeServer"), Reference("timeserver", "Handler")),
+    "time",
+    own=Wanted("process", 7),
+    defaults=Wanted(processes=3),
+    concurrency="process",
+    threads=7,
+    processes=3,
+    reuse_port=True,
+    owner=Owner(65534, 65534),
+    access=Access(("10.0.0.0/8",), ("uid:7",), Reference("rules", "asks"), 1.5, True),
+    options={"format": "%H:%M", "zones": ["UTC", {"offset": 3}], "nothing": None},
+)
+START = Start(
+    "time",
+    (ServiceStart(SERVICE, (4, 5), 6, 14, True),),
+    ("/srv/handlers",),
+    30.0,
+    WorkerLog("json", "warn", False),
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+ALMOST = st.tuples(
+    st.sampled_from(
+        ["Ready", "Failed", "Lines", "Shutdown", "Suspended", "Start", "", None, 1, [], {}]
+    ),
+    JSON
+    | st.fixed_dictionaries(
+        {}, optional={"text": JSON, "service": JSON, "message": JSON, "more": JSON}
+    )
+    | st.sampled_from(["text", ["text"], ["service", "message"], [], "", {}]),
+)
+"""Values that look like a report at first sight."""
+
+
+def report_or_refusal(data: bytes) -> Report | None:
+    """What *data* says; None if it was understood to be no report."""
+    try:
+        return decode_report(data)
+    except NotUnderstood:
+        return None
+
+
+class TestOrders:
+    """From the daemon to a worker."""
+
+    @pytest.mark.parametrize(
+        "order",
+        [
+            START,
+            Drain(),
+            Recheck("time", SERVICE.access),
+            Disconnect("time", 3, 12_500_000),
+            Stop(),
+            LogAs(WorkerLog(level="debug")),
+            Suspend("time"),
+            Resume("time"),
+            AllSuspended("time"),
+        ],
+        ids=lambda order: type(order).__name__,
+    )
+    def test_round_trip(self, order: Order) -> None:
+        """A worker reads what the daemon said, with all that belongs to a service."""
+        assert decode_order(encode_order(order)) == order
+
+    @pytest.mark.parametrize("value", [None, "Stop", Ready(), Stop, SERVICE, Suspended("time")])
+    def test_another_value(self, value: object) -> None:
+        """What is no order is not obeyed."""
+        with pytest.raises(NotUnderstood):
+            decode_order(pickle.dumps(value))
+
+    def test_many_rules(self) -> None:
+        """A hundred thousand access rules are an order that is far from too long."""
+        rules = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
+        service = Service("s", (), Runs("handler", Reference("m", "h")), "w", access=Access(rules))
+        order = Start("w", (ServiceStart(service, (), 3),), (), 30.0)
+        data = encode_order(order)
+        assert len(data) < 4 << 20 < LONGEST_ORDER
+        assert decode_order(data) == order
+
+
+class TestReports:
+    """From a worker to the daemon."""
+
+    @given(
+        st.just(Ready())
+        | st.builds(Failed, service=st.text(), message=st.text())
+        | st.builds(Lines, text=st.text(st.characters()))
+        | st.builds(Shutdown, service=st.text())
+        | st.builds(Suspended, service=st.text())
+        | st.builds(Worn, service=st.text(), why=st.text())
+        | st.builds(Hung, service=st.text())
+    )
+    def test_round_trip(self, report: Report) -> None:
+        """The daemon reads what a worker said, whatever letters are in it."""
+        assert decode_report(encode_report(report)) == report
+
+    def test_letters_that_are_none(self) -> None:
+        """Undecodable bytes of a print, which Python keeps as lone surrogates, pass as well."""
+        report = Lines("caf\udce9\n")
+        assert decode_report(encode_report(report)) == report
+
+    def test_a_batch_of_log(self) -> None:
+        """A batch of lines fits, be it made of the longest letters."""
+        assert len(encode_report(Lines("\U0010ffff" * (300 << 10)))) < LONGEST_REPORT
+
+    def test_the_length_of_a_frame(self) -> None:
+        """Both limits can be written in the bytes of a frame's length."""
+        assert LONGEST_REPORT < LONGEST_ORDER < 1 << 8 * LENGTH - 1
+
+
+class TestJunk:
+    """A worker runs a user's code, which may write anything to the channel."""
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            ["Failed", {}],
+            ["Failed", {"service": 1, "message": "x"}],
+            ["Failed", {"service": "s", "message": None}],
+            ["Failed", {"service": "s", "message": "x", "more": "y"}],
+            ["Failed", ["service", "message"]],
+            ["Failed", "text"],
+            ["Lines", {"text": "x"}],
+            ["Ready", []],
+            ["Ready", ""],
+            ["Ready", {"text": "x"}],
+            ["Ready", None],
+            ["Ready"],
+            ["Start", {"worker": "time"}],
+            ["Failed", {"service": "s"}],
+            ["Shutdown", {}],
+            ["Shutdown", {"service": 5}],
+            ["Suspended", {"service": "s", "message": "m"}],
+            ["Suspend", {"service": "s"}],
+            ["Worn", {"service": "s"}],
+            ["Hung", {"service": None}],
+            ["Recheck", {"service": "s", "access": {}}],
+            ["AllSuspended", {"service": "s"}],
+            [["Ready"], {}],
+            [{}, {}],
+            {"Ready": 1, "Failed": 2},
+            "ab",
+            None,
+            7,
+            [],
+        ],
+        ids=str,
+    )
+    def test_almost_a_report(self, value: object) -> None:
+        """What has not exactly the form of a report is none."""
+        with pytest.raises(NotUnderstood):
+            decode_report(json.dumps(value).encode())
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"\xff\xfe",
+            b"\x00\x00\x00",
+            b"{",
+            b'["Ready", {}',
+            b'["Ready", {}] more',
+            b"[" * 1_000_000,
+            b'{"a":' * 1_000_000,
+            b'["Failed", {"service": ' + b"9" * 10_000 + b"}]",
+            b'["Failed", {"service": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
+            b"Lcaf\xe9",
+            encode_order(Stop()),
+        ],
+        ids=lambda data: repr(data[:20]),
+    )
+    def test_no_report_at_all(self, data: bytes) -> None:
+        """Bytes of any kind, and JSON that would exhaust the stack, are refused."""
+        with pytest.raises(NotUnderstood):
+            decode_report(data)
+
+    @given(st.binary())
+    def test_any_bytes(self, data: bytes) -> None:
+        """No bytes do anything worse than not to be understood."""
+        report_or_refusal(data)
+
+    @given(JSON)
+    def test_any_json(self, value: Any) -> None:
+        """Nor does any JSON."""
+        report_or_refusal(json.dumps(value).encode())
+
+    @given(ALMOST, st.sampled_from(["utf-8", "utf-16", "utf-32"]))
+    def test_anything_like_a_report(self, value: Any, encoding: str) -> None:
+        """What is understood is a report whose parts are all text."""
+        report = report_or_refusal(json.dumps(value).encode(encoding))
+        if report is not None:
+            assert [type(report).__name__, asdict(report)] == list(value)
+            assert all(isinstance(part, str) for part in asdict(report).values())
+
+    def test_says_what_it_was(self) -> None:
+        """The refusal shows where it began, not megabytes of it."""
+        with pytest.raises(NotUnderstood) as caught:
+            decode_report(b"junk" * 100_000)
+        assert "junkjunk" in str(caught.value)
+        assert len(str(caught.value)) < 200
