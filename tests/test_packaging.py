@@ -69,6 +69,7 @@ class TestWheel:
         others = {"twisted/plugins/netd_plugin.py", "netd/py.typed"}
         assert names == modules | templates | others
 
+    @pytest.mark.long
     def test_gives_both_commands(self, source: Path, python: Path, tmp_path: Path) -> None:
         """Installed from the wheel, away from any checkout."""
         run(sys.executable, "-m", "pip", "wheel", *OPTIONS, "-w", tmp_path, source)
@@ -79,6 +80,7 @@ class TestWheel:
 
 
 class TestCheckout:
+    @pytest.mark.long
     @pytest.mark.parametrize("options", [[], ["-e"]], ids=["install", "editable"])
     def test_gives_both_commands(
         self, source: Path, python: Path, tmp_path: Path, options: list[str]

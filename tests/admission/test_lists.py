@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from netd.admission.lists import AccessLists
 from netd.model.peer import Credentials
 from netd.model.service import Access
+from tests.properties import many
 
 ALICE = Credentials(uid=1000, gid=1000, groups=frozenset({27, 100}))
 INET = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "2001:db8::/32", "fe80::/10", "::/0"]
@@ -54,7 +55,7 @@ class TestInet:
     """Clients with an Internet address."""
 
     @given(st.none() | entries(INET + PEERS), entries(INET + PEERS), st.sampled_from(HOSTS))
-    @settings(max_examples=500)
+    @settings(max_examples=many(500))
     def test_is_the_rule(self, allow: list[str] | None, deny: list[str], host: str) -> None:
         """For any lists and any address, the answer is what the contract says."""
         if not host:
@@ -99,7 +100,7 @@ class TestUnix:
             st.frozensets(st.integers(0, 3), max_size=2),
         ),
     )
-    @settings(max_examples=500)
+    @settings(max_examples=many(500))
     def test_is_the_rule(self, allow: list[str] | None, deny: list[str], peer: Credentials) -> None:
         """For any lists and any peer, the answer is what the contract says."""
         expected = verdict(is_one(peer, deny), allow, is_one(peer, allow or []))

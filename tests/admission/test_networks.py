@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netd.admission.networks import NetworkSet, Unreadable, network, packed
+from tests.properties import many
 
 Host = ipaddress.IPv4Address | ipaddress.IPv6Address
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,7 +74,7 @@ class TestPacked:
     @example("1:2:3:4:5:6:7::")
     @example("::\0")
     @example("")
-    @settings(max_examples=500)
+    @settings(max_examples=many(500))
     def test_reads_what_ipaddress_reads(self, text: str) -> None:
         """Exactly the texts that ``ipaddress`` takes are read, all others are Unreadable."""
         try:
@@ -134,7 +135,7 @@ class TestNetworkSet:
     """Looking an address up."""
 
     @given(questions())
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=many(500), deadline=None)
     def test_agrees_with_ipaddress(self, question: tuple[list[Net], list[str]]) -> None:
         """Any client is in any set of networks exactly when ``ipaddress`` says so."""
         rules, hosts = question

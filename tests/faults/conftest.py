@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ __all__ = ["administered", "project"]
 @pytest.fixture(scope="session")
 def is_long(request: pytest.FixtureRequest) -> bool:
     """Whether to take as long as the proof wants."""
-    return bool(request.config.getoption("--long"))
+    return bool(request.config.getoption("--long") == "whole")
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +49,3 @@ def report(request: pytest.FixtureRequest) -> Report:
     """What a test has found, for the end."""
     properties = request.node.user_properties
     return Report(request.node.name, lambda line: properties.append((FIGURES, line)))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is here last, since it loads the machine."""
-    here = str(Path(__file__).parent)
-    items.sort(key=lambda item: str(item.path).startswith(here))

@@ -173,6 +173,7 @@ def _is_back(now: dict[int, int], before: dict[int, int]) -> bool:
     return all(now[pid] <= before[pid] for pid in before)
 
 
+@pytest.mark.long
 def test_silent_clients(site: Site, is_long: bool, progress: Progress, report: Report) -> None:
     """5 000 for each service at once: one half says nothing, the other stops after its hello."""
     count = 20_000 if is_long else 5_000
@@ -204,6 +205,7 @@ def test_silent_clients(site: Site, is_long: bool, progress: Progress, report: R
         site.has_counted(name, counts, others, count)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("version", "by_reset"),
     [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, False)],
@@ -282,6 +284,7 @@ def test_unknown_server_names(site: Site, is_long: bool, report: Report) -> None
     assert grown < 2 << 20
 
 
+@pytest.mark.long
 def test_headers_of_proxies(site: Site, is_long: bool, progress: Progress, report: Report) -> None:
     """100 000 that are spoilt: as many handlers are called as there are headers among them.
 

@@ -61,6 +61,7 @@ def serves_and_reloads(site: Administered, tool: LoadTool, report: Report) -> No
     assert not tally.failed, tally.details
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_the_disk_is_full(administered: Administered, tool: LoadTool, report: Report) -> None:
     """/dev/full takes nothing, as a full disk does."""

@@ -33,6 +33,7 @@ def line(turn: int = 0) -> str:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["netd", *(peer.__name__ for peer in PEERS)])
 def test_peers(
     administered: Administered,

@@ -52,6 +52,7 @@ class TestUnderLoad:
         report.say(reloads=turn, requests=total.done, failed=total.failed)
         assert total.done > 1000
 
+    @pytest.mark.long
     def test_broken_configurations(
         self, site: Administered, tool: LoadTool, is_long: bool, progress: Progress, report: Report
     ) -> None:
@@ -72,6 +73,7 @@ class TestUnderLoad:
         report.say(refused=turns, requests=tally.done, failed=tally.failed)
         assert not tally.failed, tally.details
 
+    @pytest.mark.long
     def test_fewer_workers(
         self, site: Administered, tool: LoadTool, is_long: bool, report: Report
     ) -> None:
@@ -82,6 +84,7 @@ class TestUnderLoad:
         report.say(requests=tally.done, failed=tally.failed)
         assert not tally.failed, tally.details
 
+    @pytest.mark.long
     def test_upgrades(
         self, site: Administered, tool: LoadTool, is_long: bool, progress: Progress, report: Report
     ) -> None:
@@ -96,6 +99,7 @@ class TestUnderLoad:
         assert not tally.failed, tally.details
         assert not first.log.matching("Traceback|an error in netd")
 
+    @pytest.mark.long
     def test_the_way_out(self, site: Administered, tool: LoadTool, report: Report) -> None:
         """TERM under load: whoever has got in is served; who comes later is refused, not reset."""
         stop = threading.Event()
@@ -162,6 +166,7 @@ class Streaming:
 
 
 class TestInside:
+    @pytest.mark.long
     def test_idle_and_streaming(
         self,
         administered: Administered,
@@ -233,6 +238,7 @@ def raise_descriptor_limit() -> None:
 
 
 class TestKilled:
+    @pytest.mark.long
     def test_the_new_generation(
         self, site: Administered, is_long: bool, progress: Progress, report: Report
     ) -> None:
@@ -292,6 +298,7 @@ class Killer:
 
 
 class TestManyReloads:
+    @pytest.mark.long
     def test_leave_nothing_behind(
         self, administered: Administered, is_long: bool, progress: Progress, report: Report
     ) -> None:

@@ -286,6 +286,7 @@ def zombies(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_random_sequences(is_long: bool) -> None:
     """A few in the short form, many in the long one; what fails is printed as a program."""

@@ -112,6 +112,7 @@ class TestLists:
             with pytest.raises(BlockingIOError):
                 refused.recv(100)
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("entry", "admitted"),
         [
@@ -144,6 +145,7 @@ class TestLists:
         daemon.stop()
         daemon.log.wait("1 served, 1 refused")
 
+    @pytest.mark.long
     def test_many_networks(self, project: Project, serve: Callable[[str], RunningDaemon]) -> None:
         """A hundred thousand networks are read, handed to the worker and decided by."""
         networks = ",".join(
@@ -156,6 +158,7 @@ class TestLists:
 
 @pytest.mark.parametrize("function", ["verify", "verify_async"])
 class TestVerifyRequest:
+    @pytest.mark.sweep
     def test_decides_by_true(self, serve: Callable[[str], RunningDaemon], function: str) -> None:
         """True admits and everything else refuses, for streams and datagrams."""
         daemon = serve(f'verify_request = "handlers:{function}"')
@@ -168,6 +171,7 @@ class TestVerifyRequest:
         daemon.log.wait("tcp refused: verify_request ")
         daemon.log.wait("udp refused: verify_request ")
 
+    @pytest.mark.sweep
     def test_that_raises_refuses(
         self, serve: Callable[[str], RunningDaemon], function: str
     ) -> None:
@@ -179,6 +183,7 @@ class TestVerifyRequest:
         daemon.log.wait("tcp refused: verify_request raised")
         assert ask_tcp(daemon, request=b"y") == b"welcome"
 
+    @pytest.mark.sweep
     def test_that_takes_too_long_refuses(
         self, serve: Callable[[str], RunningDaemon], function: str
     ) -> None:
@@ -194,6 +199,7 @@ class TestVerifyRequest:
             daemon.log.wait("TimeoutError: not back after 0.3 s, and holds its thread")
             daemon.log.wait("in verify")
 
+    @pytest.mark.sweep
     def test_dry_run(self, serve: Callable[[str], RunningDaemon], function: str) -> None:
         """What the filter refuses comes in all the same."""
         daemon = serve(f'verify_request = "handlers:{function}"\ndry_run = true')

@@ -106,6 +106,7 @@ SERVICE = '[services.a]\nlisten = ["systemd:web"]\nhandler = "handlers:Who"\n'
 
 
 class TestSockets:
+    @pytest.mark.long
     def test_of_every_kind(self, project: Project, sockets: list[socket.socket]) -> None:
         """All that have the name; the others are closed, and that is said.
 
@@ -137,6 +138,7 @@ class TestSockets:
             else:
                 assert one.recv(10) == b"?"
 
+    @pytest.mark.long
     def test_without_names(self, project: Project, sockets: list[socket.socket]) -> None:
         """They are called by their numbers; twistd may go to the background."""
         project.handlers(HANDLER)
@@ -155,6 +157,7 @@ class TestSockets:
             os.kill(pid, signal.SIGTERM)
             until(lambda: not is_alive(pid), "the daemon has gone")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(("names", "others"), [(["web"], "only web"), ([], "and no other")])
     def test_that_were_not_passed(
         self, project: Project, sockets: list[socket.socket], names: list[str], others: str
@@ -195,6 +198,7 @@ def activate_by(project: Project, sockets: list[socket.socket], command: list[st
 
 
 class TestChanges:
+    @pytest.mark.long
     def test_reload_and_upgrade(
         self, administered: Administered, sockets: list[socket.socket]
     ) -> None:
@@ -243,6 +247,7 @@ class TestBySystemd:
         assert daemon.stop() == 0
         assert path.exists()
 
+    @pytest.mark.long
     def test_a_datagram(self, project: Project) -> None:
         """Without a name, and with a datagram that has started it."""
         project.handlers(HANDLER)
@@ -258,6 +263,7 @@ class TestBySystemd:
 
 
 class TestNotifications:
+    @pytest.mark.long
     def test_of_a_life(self, administered: Administered) -> None:
         """Ready, reloading, reloaded or not, another process, stopping; each in its order."""
         project = administered.project
@@ -293,6 +299,7 @@ class TestNotifications:
                 "STATUS": "handlers have 30 s to finish",
             }
 
+    @pytest.mark.long
     def test_watchdog(self, project: Project) -> None:
         """It gives signs of life while its reactor turns, and none when that stands still."""
         project.configure('[services.a]\nlisten = ["unix:a"]\nhandler = "echo"\n')
@@ -312,6 +319,7 @@ class TestNotifications:
             assert {"WATCHDOG": "1"} in [manager.any(), manager.any()]
             assert daemon.stop() == 0
 
+    @pytest.mark.long
     def test_nobody_listens(self, project: Project) -> None:
         """The log says so once."""
         project.configure('[services.a]\nlisten = ["unix:a"]\nhandler = "echo"\n')
@@ -353,6 +361,7 @@ class TestUnits:
         assert about_ours == []
 
 
+@pytest.mark.long
 def test_names_are_kept_from_nobody(project: Project) -> None:
     """The variables are of the process that systemd has started, and of no other."""
     project.configure('[services.a]\nlisten = ["unix:a"]\nhandler = "echo"\n')

@@ -71,6 +71,7 @@ class TestSocket:
 class TestHostile:
     """Nothing that comes by it ends the daemon."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         "data",
         [
@@ -154,6 +155,7 @@ class TestCommands:
             assert len(site.client.see("connections").values) == 2
         until(lambda: site.client.see("connections").values == [], "they have left")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("command", ["suspend", "resume", "drain"])
     def test_unknown_service(self, site: Administered, command: str) -> None:
         reply = site.client.do(command, service="no such")
@@ -222,6 +224,7 @@ class TestNetdctl:
         done = netdctl("--config", str(site.project.file), "status")
         assert (done.returncode, done.stderr) == (0, "")
 
+    @pytest.mark.long
     def test_log(self, site: Administered) -> None:
         """Holds for workers, too, until a reload does as the file says; plan knows."""
         assert self.run(site, "log") == (0, "info\n", "")

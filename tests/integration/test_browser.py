@@ -122,6 +122,7 @@ def load(browser: Browser, daemon: RunningDaemon, service: str) -> str:
     return browser.load(f"https://{host}:{port}/")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("service", ["threads", "processes"])
 def test_a_page(browser: Browser, daemon: RunningDaemon, service: str) -> None:
     """With a style and a script, by the standard library's handler of HTTP."""

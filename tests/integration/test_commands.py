@@ -50,6 +50,7 @@ class TestPrintConfig:
         assert found["services.hello.handler"]["line"] == 4
         assert found["daemon.graceful_timeout"]["value"] == "30s"
 
+    @pytest.mark.long
     def test_of_what_is_decided_by_what_runs(self, project: Project) -> None:
         """A server's mix-in, a reactor: as defaults, and printed once more all is as it was."""
         project.configure("""
@@ -80,6 +81,7 @@ class TestPrintConfig:
         again.write_text(once)
         assert tomllib.loads(netdctl("print-config", str(again)).stdout) == tomllib.loads(once)
 
+    @pytest.mark.long
     def test_of_the_default_file(self, project: Project) -> None:
         """The one that twistd would take, as it is named in messages."""
         project.configure('[services.hello]\nlisten = ["tcp:0"]\nhandler = "echo"\n')

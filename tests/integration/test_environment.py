@@ -97,6 +97,7 @@ class TestEnvironment:
         assert "GREETING" not in plain["environment"]
         assert tuple(plain["nofile"]) == resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
 
+    @pytest.mark.long
     def test_of_the_next_worker_is_the_same(self, configured: Project) -> None:
         """A worker that replaces another one enters it, too."""
         configured.handlers(
@@ -113,6 +114,7 @@ class TestEnvironment:
         daemon.log.wait("worker ends .* ended with status 1")
         assert facts(daemon, "other") == before
 
+    @pytest.mark.long
     def test_memory_has_its_bound(self, configured: Project) -> None:
         """A handler that wants more than its limit gets MemoryError, and its worker lives."""
         configured.configure(PLAIN.replace("Facts", "Greedy") + '    rlimits = {as = "900MiB"}\n')
@@ -122,6 +124,7 @@ class TestEnvironment:
         assert daemon.stop() == 0
         assert not daemon.log.matching("ended with")
 
+    @pytest.mark.long
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
     def test_together_with_a_user(self, configured: Project) -> None:
         """What needs root's rights is had all the same, and no group of root's is left."""
@@ -136,6 +139,7 @@ class TestEnvironment:
 
 
 class TestCheck:
+    @pytest.mark.long
     def test_imports_in_it(self, configured: Project) -> None:
         """A module that needs its variables and its directory is not refused for want of them."""
         (configured.directory / "data" / "needed").touch()
@@ -164,6 +168,7 @@ class TestCheck:
         data = configured.directory / "data"
         assert f"services.other.working_directory: uid 65534 cannot enter {data}" in done.stderr
 
+    @pytest.mark.long
     @pytest.mark.skipif(os.getuid() != 0, reason="only root has rights to give up")
     def test_rights_that_twistd_gives_up(self, configured: Project) -> None:
         """With --uid, what needs root's rights is a problem, said before anything is bound."""

@@ -126,6 +126,7 @@ class TestDeath:
         assert daemon.stop() == 0
         assert not daemon.log.matching("worker .* ended|Traceback")
 
+    @pytest.mark.long
     def test_is_not_the_end_of_supervision(self, project: Project) -> None:
         """A worker that dies after its fork server is known to, reaped and replaced."""
         configure(project, "one")
@@ -142,6 +143,7 @@ class TestDeath:
         assert parent == daemon.fork_server()
         assert zombies_of(daemon.pid) == []
 
+    @pytest.mark.long
     def test_together_with_its_workers(self, project: Project) -> None:
         """When all of them are killed at once, everything is back."""
         configure(project, "one", "two")
@@ -154,6 +156,7 @@ class TestDeath:
         assert daemon.stop() == 0
         assert not daemon.log.matching("Traceback")
 
+    @pytest.mark.long
     def test_while_workers_are_on_their_way(self, project: Project) -> None:
         """However early it is killed, each service has one worker in the end, and no more."""
         names = [f"s{number}" for number in range(20)]
@@ -171,6 +174,7 @@ class TestDeath:
         assert pids == set(filter(is_alive, daemon.workers()))
         assert daemon.stop() == 0
 
+    @pytest.mark.long
     def test_of_the_daemon(self, project: Project) -> None:
         """Without its daemon it leaves, also when it is stopped."""
         configure(project, "one")
@@ -180,6 +184,7 @@ class TestDeath:
         daemon.signal(signal.SIGKILL)
         until(lambda: not any(map(is_alive, [server, *workers])), "they leave")
 
+    @pytest.mark.long
     def test_at_the_end(self, project: Project) -> None:
         """A daemon that stops leaves nothing behind, and does not complain of what it ended."""
         configure(project, "one")
@@ -201,6 +206,7 @@ def has_another(daemon: RunningDaemon, server: int) -> bool:
 
 
 class TestSilence:
+    @pytest.mark.long
     def test_holds_nobody_up(self, project: Project) -> None:
         """A stopped one is replaced as soon as a worker is needed; the daemon goes on meanwhile."""
         configure(project, "one", "two")
@@ -221,6 +227,7 @@ class TestSilence:
 
 
 class TestCost:
+    @pytest.mark.long
     def test_memory(self, project: Project) -> None:
         """A worker has little memory of its own: most is shared with its fork server."""
         configure(project, "one", "two")
@@ -230,6 +237,7 @@ class TestCost:
             own = [int(line.split()[1]) for line in rollup.splitlines() if "Private_" in line]
             assert sum(own) < 8 << 10  # KiB; an interpreter with Twisted of its own has 40 MiB
 
+    @pytest.mark.long
     def test_many_services(self, project: Project) -> None:
         """A hundred services have their workers within the time of a few."""
         configure(project, *(f"s{number}" for number in range(100)))
@@ -241,6 +249,7 @@ class TestCost:
         assert daemon.stop() == 0
         assert not daemon.log.matching("Traceback")
 
+    @pytest.mark.long
     def test_many_listeners(self, project: Project) -> None:
         """A worker takes more listeners than the kernel passes on with one message."""
         project.handlers(ECHO)
@@ -254,6 +263,7 @@ class TestCost:
         assert daemon.stop() == 0
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("service", ["one", "two"])
 def test_descriptors(project: Project, service: str) -> None:
     """A worker has what it needs, and of the fork server or other workers nothing."""

@@ -80,6 +80,7 @@ concurrency = "{request.param}"
 
 
 class TestAnyTransport:
+    @pytest.mark.sweep
     def test_one_handler_serves_all(
         self, project: Project, serve: Callable[..., RunningDaemon]
     ) -> None:
@@ -127,6 +128,7 @@ class TestAnyTransport:
             assert facts[1] == ("bytes" if transport == "unixgram" else "tuple")
             assert all(facts[3:])
 
+    @pytest.mark.sweep
     def test_options_come_after_what_socketserver_gives(
         self, project: Project, serve: Callable[..., RunningDaemon]
     ) -> None:
@@ -145,6 +147,7 @@ class TestAnyTransport:
         )
         assert daemon.ask() == b"hi hi hi "
 
+    @pytest.mark.sweep
     def test_standard_librarys_own_handlers_serve(
         self, project: Project, serve: Callable[..., RunningDaemon]
     ) -> None:
@@ -162,6 +165,7 @@ class TestAnyTransport:
 
 
 class TestStreams:
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", STREAMS)
     def test_files_have_the_documented_buffers(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -185,6 +189,7 @@ class TestStreams:
             client.shutdown(socket.SHUT_WR)
             assert read_all(client) == b"ONE\nTWO\n30.0"
 
+    @pytest.mark.sweep
     def test_nagle_is_disabled_where_the_class_says_so(
         self, serve: Callable[..., RunningDaemon]
     ) -> None:
@@ -203,6 +208,7 @@ class TestStreams:
         )
         assert daemon.ask() == b"True"
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", STREAMS)
     def test_setup_handle_finish(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -232,6 +238,7 @@ class TestStreams:
                 client.sendall(order)
                 assert read_all(client) == expected
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", STREAMS)
     def test_every_way_to_receive_and_send(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -289,6 +296,7 @@ class TestStreams:
                 (family, "SOCK_STREAM", True, True), True,
             ]  # fmt: skip
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("inline", [False, True])
     def test_urgent_data(self, serve: Callable[..., RunningDaemon], inline: bool) -> None:
         """MSG_OOB, and SO_OOBINLINE that puts it in line."""
@@ -316,6 +324,7 @@ class TestStreams:
             client.send(b"!", socket.MSG_OOB)
             assert read_all(client) == (b"ab!" if inline else b"!ab")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", STREAMS)
     def test_half_close_by_either_side(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -347,6 +356,7 @@ class TestStreams:
             client.shutdown(socket.SHUT_WR)
             assert read_all(client) == b"after your end"
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", STREAMS)
     def test_shutdown_of_each_side(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -381,6 +391,7 @@ class TestStreams:
         assert len(daemon.log.matching("cannot write after [12]")) == 2
         daemon.log.wait("stopped: 3 served, 0 refused, 0 failed")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", STREAMS)
     def test_files_and_buffers_are_sent(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -405,6 +416,7 @@ class TestStreams:
             assert read_all(client).strip() == b"from socketser"[:14]
         daemon.log.wait("got b'abc' b'def' b'ghij'")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("how", ["detach", "dup"])
     def test_a_handler_may_keep_its_socket(
         self, serve: Callable[..., RunningDaemon], how: str
@@ -438,6 +450,7 @@ class TestStreams:
             assert read_all(client) == expected
         daemon.log.wait("kept received b'are you there")
 
+    @pytest.mark.sweep
     def test_a_handler_that_closes_its_socket(self, serve: Callable[..., RunningDaemon]) -> None:
         """Nothing breaks; how many bytes it carried cannot be told any more."""
         daemon = serve(
@@ -453,6 +466,7 @@ class TestStreams:
         assert daemon.ask() == b"bye"
         daemon.log.wait(r" tcp served \S+ in=- out=-$")
 
+    @pytest.mark.sweep
     def test_errors_reach_the_handler(self, serve: Callable[..., RunningDaemon]) -> None:
         """A client's reset is the handler's ConnectionResetError, with its errno."""
         daemon = serve(
@@ -504,6 +518,7 @@ class TestStreams:
             client.close()
         assert daemon.stop() == 0
 
+    @pytest.mark.sweep
     def test_tls_in_setup(self, project: Project, serve: Callable[..., RunningDaemon]) -> None:
         """A handler may wrap its own socket, and its slow handshake holds up nobody else."""
         key = project.directory / "key.pem"
@@ -553,6 +568,7 @@ def make_certificate(path: str) -> None:
 
 
 class TestDatagrams:
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", DATAGRAMS)
     def test_files(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -576,6 +592,7 @@ class TestDatagrams:
             client.send(b"after")
             assert client.recv(100) == b"AFTER"
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("transport", DATAGRAMS)
     def test_long_ones_are_dropped_never_cut(
         self, project: Project, serve: Callable[..., RunningDaemon], transport: str
@@ -600,6 +617,7 @@ class TestDatagrams:
         daemon.stop()
         daemon.log.wait("1 dropped")
 
+    @pytest.mark.sweep
     def test_a_sender_without_a_name(
         self, project: Project, serve: Callable[..., RunningDaemon]
     ) -> None:
@@ -618,6 +636,7 @@ class TestDatagrams:
         daemon.log.wait(r"\[s#info\] from None b'hello'")
         daemon.log.wait(rf"uid:{os.getuid()},pid:{os.getpid()} unixgram served .* in=5 out=-")
 
+    @pytest.mark.sweep
     def test_nothing_a_handler_does_to_the_listener_reaches_others(
         self, serve: Callable[..., RunningDaemon]
     ) -> None:
@@ -639,6 +658,7 @@ class TestDatagrams:
 
 
 class TestPorts:
+    @pytest.mark.sweep
     def test_all_addresses_of_a_family(
         self, project: Project, serve: Callable[..., RunningDaemon]
     ) -> None:

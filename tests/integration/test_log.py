@@ -132,6 +132,7 @@ def objects(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 class TestJson:
+    @pytest.mark.long
     def test_every_line_is_an_object(self, project: Project) -> None:
         """Whoever says it: the daemon, a handler by any way, a program, and with lines in it."""
         project.handlers(HANDLER)
@@ -213,6 +214,7 @@ class TestWanted:
 
 
 class TestFile:
+    @pytest.mark.long
     def test_is_where_the_configuration_says(self, project: Project) -> None:
         """Relative to the configuration, opened again by USR1; nothing goes to the terminal."""
         project.handlers(HANDLER)
@@ -242,6 +244,7 @@ class TestFile:
         assert daemon.log.lines == [f"netd: cannot log to {path}: No such file or directory"]
         assert not (project.directory / "socket").exists()
 
+    @pytest.mark.long
     def test_twistd_was_told_another(self, project: Project) -> None:
         """The command line wins, in the form of the configuration, and the log says so."""
         project.handlers(HANDLER)
@@ -255,6 +258,7 @@ class TestFile:
         assert [line["level"] for line in lines if line["message"] == warning] == ["warn"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("log", ["journald", "syslog"])
 def test_a_log_file_instead(project: Project, log: str) -> None:
     """Where twistd was told a file, it is written to, as text, whatever log there is."""
@@ -390,6 +394,7 @@ class TestOtherLogs:
             assert daemon.stop() == 0
         assert daemon.log.lines == []
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("log", "path"), [("journald", "/run/systemd/journal/socket"), ("syslog", "/dev/log")]
     )
@@ -435,6 +440,7 @@ class TestReopening:
 
 
 class TestSlow:
+    @pytest.mark.long
     def test_a_log_that_nobody_reads_stops_nothing(self, project: Project) -> None:
         """With stdout a full pipe, clients are served, and the daemon stops in time."""
         project.handlers("""
@@ -471,6 +477,7 @@ class TestSlow:
                 process.kill()
             process.wait()
 
+    @pytest.mark.long
     def test_what_is_dropped_is_counted(self, project: Project) -> None:
         """When the reader comes back, the log says how much is missing."""
         project.handlers("""

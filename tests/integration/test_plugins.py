@@ -105,6 +105,7 @@ def listens(port: int) -> bool:
 class TestHosting:
     """What ``twistd web`` does, a service does, beside others."""
 
+    @pytest.mark.long
     def test_two_side_by_side(self, project: Project) -> None:
         """Each has its own arguments and its own process."""
         configuration = ""
@@ -125,6 +126,7 @@ class TestHosting:
         assert daemon.stop() == 0
         assert not any(map(listens, ports.values()))
 
+    @pytest.mark.long
     def test_stop_waits_for_it(self, with_oddly: Project) -> None:
         """The Deferred of its ``stopService`` is waited for, as twistd does."""
         port = free_port()
@@ -150,6 +152,7 @@ class TestHosting:
         assert ask(ports[0]) != before
         assert ask(ports[1]) == other
 
+    @pytest.mark.long
     def test_an_upgrade(self, with_oddly: Project) -> None:
         """The new daemon is ready without it, since its port is free when the old one has left."""
         port = free_port()
@@ -185,6 +188,7 @@ class TestHosting:
 class TestProblems:
     """What twistd would print with its usage is a problem at the line of the key."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("text", "key", "line", "said"),
         [
@@ -213,6 +217,7 @@ class TestProblems:
         assert done.stderr.startswith(expected), done.stderr
         assert len(done.stderr.splitlines()) == 1
 
+    @pytest.mark.long
     def test_another_service_cannot_share_its_worker(self, project: Project) -> None:
         """By its name neither."""
         text = '[services.e]\nlisten = ["tcp:0"]\nhandler = "echo"\nworker = "s"\n'
@@ -221,6 +226,7 @@ class TestProblems:
         assert done.returncode == 78
         assert "shares worker s with services." in done.stderr
 
+    @pytest.mark.long
     def test_rules_from_the_defaults_are_noted(self, project: Project) -> None:
         """Nobody holds to them."""
         text = web("s", free_port(), project.directory)
@@ -228,6 +234,7 @@ class TestProblems:
         daemon = project.start()
         daemon.log.wait("services.s.plugin: nobody is refused by the access rules of .defaults.")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("kind", ["web", "oddly"])
     def test_a_port_that_is_taken(self, with_oddly: Project, kind: str) -> None:
         """It is said, tried again later and later, and the rest goes on."""
@@ -251,6 +258,7 @@ class TestProblems:
         until(lambda: listens(port), "it has the port when that is free")
         daemon.wait_until_ready()
 
+    @pytest.mark.long
     def test_one_that_cannot_be_made(self, with_oddly: Project) -> None:
         """Its own words are in the log."""
         with_oddly.configure(service("s", "oddly", "--break"))

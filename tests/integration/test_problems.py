@@ -59,6 +59,7 @@ class TestCheck:
         ]  # fmt: skip
         assert 'services.a.hander: unknown key; did you mean "handler"?' in done.stderr
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("module", "expected"),
         [

@@ -300,6 +300,7 @@ class TestMaxRequests:
             "a worker that has served enough is replaced",
         )
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("base", [THREAD, PROCESS], ids=["thread", "process"])
     def test_no_client_is_lost(self, project: Project, base: str) -> None:
         """Under load, with workers that come and go all the time."""
@@ -371,6 +372,7 @@ class TestForks:
             late.settimeout(PATIENCE)
             assert int(read_all(late).split()[0]) not in pids
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("order", "how"), [(b"segfault", "signal SIGSEGV"), (b"exit 7", "status 7")]
     )
@@ -505,6 +507,7 @@ OF_A_FORK: Final = OF_BOTH | {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("configuration", [PROCESS, FORKS], ids=["worker", "fork"])
 def test_descriptors_are_those_on_the_list(project: Project, configuration: str) -> None:
     """A worker, and a fork of one, has what it needs and nothing of the daemon's or a sibling's."""
@@ -518,6 +521,7 @@ def test_descriptors_are_those_on_the_list(project: Project, configuration: str)
 class TestMaxMemory:
     """A worker that uses too much is replaced between clients."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("base", [THREAD, PROCESS], ids=["thread", "process"])
     def test_replaced(self, project: Project, base: str) -> None:
         daemon = started(project, base + 'max_memory = "200MiB"\n')
@@ -608,6 +612,7 @@ class TestHandlerTimeout:
 class TestFaults:
     """What handlers do to their process is their process's."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("base", [PROCESS, FORKS, THREAD], ids=["process", "forks", "thread"])
     @pytest.mark.parametrize(
         "order", [b"segfault", b"exit 0", b"exit 9", b"exhaust", b"close", b"threads"]
@@ -658,6 +663,7 @@ class TestFaults:
 class TestKilled:
     """Random workers are killed under load, again and again."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("base", [PROCESS, FORKS, THREAD], ids=["process", "forks", "thread"])
     def test_only_what_they_held_is_lost(
         self, project: Project, base: str, request: pytest.FixtureRequest

@@ -68,6 +68,7 @@ def started(project: Project, configuration: str) -> RunningDaemon:
 class TestConnection:
     """The connection is the program's standard input and output, and nothing else is there."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("listen", "local"), [("tcp", "127.0.0.1"), ("tcp6", "::1")], ids=["tcp", "tcp6"]
     )
@@ -137,6 +138,7 @@ class TestConnection:
             client.shutdown(socket.SHUT_WR)
             daemon.log.wait(r"\[p#warn\] 127.0.0.1:\d+: still there")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("program", "answer"), [(["cat"], b"one\ntwo\n"), (["head", "-n", "1"], b"one\n")]
     )
@@ -175,6 +177,7 @@ class TestLog:
         long = daemon.log.matching(rf"\[p#warn\] 127.0.0.1:{port}: x+$")
         assert sum(line.rpartition(" ")[2].count("x") for line in long) == 20_000
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("text", "verdict"),
         [
@@ -279,6 +282,7 @@ class TestLimits:
 class TestProblems:
     """What cannot be run is said before anything is bound, at the line that is to blame."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("program", "more", "line", "text"),
         [

@@ -55,6 +55,7 @@ def small_services(*names: str) -> str:
 
 
 class TestSmallServices:
+    @pytest.mark.long
     def test_by_name(self, project: Project) -> None:
         """All five, on streams and datagrams, without any handler of one's own."""
         project.configure(small_services("echo", "discard", "daytime", "chargen", "time"))
@@ -91,6 +92,7 @@ class TestSmallServices:
                 answer(daemon, service)
                 assert is_silent(forged)
 
+    @pytest.mark.long
     def test_nor_those_of_another_daemon(self, project: Project, other: Project) -> None:
         project.configure(small_services("echo"))
         other.configure(small_services("echo"))
@@ -189,6 +191,7 @@ class Packets(DatagramProtocol):
 
 
 class TestProtocols:
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("protocol", "more", "answers"),
         [
@@ -231,6 +234,7 @@ class TestProtocols:
             inside.sendall(b"still there")
             assert inside.recv(100) == b"> still there"
 
+    @pytest.mark.long
     def test_cannot_be_started(self, project: Project) -> None:
         project.handlers(PROTOCOLS)
         project.configure(
@@ -289,6 +293,7 @@ class TestHandlers:
             assert read_all(client) == f"LINE {number}\nAND MORE\n".encode()
             client.close()
 
+    @pytest.mark.long
     def test_datagrams(self, project: Project) -> None:
         daemon = self.start(project, "Packets", 'listen = ["udp:0:interface=127.0.0.1"]')
         assert answer(daemon, "s", b"data") == b"DATA"
@@ -300,6 +305,7 @@ class TestHandlers:
         assert daemon.ask() == b"ThreadingTCPServer" + found
         assert answer(daemon, "s") == b"ThreadingUDPServer" + found
 
+    @pytest.mark.long
     def test_filter(self, project: Project) -> None:
         """An ``async`` one, which is asked about the transport."""
         daemon = self.start(
@@ -316,6 +322,7 @@ class TestHandlers:
             assert stranger.recv(10) == b""
         daemon.log.wait(r"127\.0\.0\.2:\d+ tcp refused: verify_request ")
 
+    @pytest.mark.long
     def test_stop_with_somebody_inside(self, project: Project) -> None:
         """He is served to his end, then the daemon leaves in good order."""
         daemon = self.start(project, "Lines", 'listen = ["tcp:0:interface=127.0.0.1"]')
@@ -344,6 +351,7 @@ class TestHandlerTimeout:
                 await Deferred()   # for ever
     """
 
+    @pytest.mark.long
     def test_ends_a_handler_and_its_connection(self, project: Project) -> None:
         """The log says where it was, through every coroutine; the service goes on."""
         project.handlers(self.HANDLER)

@@ -26,6 +26,7 @@ def fetch(daemon: RunningDaemon, path: str) -> bytes:
 
 
 class TestHttpServer:
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         "server", ["http.server:HTTPServer", "http.server:ThreadingHTTPServer"]
     )
@@ -104,6 +105,7 @@ class TestMadeByFunctions:
         )
         assert fetch(daemon, "/path") == b"/path %d" % daemon.address("tcp")[1]
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("listen", ["unix:one", "unixgram:one", "udp:0:interface=127.0.0.1"])
     def test_of_other_transports(self, project: Project, listen: str) -> None:
         """The address that it is given suits its listener, and nothing of it is left behind."""
@@ -145,6 +147,7 @@ class TestMadeByFunctions:
                 client.send(b"?")
                 assert eval(client.recv(1000)) == (True, daemon.address("udp"))
 
+    @pytest.mark.long
     def test_what_is_no_server_is_said(self, project: Project) -> None:
         """With what came back instead."""
         project.handlers("def make(address):\n    return 7\n")
@@ -155,6 +158,7 @@ class TestMadeByFunctions:
 
 
 class TestLogging:
+    @pytest.mark.long
     def test_socket_receiver(self, project: Project) -> None:
         """Records of a program's SocketHandler arrive, over one connection, in order."""
         daemon = serve(
@@ -191,6 +195,7 @@ class TestLogging:
 
 
 class TestConstructors:
+    @pytest.mark.long
     def test_that_binds_for_itself(self, project: Project) -> None:
         """It finds its bind and listen done, with sockets of its own thrown away."""
         daemon = serve(
@@ -213,6 +218,7 @@ class TestConstructors:
         )
         assert eval(daemon.ask()) == daemon.address("tcp")
 
+    @pytest.mark.long
     def test_without_bind_and_activate(self, project: Project) -> None:
         """An older one, that takes an address and a word of its own."""
         daemon = serve(
@@ -231,6 +237,7 @@ class TestConstructors:
         )
         assert daemon.ask() == b"hello"
 
+    @pytest.mark.long
     def test_that_unlinks_its_path(self, project: Project) -> None:
         """The habit of Unix servers, before bind and at the end, takes no path from netd."""
         daemon = serve(
@@ -307,6 +314,7 @@ TLS = """
 
 
 class TestTls:
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         "server",
         ["ThreadingAccepted", "ThreadingListening", "ThreadingUnbound", "ForkingAccepted",

@@ -102,6 +102,7 @@ class TestFates:
         assert reply.values["steps"][0]["why"] == ["threads"]
         assert site.pids("a") == before
 
+    @pytest.mark.long
     def test_a_client_inside_stays_with_the_old_generation(self, site: Administered) -> None:
         """He is served to his end by the code that he came to; new ones get the new one."""
         site.start(words("a"))
@@ -233,6 +234,7 @@ class TestTakenBack:
         changed = words("a", more="threads = 7") + words("b")
         self.refused(running, changed + text, "RuntimeError: no database")
 
+    @pytest.mark.long
     def test_a_port_that_is_taken(self, running: Administered) -> None:
         with closing(socket.socket()) as other:
             other.bind(("127.0.0.1", 0))
@@ -243,6 +245,7 @@ class TestTakenBack:
             self.refused(running, text, rf"services\.c: .*:{port}.*: Address already in use")
         assert not (running.directory / "new").exists()
 
+    @pytest.mark.long
     def test_a_worker_that_dies_at_its_start(self, running: Administered) -> None:
         text = """
             import os
@@ -263,6 +266,7 @@ def descriptors(pid: int) -> int:
 
 
 class TestListeners:
+    @pytest.mark.long
     def test_mode_and_backlog_of_a_socket_that_stays(self, site: Administered) -> None:
         """The same inode; and what is taken back gets its mode back."""
         path = site.directory / "s"
@@ -277,6 +281,7 @@ class TestListeners:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert path.stat().st_ino == before.st_ino
 
+    @pytest.mark.long
     def test_a_socket_that_moves_to_another_service(
         self, site: Administered, free_port: int
     ) -> None:
@@ -313,6 +318,7 @@ class TestListeners:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(tcp)
 
+    @pytest.mark.long
     def test_workers_that_are_replaced_after_each_client_serve_the_queue(
         self, site: Administered
     ) -> None:
@@ -353,6 +359,7 @@ class TestLists:
         service = f'[services.a]\nprogram = ["cat"]\nlisten = ["{TCP}"]\n'
         self.denied(site, service, b"hello", b"hello")
 
+    @pytest.mark.long
     def test_the_reactor(self, site: Administered) -> None:
         text = """
             from twisted.internet.protocol import Protocol
@@ -380,6 +387,7 @@ class TestLists:
             site.reload_well(words("a", more="threads = 7") + self.DENY)
             assert inside.has_ended()
 
+    @pytest.mark.long
     def test_unix_clients_by_their_groups(self, site: Administered) -> None:
         """Even if the lists before did not ask who they are."""
         site.start(words("a", listen='"unix:s"'))
@@ -390,6 +398,7 @@ class TestLists:
             site.reload_well(words("a", listen='"unix:s"') + lists)
             assert inside.has_ended()
 
+    @pytest.mark.long
     def test_a_dry_run_ends_nobody(self, site: Administered) -> None:
         """It only says what would be."""
         site.start(words("a"))
@@ -438,6 +447,7 @@ class TestSignals:
         site.daemon.log.wait("change a: threads")
         site.daemon.log.wait(r"#info\] reloaded$")
 
+    @pytest.mark.long
     def test_hup_twice_quickly(self, site: Administered) -> None:
         """The last one asked for wins, and one at a time."""
         site.start(words("a"))
@@ -453,6 +463,7 @@ class TestSignals:
 
         until(lambda: version() == b"second", "the last one has been reloaded")
 
+    @pytest.mark.long
     def test_hup_while_it_starts(self, site: Administered) -> None:
         """From the import of the plugin on, it ends nothing."""
         slow = WORDS + "    import time; time.sleep(0.5)\n"
@@ -468,6 +479,7 @@ class TestSignals:
         with site.talk("a") as client:
             assert client.ask(b"version") == b"one"
 
+    @pytest.mark.long
     def test_term_during_a_reload(self, site: Administered) -> None:
         """The daemon leaves, and does not wait for an import that hangs."""
         site.start(words("a"))
@@ -517,6 +529,7 @@ def ignores_hup(pid: int) -> bool:
 class TestStop:
     """The last stop: whoever is in the queues is served, and nobody is reset."""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("listen", [TCP, "unix:s"])
     @pytest.mark.parametrize("more", ["threads = 1", 'concurrency = "process"\nprocesses = 1'])
     def test_the_queue(self, site: Administered, listen: str, more: str) -> None:
@@ -536,6 +549,7 @@ class TestStop:
         assert site.daemon.wait() == 0
         site.daemon.log.wait("stopped: 51 served, 0 refused, 0 failed")
 
+    @pytest.mark.long
     def test_500_running_handlers(self, site: Administered) -> None:
         """All of them come to their end."""
         site.start(words("a", more="threads = 500"))
@@ -563,6 +577,7 @@ class TestStop:
             assert site.daemon.wait() == 0
             assert client.has_ended()
 
+    @pytest.mark.long
     def test_drain_delay_ends(self, site: Administered) -> None:
         site.start('[daemon]\ndrain_delay = "300ms"\n' + words("a"))
         with site.talk("a") as client:
@@ -572,6 +587,7 @@ class TestStop:
             assert client.finish() == b""
         assert site.daemon.wait() == 0
 
+    @pytest.mark.long
     def test_a_broken_service_does_not_hold_it_up(self, site: Administered) -> None:
         """Nobody takes for it, so nobody waits for its queue."""
         text = WORDS + ("    if os.path.exists('broken'): os._exit(3)\n")
@@ -589,6 +605,7 @@ class TestStop:
 
 
 class TestGenerations:
+    @pytest.mark.long
     def test_three_at_most(self, site: Administered) -> None:
         """The oldest is ended when there would be more; its client has the end of it."""
         site.start(words("a"))
@@ -604,6 +621,7 @@ class TestGenerations:
             assert [client.ask(b"hello") for client in inside[2:]] == [b"hello"] * 2
         site.daemon.log.wait("too many generations are draining: the oldest is ended")
 
+    @pytest.mark.long
     def test_fewer_workers(self, site: Administered) -> None:
         """Whoever is inside one that goes is served to his end."""
         site.start(words("a", more="processes = 3"))
@@ -617,6 +635,7 @@ class TestGenerations:
                 assert client.ask(b"version") == b"one"
                 assert client.finish() == b""
 
+    @pytest.mark.long
     def test_graceful_timeout(self, site: Administered) -> None:
         """The old generation leaves then, whoever is inside."""
         daemon = '[daemon]\ngraceful_timeout = "300ms"\n'
@@ -630,6 +649,7 @@ class TestGenerations:
 
 
 class TestPlugins:
+    @pytest.mark.long
     def test_the_new_one_starts_when_the_old_one_has_gone(
         self, site: Administered, free_port: int
     ) -> None:

@@ -137,6 +137,7 @@ def ask(kind: str, host: str, port: int, namespace: str = THEIRS) -> Any:
 
 
 class TestInterfaces:
+    @pytest.mark.sweep
     @pytest.mark.parametrize("kind", ["STREAM", "DGRAM"])
     def test_each_has_its_service(self, daemon: RunningDaemon, kind: str) -> None:
         """On one port: who comes by the link gets the one, who is here the other."""

@@ -124,6 +124,7 @@ class TestTwelve:
                 )).encode())
     """
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("kind", ADDRESS_OF)
     @pytest.mark.parametrize("way", ["", "Threading", "Forking"])
     def test_serve(self, project: Project, way: str, kind: str) -> None:
@@ -198,6 +199,7 @@ class TestAttributes:
             second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             second.bind(daemon.address("tcp"))
 
+    @pytest.mark.long
     def test_queue_of_the_standard_library_is_not_taken(self, project: Project) -> None:
         """Five clients in the queue are what socketserver has; netd keeps its own number."""
         daemon = serve(
@@ -219,6 +221,7 @@ class TestAttributes:
         queue = int(project.start().ask())
         assert queue == min(1024, int(Path("/proc/sys/net/core/somaxconn").read_text()))
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("key", "longest"), [("", 100), ("datagram_size = 300", 300)], ids=["class", "file"]
     )
@@ -324,6 +327,7 @@ class TestShutdown:
                 self.request.sendall(b"done " + str(os.getpid()).encode())
     """
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("word", [b"here", b"thread"])
     @pytest.mark.parametrize(
         "server",
@@ -363,6 +367,7 @@ class TestShutdown:
             assert daemon.stop() == 0
         assert len(daemon.log.matching(r"shutdown\(\) was called")) == 1
 
+    @pytest.mark.long
     def test_serve_forever_is_noted(self, project: Project) -> None:
         """check says that an override is not run, as a note: it is no problem."""
         project.handlers("""
@@ -456,6 +461,7 @@ class TestHooks:
             f'server = "handlers:{server}"\nhandler = "handlers:Handler"\n{listen}\n{more}',
         )
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("server", ["Server", "Threaded"])
     def test_are_called_as_socketserver_calls_them(self, project: Project, server: str) -> None:
         """All of them, in its order, with its arguments; server_close at the worker's end."""
@@ -508,6 +514,7 @@ class TestHooks:
             f"shutdown_request {request}", f"close_request {request}", "server_close",
         ]  # fmt: skip
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         "hook",
         ["verify_request", "process_request", "finish_request", "shutdown_request", "close_request",
@@ -538,6 +545,7 @@ class TestHooks:
         except (ConnectionResetError, BrokenPipeError, OSError):
             return b""
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("server", ["TCPServer", "ThreadingTCPServer"])
     def test_get_request_that_raises(self, project: Project, server: str) -> None:
         """It costs the client that it has taken; and where it takes nobody, there is a rest."""
@@ -573,6 +581,7 @@ class TestHooks:
         assert daemon.stop() == 0
         assert len(daemon.log.matching("ValueError: before")) == 39
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("hook", ["server_bind", "server_activate"])
     def test_that_raise_at_the_start_are_said(self, project: Project, hook: str) -> None:
         """A constructor's error is the service's, named with its kind and text."""
@@ -698,6 +707,7 @@ class TestHooks:
         assert daemon.stop() == 0
         assert not daemon.log.matching("overlap|error")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("server", ["TCPServer", "ForkingTCPServer"])
     def test_between_requests(self, project: Project, server: str) -> None:
         """service_actions and handle_timeout come by themselves, and after a request."""

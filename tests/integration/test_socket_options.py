@@ -503,6 +503,7 @@ socket = {{{options}}}
         assert administered.reload(configured("SO_KEEPALIVE = true")).ok
         assert told() == [1, 1, idle]
 
+    @pytest.mark.long
     def test_an_upgrade_knows_them(self, administered: Administered) -> None:
         """So that what is not in the file any more is taken back."""
         service = """

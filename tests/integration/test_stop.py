@@ -51,6 +51,7 @@ def daemon(project: Project) -> RunningDaemon:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 class TestStop:
+    @pytest.mark.sweep
     def test_lets_handlers_finish(self, project: Project, number: signal.Signals) -> None:
         """Those inside are served to their end, and the status is 0."""
         project.handlers(HANDLER)
@@ -70,6 +71,7 @@ class TestStop:
         daemon.log.wait("stopped: 1 served, 0 refused, 0 failed, 0 dropped")
         assert daemon.log.matching("atexit ran")
 
+    @pytest.mark.sweep
     def test_ends_handlers_when_their_time_is_over(
         self, daemon: RunningDaemon, number: signal.Signals
     ) -> None:
@@ -109,6 +111,7 @@ class TestSecondSignal:
 
 
 class TestOthers:
+    @pytest.mark.long
     def test_hup_costs_nobody_anything(self, daemon: RunningDaemon) -> None:
         """A reload of a file that has not changed leaves worker and client alone."""
         workers = daemon.workers()
@@ -129,6 +132,7 @@ class TestOthers:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
 
+    @pytest.mark.long
     def test_a_worker_killed_while_stopping_is_not_replaced(self, daemon: RunningDaemon) -> None:
         """The daemon leaves when its last worker has, however that went."""
         (worker,) = daemon.workers()

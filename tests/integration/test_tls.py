@@ -528,6 +528,7 @@ class TestReload:
         socket = "admin.sock"
     """
 
+    @pytest.mark.long
     def test_new_certificates(self) -> None:
         """Once ``reload`` has returned it is all that is served; nobody is lost meanwhile."""
         with daemon(self.TEXT) as (project, running):

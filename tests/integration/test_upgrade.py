@@ -147,6 +147,7 @@ class TestUpgrade:
         assert not path.exists()
         assert not site.admin_socket.exists()
 
+    @pytest.mark.long
     def test_three_in_a_chain(self, site: Administered) -> None:
         """By the signal, too; under load nobody fails, and HUP ends none of them."""
         first = site.start(words("a") + words("r").replace("handlers:Words", "echo"))
@@ -170,6 +171,7 @@ class TestUpgrade:
         assert site.daemon.stop() == 0
         assert not site.daemon.log.matching("Traceback|error in netd")
 
+    @pytest.mark.long
     def test_another_configuration(self, site: Administered) -> None:
         """What it does not name any more is served to the end of its queue, and goes."""
         site.start(HOUR + words("a") + words("gone"))
@@ -193,6 +195,7 @@ class TestUpgrade:
         assert answers(site)
         assert answers(site, "new")
 
+    @pytest.mark.long
     def test_what_is_suspended_stays_so(self, site: Administered) -> None:
         """Who waits goes on waiting."""
         site.start(words("a"))
@@ -226,6 +229,7 @@ class TestFailure:
         site.daemon.log.wait("services.a.threads")
         self.goes_on(site)
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_the_new_one_is_ended(self, site: Administered, number: signal.Signals) -> None:
         """By whoever thinks better of it, once its workers start."""
@@ -238,6 +242,7 @@ class TestFailure:
         until(lambda: not is_alive(new), "it has gone")
         self.goes_on(site)
 
+    @pytest.mark.long
     def test_the_old_one_is_ended(self, site: Administered) -> None:
         """Both are, and nothing is left."""
         site.start(words("a"))
@@ -270,6 +275,7 @@ class TestInTheBackground:
             if is_alive(started):
                 os.kill(started, signal.SIGKILL)
 
+    @pytest.mark.long
     def test_the_pid_file(self, site: Administered, pid_file: Path) -> None:
         """It is the new daemon's; the old one's has another name while it has a client."""
         old = pid_in(pid_file)
@@ -288,6 +294,7 @@ class TestInTheBackground:
         until(lambda: not is_alive(new), "the new one has gone")
         assert not pid_file.exists()
 
+    @pytest.mark.long
     def test_one_that_is_not_wanted(self, site: Administered, pid_file: Path) -> None:
         """It is told to leave, since nobody has its pid; with it goes whatever it has made."""
         old = pid_in(pid_file)

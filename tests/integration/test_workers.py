@@ -72,6 +72,7 @@ ONE = """
 
 
 class TestWorkers:
+    @pytest.mark.long
     def test_run_what_the_daemon_does_not(self, project: Project) -> None:
         """A handler runs in a child of the daemon's fork server."""
         project.handlers(ODD)
@@ -98,6 +99,7 @@ class TestWorkers:
         assert pids[0] == pids[1] != pids[2]
         assert len(daemon.workers()) == 2
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize(
         ("order", "how"), [("segfault", "signal SIGSEGV"), ("exit", "status 7")]
     )
@@ -132,6 +134,7 @@ class TestWorkers:
         daemon.log.wait(r"worker odd: Fatal Python error: Segmentation fault")
         daemon.log.wait(r'worker odd:   File ".*handlers.py", line \d+ in handle')
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("order", ["fork", "fork and raise"])
     def test_forked_by_a_handler_end_with_it(self, project: Project, order: str) -> None:
         """A child that comes back from the handler takes no clients and holds no port."""
@@ -171,6 +174,7 @@ class TestWorkers:
         assert daemon.stop() == 0
         assert daemon.log.matching("stopped: 4 served, 0 refused, 3 failed")
 
+    @pytest.mark.sweep
     @pytest.mark.parametrize("order", ["sys.exit", "interrupt", "raise"])
     def test_handlers_end_their_own_connection_only(self, project: Project, order: str) -> None:
         """Whatever a handler raises is logged once, with the client, and the worker goes on."""
@@ -213,6 +217,7 @@ class TestWorkers:
             assert read_all(client) == b""
         until(lambda: not any(map(is_alive, workers)), "the workers leave")
 
+    @pytest.mark.long
     def test_inherit_nothing_but_what_they_need(self, project: Project) -> None:
         """A worker has no descriptor of another service or of the daemon."""
         project.handlers(ODD)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from netd.tls.environment import environment
 from netd.tls.peer import ClientCertificate, ShownCertificate
+from tests.properties import many
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 BEGIN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -130,7 +131,7 @@ class TestFacts:
         assert (read.not_before, read.not_after) == (BEGIN, END)
 
     @given(st.data())
-    @settings(max_examples=300)
+    @settings(max_examples=many(300))
     def test_broken(self, data: st.DataObject) -> None:
         """With any byte of it exchanged, it can be read, or is no certificate; nothing else."""
         der = bytearray(GOOD)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netd.ctl.inetd.programs import command
+from tests.properties import many
 
 WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=20)
 
@@ -23,7 +24,7 @@ class TestCommand:
         assert found == (["/usr/sbin/in.fingerd", "-w"], False)
 
     @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="there is no /bin/bash")
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=many(25), deadline=None)
     @given(WORDS, st.lists(WORDS, max_size=3))
     def test_another_name_and_every_argument_arrive(
         self, tmp_path_factory: pytest.TempPathFactory, name: str, arguments: list[str]

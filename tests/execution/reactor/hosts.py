@@ -1,7 +1,7 @@
 """A worker in small for tests: one reactor service in a process of its own.
 
 The test's end, ``hosting``, makes the listeners and keeps them, as the daemon does. The process's
-end, ``main``, inherits them, serves, and says what happens line by line: the journal, whatever
+end, ``obey``, inherits them, serves, and says what happens line by line: the journal, whatever
 is printed, ``READY`` and ``STOPPED``.
 """
 
@@ -16,12 +16,10 @@ import pickle
 import resource
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from socketserver import BaseServer
 from typing import Any, Final
 
@@ -48,11 +46,10 @@ from netd.model.address import Transport
 from netd.model.service import Access
 from netd.tls.peer import ClientCertificate
 from netd.tls.reactor import reactor_context
+from tests.execution.reactor.zygote import Forked, Zygote
 
 PATIENCE: Final = 10.0
 """Seconds that a test waits for what must happen before it fails; nothing here takes one."""
-
-ROOT: Final = Path(__file__).parents[3]
 
 
 class Host:
@@ -60,7 +57,7 @@ class Host:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: Forked,
         output: socket.socket,
         listeners: dict[str, socket.socket],
         scoreboard: Scoreboard,
@@ -135,7 +132,6 @@ class Host:
 
     def say(self, order: str) -> None:
         """Give an order: ``stop``, or ``deny ENTRY`` for lists that are only that."""
-        assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n".encode())
         self.process.stdin.flush()
 
@@ -192,33 +188,24 @@ def hosting(
         stack.enter_context(ours)
         orders = {
             "what": what,
-            "listeners": {name: one.fileno() for name, one in listeners.items()},
-            "scoreboard": [page, slots],
+            "listeners": list(listeners),
+            "slots": slots,
             "settings": settings,
         }
         descriptors = [page, *(one.fileno() for one in listeners.values())]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.execution.reactor.hosts"],
-            stdin=subprocess.PIPE,
-            stdout=theirs.fileno(),
-            stderr=theirs.fileno(),
-            pass_fds=descriptors,
-            cwd=ROOT,
-        )
+        with theirs:
+            process = Zygote.current().fork(json.dumps(orders), theirs.fileno(), descriptors)
         stack.callback(_end, process)
-        theirs.close()
         ours.settimeout(PATIENCE)
         host = Host(process, ours, listeners, Scoreboard(page, slots), stack)
-        host.say(json.dumps(orders))
         host.heard("READY")
         yield host
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Forked) -> None:
     process.kill()
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait()
+    process.wait(PATIENCE)
+    process.close()
 
 
 def _listener(transport: Transport, directory: str) -> socket.socket:
@@ -247,9 +234,12 @@ class _Server(BaseServer):
         self.socket = listener
 
 
-def main() -> None:
-    """Serve what the first line on stdin says, until the second one."""
-    orders = json.loads(sys.stdin.readline())
+def obey(order: str, descriptors: Sequence[int]) -> None:
+    """Serve what *order* says on the descriptors of a page and its listeners, until told to stop.
+
+    To be called in a process that is forked for it.
+    """
+    orders = json.loads(order)
     settings = orders["settings"]
     sys.path[:0] = settings.get("path", ())
     from twisted.internet import reactor as installed
@@ -263,7 +253,7 @@ def main() -> None:
             print(text, end="", flush=True)
 
     journal = Journal(lambda: reactor.callLater(0, tell))
-    service = _service(orders, reactor, journal)
+    service = _service(orders, descriptors, reactor, journal)
     if not settings.get("collects", True):
         gc.disable()
     if "descriptors" in settings:
@@ -284,7 +274,7 @@ def main() -> None:
         service.recheck(AccessLists.of(Access(deny=(entry,))))
         print(f"DENYING {entry}", flush=True)
 
-    def obey() -> None:
+    def listen() -> None:
         for line in sys.stdin:
             order, *words = line.split()
             if order == "stop":
@@ -295,7 +285,7 @@ def main() -> None:
 
     def start() -> None:
         service.start()
-        reactor.callInThread(obey)
+        reactor.callInThread(listen)
         print("READY", flush=True)
 
     reactor.callWhenRunning(start)
@@ -335,9 +325,11 @@ def _load(name: str) -> Any:
     return getattr(importlib.import_module(module or "tests.execution.served"), attribute)
 
 
-def _service(orders: dict[str, Any], reactor: Any, journal: Journal) -> ReactorService:
-    settings = orders["settings"]
-    page, count = orders["scoreboard"]
+def _service(
+    orders: dict[str, Any], descriptors: Sequence[int], reactor: Any, journal: Journal
+) -> ReactorService:
+    settings, count = orders["settings"], orders["slots"]
+    page, *listeners = descriptors
     board = Scoreboard(page, count)
     return ReactorService(
         "test",
@@ -345,7 +337,7 @@ def _service(orders: dict[str, Any], reactor: Any, journal: Journal) -> ReactorS
         settings.get("options", {}),
         [
             _made(Transport(name), descriptor, settings, reactor, journal)
-            for name, descriptor in orders["listeners"].items()
+            for name, descriptor in zip(orders["listeners"], listeners, strict=True)
         ],
         [board.slot(number) for number in range(count)],
         reactor,
@@ -411,7 +403,3 @@ def _source(transport: Transport, listener: socket.socket, limit: int) -> Source
     if transport.is_datagram:
         return InetDatagram(listener, transport, listener, limit)
     return InetStream(listener, transport)
-
-
-if __name__ == "__main__":
-    main()
