@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "sweep: the default run takes the first set of parameters only"
     )
     _take_usual_signals()
+    _keep_bytecode()
     # The default run always draws the same examples: it is never red for a fault that was there
     # before. The long one draws others every time, and prints the seed.
     settings.register_profile("default", max_examples=25, derandomize=True, deadline=None)
@@ -66,6 +69,15 @@ def _take_usual_signals() -> None:
     for number, handler in usual.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def _keep_bytecode() -> None:
+    """Let Python keep what it compiles, even if the environment says otherwise.
+
+    The tests start hundreds of processes, each of which would compile netd anew.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -23,10 +23,10 @@ OPTIONS = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, so that a build leaves nothing in it."""
     copy = tmp_path_factory.mktemp("source") / "netd"
-    unwanted = shutil.ignore_patterns(
-        ".git", ".venv", "*.egg-info", "build", "dist", "__pycache__", "run"
-    )
+    unwanted = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, copy, ignore=unwanted)
+    for made in ("build", "dist", "run"):
+        shutil.rmtree(copy / made, ignore_errors=True)
     return copy
 
 

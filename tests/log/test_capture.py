@@ -20,7 +20,8 @@ BEFORE = """
 import logging, os, sys, threading
 from netd.log.buffer import Journal
 from netd.model.log import WorkerLog
-from netd.log.capture import ServiceThread, Speaker, capture
+from netd.execution.threads.service_thread import ServiceThread
+from netd.log.capture import Speaker, capture
 
 journal = Journal(wake=lambda: None, log=WorkerLog("json", sys.argv[2]))
 capture(journal, Speaker("worker"))

@@ -105,9 +105,9 @@ def log(file: Path) -> Iterator[DaemonLog]:
 class TestEvents:
     def test_event(self, file: Path, log: DaemonLog) -> None:
         """An event is a line with time, namespace and level; its further lines are indented."""
-        Logger("netd.daemon.workers.worker", observer=log).warn("one\ntwo {what}", what=3)
+        Logger("netd.daemon.service", observer=log).warn("one\ntwo {what}", what=3)
         assert re.fullmatch(
-            rf"{STAMP} \[netd\.daemon\.place#warn\] one\n\ttwo 3\n", file.read_text()
+            rf"{STAMP} \[netd\.daemon\.service#warn\] one\n\ttwo 3\n", file.read_text()
         )
 
     def test_event_without_text(self, file: Path, log: DaemonLog) -> None:
