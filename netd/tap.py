@@ -36,7 +36,7 @@ from netd.listening.activation import Passed, initial_environment, with_passed
 from netd.listening.activation import received as received_from_manager
 from netd.listening.binding import CannotBind, Listener, Listeners, bind_all
 from netd.listening.handover import Handover, received
-from netd.log.destination import LogPlace
+from netd.log.destination import LogLocation
 from netd.log.file import cannot_log
 from netd.log.writer import DaemonLog, Log, RelayedLog
 from netd.model.log import Log as LogSettings
@@ -132,7 +132,7 @@ def makeService(options: Options) -> IService:
     configuration = replace(configuration, file=os.path.abspath(configuration.file))
 
     def again(other: str | None) -> Deferred[Configuration]:
-        passed_now = [one for one in daemon.estate.listeners if one.is_passed]
+        passed_now = [one for one in daemon.generation.listeners if one.is_passed]
         return aside(reactor, partial(_checked_again, read, as_whom_of(options), passed_now, other))
 
     command = CommandLine.of_this_process(options.parent or {}, notifications.variables())
@@ -233,15 +233,15 @@ def _reading_again(options: Options, configuration: Configuration) -> Callable[[
     return partial(load, os.path.abspath(configuration.file))
 
 
-def _log_place(twistd: Mapping[str, Any]) -> LogPlace:
+def _log_place(twistd: Mapping[str, Any]) -> LogLocation:
     stream = sys.stdout or sys.stderr
-    place = LogPlace(twistd, os.getcwd(), None if stream is None else stream.fileno())
+    place = LogLocation(twistd, os.getcwd(), None if stream is None else stream.fileno())
     if place.is_impossible:
         _leave(ExitStatus.USAGE, "netd: a daemon cannot log to stdout; use --logfile FILE")
     return place
 
 
-def _log(place: LogPlace, configured: LogSettings) -> Log:
+def _log(place: LogLocation, configured: LogSettings) -> Log:
     """Open the log, and say which part of ``[log]`` does not count."""
     overruled = place.overruled(configured)
     if overruled is not None:

@@ -32,7 +32,7 @@ class NotAdmitted(Exception):
         self.detail = detail
 
 
-class Arrival:
+class FirstBytes:
     """One connection, from being taken until it can be handed on. One thread at a time.
 
     It does not own *request*: whoever has taken it closes it. *client* is the client's address

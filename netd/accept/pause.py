@@ -19,7 +19,7 @@ class Reading(Protocol):
         """Watch it, unless it has been stopped for good."""
 
 
-class Resting:
+class Pause:
     """Leaves the listeners of one service alone instead of spinning; says so once.
 
     They rest for PAUSE seconds at a time, and the log says when all of them work again. In the

@@ -9,13 +9,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netd.admin.api import NotDone, UnknownConnection, UnknownService
-from netd.admin.snapshot import connection_id, connections, occupants, snapshot
+from netd.admin.snapshot import active_connections, connection_id, connections, snapshot
 from netd.config.plan import Plan
 from netd.daemon.generations.reload import Outcome
 from netd.daemon.generations.upgrade import Upgraded
 from netd.daemon.service import Daemon
 from netd.daemon.workers.pool import Pool
-from netd.ipc.scoreboard import Occupant
+from netd.ipc.scoreboard import ActiveConnection
 from netd.model.log import Level
 from netd.model.problem import ConfigurationError
 
@@ -41,7 +41,7 @@ class DaemonCommands:
     def status(self) -> dict[str, Any]:
         """What runs."""
         daemon = self._daemon
-        return snapshot(daemon.estate, daemon.retirement, daemon.state, daemon.started)
+        return snapshot(daemon.generation, daemon.draining, daemon.state, daemon.started)
 
     def log(self, level: Level) -> None:
         """Log from *level* on."""
@@ -96,10 +96,10 @@ class DaemonCommands:
         inside = self._occupant(connection)
         if inside is None:
             raise UnknownConnection(connection)
-        pool, service, occupant = inside
-        who = occupant.client
+        pool, service, active_connection = inside
+        who = active_connection.client
         log.info("disconnecting {connection}: {who}", connection=connection, who=who)
-        pool.disconnect(service, occupant)
+        pool.disconnect(service, active_connection)
         gone: Deferred[None] = Deferred()
         deadline = self._reactor.seconds() + DISCONNECT_PATIENCE
 
@@ -122,20 +122,20 @@ class DaemonCommands:
         """Stop the daemon, gracefully."""
         self._reactor.callLater(0, self._daemon.stop)
 
-    def _occupant(self, connection: str) -> tuple[Pool, str, Occupant] | None:
+    def _occupant(self, connection: str) -> tuple[Pool, str, ActiveConnection] | None:
         """Whoever is inside under this name, if anybody is."""
-        for pool, service, occupant in occupants(self._everybody):
-            if connection_id(service, occupant) == connection:
-                return pool, service, occupant
+        for pool, service, active_connection in active_connections(self._everybody):
+            if connection_id(service, active_connection) == connection:
+                return pool, service, active_connection
         return None
 
     @property
     def _everybody(self) -> list[Pool]:
         """The pools that serve, and those that are on their way out."""
-        return [*self._daemon.estate, *self._daemon.retirement]
+        return [*self._daemon.generation, *self._daemon.draining]
 
     def _pool(self, service: str) -> Pool:
-        for pool in self._daemon.estate:
+        for pool in self._daemon.generation:
             if pool.serves(service):
                 return pool
         raise UnknownService(service)

@@ -19,7 +19,7 @@ PAUSE: Final = 0.1
 
 
 @implementer(IReadDescriptor)
-class Door:
+class AdminListener:
     """Gives connections of *listener* to *factory*. In the reactor's thread.
 
     Twisted's own port would change the mode of a socket that it is given (to 666), and its backlog.

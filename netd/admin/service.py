@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from netd.admin.api import site
 from netd.admin.commands import DaemonCommands
-from netd.admin.listener import Door
+from netd.admin.listener import AdminListener
 from netd.config.admin import usual_socket
 from netd.daemon.service import Daemon
 from netd.listening.binding import CannotBind, Listeners, bind_all
@@ -58,7 +58,9 @@ class AdminService(Service):
         self._daemon = daemon
         self._listeners = listeners
         commands = DaemonCommands(daemon, reactor)
-        self._doors = [Door(one.socket, site(commands, reactor), reactor) for one in listeners]
+        self._doors = [
+            AdminListener(one.socket, site(commands, reactor), reactor) for one in listeners
+        ]
         daemon.handed_over += listeners
         daemon.at_start(self._open)
         daemon.when_replaced(self._shut)

@@ -8,49 +8,51 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from netd import __version__
-from netd.daemon.generations.generation import Estate
+from netd.daemon.generations.generation import Generation
 from netd.daemon.states import DaemonState
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import Placed
-from netd.ipc.scoreboard import Counts, Occupant
+from netd.daemon.workers.worker import ServiceRuntime
+from netd.ipc.scoreboard import ActiveConnection, Counts
 
 
 def snapshot(
-    estate: Estate, retiring: Iterable[Pool], state: DaemonState, started: float
+    generation: Generation, retiring: Iterable[Pool], state: DaemonState, started: float
 ) -> dict[str, Any]:
     """Describe the daemon; *started* is a time of CLOCK_MONOTONIC."""
     return {
         "version": __version__,
         "pid": os.getpid(),
-        "configuration": estate.configuration.file,
+        "configuration": generation.configuration.file,
         "state": state,
-        "log_level": estate.configuration.log.level,
+        "log_level": generation.configuration.log.level,
         "uptime": round(time.monotonic() - started, 3),
-        "services": [_service(placed, pool, estate) for pool in estate for placed in pool.placed],
+        "services": [
+            _service(runtime, pool, generation) for pool in generation for runtime in pool.runtime
+        ],
         "draining": [
             {
-                "service": placed.service.name,
-                "state": pool.state(placed.service.name),
-                "connections": len(placed.board.occupants()),
+                "service": runtime.service.name,
+                "state": pool.state(runtime.service.name),
+                "connections": len(runtime.board.active_connections()),
             }
             for pool in retiring
-            for placed in pool.placed
+            for runtime in pool.runtime
         ],
     }
 
 
-def _service(placed: Placed, pool: Pool, estate: Estate) -> dict[str, Any]:
-    service = placed.service
-    counts = pool.counts_of(placed) + placed.board.counts()
+def _service(runtime: ServiceRuntime, pool: Pool, generation: Generation) -> dict[str, Any]:
+    service = runtime.service
+    counts = pool.counts_of(runtime) + runtime.board.counts()
     return {
         "name": service.name,
         "state": pool.state(service.name),
         "worker": service.worker,
         "runs": str(service.runs),
         "concurrency": service.concurrency,
-        "listeners": [listener.bound for listener in estate.listeners.of(service.name)],
+        "listeners": [listener.bound for listener in generation.listeners.of(service.name)],
         "processes": [{"pid": place.pid, "state": place.state} for place in pool if place.pid],
-        "active": placed.board.busy(range(service.slots)),
+        "active": runtime.board.busy(range(service.slots)),
         **_counts(counts),
     }
 
@@ -68,28 +70,32 @@ def _counts(counts: Counts) -> dict[str, int]:
 def connections(pools: Iterable[Pool], service: str | None) -> list[dict[str, Any]]:
     """Who is inside *service*, or any, the longest first."""
     now = time.monotonic()
-    found = [(occupant, name) for _, name, occupant in occupants(pools) if service in (None, name)]
+    found = [
+        (active_connection, name)
+        for _, name, active_connection in active_connections(pools)
+        if service in (None, name)
+    ]
     found.sort(key=lambda one: one[0].since)
-    return [_connection(occupant, name, now) for occupant, name in found]
+    return [_connection(active_connection, name, now) for active_connection, name in found]
 
 
-def occupants(pools: Iterable[Pool]) -> Iterator[tuple[Pool, str, Occupant]]:
+def active_connections(pools: Iterable[Pool]) -> Iterator[tuple[Pool, str, ActiveConnection]]:
     """Everybody who is inside, with the pool and the name of the service."""
     for pool in pools:
-        for placed in pool.placed:
-            for occupant in placed.board.occupants():
-                yield pool, placed.service.name, occupant
+        for runtime in pool.runtime:
+            for active_connection in runtime.board.active_connections():
+                yield pool, runtime.service.name, active_connection
 
 
-def connection_id(service: str, occupant: Occupant) -> str:
+def connection_id(service: str, active_connection: ActiveConnection) -> str:
     """What a connection is called: like no other, as long as the machine runs."""
-    return f"{service}-{occupant.slot}-{occupant.stamp:x}"
+    return f"{service}-{active_connection.slot}-{active_connection.stamp:x}"
 
 
-def _connection(occupant: Occupant, service: str, now: float) -> dict[str, Any]:
+def _connection(active_connection: ActiveConnection, service: str, now: float) -> dict[str, Any]:
     return {
-        "id": connection_id(service, occupant),
+        "id": connection_id(service, active_connection),
         "service": service,
-        "client": occupant.client,
-        "since": round(time.time() - (now - occupant.since), 3),
+        "client": active_connection.client,
+        "since": round(time.time() - (now - active_connection.since), 3),
     }

@@ -22,12 +22,12 @@ from netd.config.messages import message
 from netd.config.positions import Path
 from netd.config.rules import (
     RUN_KEYS,
-    Misfit,
-    certificate_misfits,
-    misfits_between,
-    run_misfits,
-    socket_misfits,
-    tls_misfits,
+    Inconsistency,
+    certificate_inconsistencies,
+    inconsistencies_between,
+    run_inconsistencies,
+    socket_inconsistencies,
+    tls_inconsistencies,
 )
 from netd.config.schema import (
     AccessTable,
@@ -265,7 +265,7 @@ class _Reading:
         before = len(self.problems)
         self._check_name(written)
         merged = _merged(self._defaults_for(written.table), written.table)
-        self._say(written, run_misfits(written.table, merged))
+        self._say(written, run_inconsistencies(written.table, merged))
         table = self._validate(document, path, merged, ServiceTable, written=written.table)
         self._remember(self._main, (DEFAULTS,), self._defaults, path)
         self._remember(document, path, written.table, path)
@@ -276,11 +276,11 @@ class _Reading:
         runs = self._runs(written, table)
         owner = self._owner(written, table)
         environment = self._environment(written, table)
-        self._say(written, socket_misfits(written.table.get("socket", {}), table, listen))
+        self._say(written, socket_inconsistencies(written.table.get("socket", {}), table, listen))
         tls = self._tls(written, table.tls)
         if len(self.problems) == before:
-            self._say(written, tls_misfits(TLS in written.table, tls, listen, runs))
-            self._say(written, certificate_misfits(tls, table.access))
+            self._say(written, tls_inconsistencies(TLS in written.table, tls, listen, runs))
+            self._say(written, certificate_inconsistencies(tls, table.access))
         if len(self.problems) > before or runs is None:
             return None
         if not table.enabled:
@@ -402,20 +402,20 @@ class _Reading:
         # Most configurations need nothing of it, and it takes a twentieth of a second.
         from netd.config.tls import TlsReading
 
-        place = _TlsPlace(partial(self._place, written, TLS), self._problem, self._note)
+        place = _TlsLocation(partial(self._place, written, TLS), self._problem, self._note)
         return TlsReading(table, place, datetime.now(UTC)).tls()
 
     # Problems.
 
-    def _say(self, written: _Written, misfits: Iterable[Misfit]) -> None:
+    def _say(self, written: _Written, inconsistencies: Iterable[Inconsistency]) -> None:
         """Say what does not go together in a service, where its keys are from."""
-        for keys, text in misfits:
+        for keys, text in inconsistencies:
             self._problem(*self._place(written, *keys), text)
 
     def _check_together(self, services: list[tuple[Service, _Written]]) -> None:
         """See that services go together."""
         of = {service.name: written for service, written in services}
-        for name, keys, text in misfits_between([service for service, _ in services]):
+        for name, keys, text in inconsistencies_between([service for service, _ in services]):
             self._problem(of[name].document, (*of[name].path, *keys), text)
 
     def _validate(
@@ -465,7 +465,7 @@ class _Reading:
 
 
 @dataclass(frozen=True)
-class _TlsPlace:
+class _TlsLocation:
     """Where a service has its ``[tls]`` from, key by key (``netd.config.tls.Place``)."""
 
     place: Callable[..., tuple[Document, Path]]

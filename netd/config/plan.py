@@ -13,7 +13,7 @@ from netd.model.socket_options import differences
 from netd.model.tls import Tls
 
 
-class Fate(StrEnum):
+class Action(StrEnum):
     """What becomes of a service."""
 
     KEEP = "keep"
@@ -29,7 +29,7 @@ class Step:
     """What becomes of one service, and why."""
 
     service: str
-    fate: Fate
+    fate: Action
     why: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -63,14 +63,14 @@ class Plan:
     steps: tuple[Step, ...]
     settings: tuple[Setting, ...] = ()
 
-    def fates(self, *fates: Fate) -> frozenset[str]:
+    def fates(self, *fates: Action) -> frozenset[str]:
         """The services that one of *fates* awaits."""
         return frozenset(step.service for step in self.steps if step.fate in fates)
 
     @property
     def changes_nothing(self) -> bool:
         """Whether every service is kept."""
-        return all(step.fate is Fate.KEEP for step in self.steps)
+        return all(step.fate is Action.KEEP for step in self.steps)
 
 
 def plan(old: Configuration, new: Configuration) -> Plan:
@@ -91,7 +91,7 @@ def plan(old: Configuration, new: Configuration) -> Plan:
         for name, service in after.items()
     ]
     gone = [name for name in before if name not in after]
-    steps += [Step(name, Fate.DRAIN if name in new.disabled else Fate.REMOVE) for name in gone]
+    steps += [Step(name, Action.DRAIN if name in new.disabled else Action.REMOVE) for name in gone]
     return Plan(tuple(steps), tuple(_settings(old, new)))
 
 
@@ -117,12 +117,12 @@ def _settings(old: Configuration, new: Configuration) -> Iterator[Setting]:
 
 def _step(name: str, was_there: bool, why: tuple[str, ...], restarted: bool, worker: str) -> Step:
     if not was_there:
-        return Step(name, Fate.ADD)
+        return Step(name, Action.ADD)
     if why:
-        return Step(name, Fate.CHANGE, why)
+        return Step(name, Action.CHANGE, why)
     if restarted:
-        return Step(name, Fate.CHANGE, (f"shares worker {worker}, which is replaced",))
-    return Step(name, Fate.KEEP)
+        return Step(name, Action.CHANGE, (f"shares worker {worker}, which is replaced",))
+    return Step(name, Action.KEEP)
 
 
 def _restarted(

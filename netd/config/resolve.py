@@ -29,7 +29,7 @@ only counted."""
 _T = TypeVar("_T")
 
 
-class Misfit(Exception):
+class Inconsistency(Exception):
     """A service cannot be run as its table says; carries the key that is to blame."""
 
     def __init__(self, key: str, message: str) -> None:
@@ -95,7 +95,7 @@ def _check_keys(service: Service, facts: Facts) -> None:
     keys, why = _KEYS_OF_OTHERS.get(_kind(service, facts), ((), ""))
     for key in keys:
         if key in service.written:
-            raise Misfit(key, f"{why}: leave it out")
+            raise Inconsistency(key, f"{why}: leave it out")
 
 
 def _kind(service: Service, facts: Facts) -> str:
@@ -117,7 +117,7 @@ def _check_requests(service: Service, requests: Requests) -> None:
             continue
         if requests != "any" and address.transport.is_datagram != (requests == "datagram"):
             other = "streams" if requests == "datagram" else "datagrams"
-            raise Misfit(
+            raise Inconsistency(
                 service.runs.key,
                 f'"{service.runs}" is for {requests}s and cannot serve {other}, which {address} '
                 "listens for",
@@ -128,7 +128,7 @@ def _check_program(service: Service) -> None:
     for address in service.listen:
         if address.transport.is_datagram:
             text = f"a program has no connection on {address}: with wait = true it gets the socket"
-            raise Misfit("program", text)
+            raise Inconsistency("program", text)
 
 
 def _concurrency(service: Service, facts: Facts) -> Concurrency:
@@ -136,7 +136,7 @@ def _concurrency(service: Service, facts: Facts) -> Concurrency:
     own, usual = service.own.concurrency, service.defaults.concurrency
     if own is not None:
         if own not in possible:
-            raise Misfit("concurrency", _cannot_be_run(service, facts, own))
+            raise Inconsistency("concurrency", _cannot_be_run(service, facts, own))
         return own
     if facts.server is not None:
         return facts.server.mixin or "thread"
@@ -171,7 +171,9 @@ def _threads(service: Service, concurrency: Concurrency, facts: Facts) -> int:
         return len(service.listen)
     if concurrency == "reactor":
         if own is not None:
-            raise Misfit("threads", "the reactor serves all clients in one thread: leave it out")
+            raise Inconsistency(
+                "threads", "the reactor serves all clients in one thread: leave it out"
+            )
         return LISTED + 1
     if own is not None:
         return own

@@ -13,7 +13,7 @@ from netd.admission.lists import CERTIFICATE
 from netd.config.document import dotted
 from netd.config.positions import Path
 from netd.config.schema import ONLY_BESIDE, AccessTable, ServiceTable
-from netd.config.socket_options import misfits
+from netd.config.socket_options import inconsistencies
 from netd.config.text import quoted
 from netd.model.address import (
     ALL_ADDRESSES,
@@ -31,11 +31,13 @@ from netd.model.tls import Tls
 RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
 """The keys that say what a service runs."""
 
-Misfit = tuple[Path, str]
+Inconsistency = tuple[Path, str]
 """A key of the service, and what is wrong with it."""
 
 
-def run_misfits(own: Mapping[str, Any], merged: Mapping[str, Any]) -> Iterator[Misfit]:
+def run_inconsistencies(
+    own: Mapping[str, Any], merged: Mapping[str, Any]
+) -> Iterator[Inconsistency]:
     """A service runs one thing; a server may have a handler beside it.
 
     *own* is its table, *merged* that with the defaults.
@@ -58,9 +60,9 @@ def run_misfits(own: Mapping[str, Any], merged: Mapping[str, Any]) -> Iterator[M
         yield ("listen",), 'is required: where it listens, like ["tcp:10037"]'
 
 
-def socket_misfits(
+def socket_inconsistencies(
     own: Mapping[str, Any], table: ServiceTable, listen: Sequence[Address]
-) -> Iterator[Misfit]:
+) -> Iterator[Inconsistency]:
     """Each socket option of the service's *own* means something to one of its listeners."""
     transports = [address.transport for address in listen]
     if not all(transport.is_known for transport in transports):
@@ -69,7 +71,9 @@ def socket_misfits(
         text = "means nothing on one address, which is of one family: leave out the interface"
         yield ("socket", V6ONLY), text
     by_itself = table.program is not None and table.wait
-    for name, why in misfits(table.socket, transports, by_itself=by_itself) if listen else ():
+    for name, why in (
+        inconsistencies(table.socket, transports, by_itself=by_itself) if listen else ()
+    ):
         if name in own:
             yield ("socket", name), why
 
@@ -80,12 +84,12 @@ def _can_be_both(listen: Sequence[Address]) -> bool:
     return not of_ipv6 or any(getattr(one, "host", "::") == "::" for one in of_ipv6)
 
 
-def tls_misfits(
+def tls_inconsistencies(
     is_own: bool,
     tls: Tls | None,
     listen: Sequence[Address],
     runs: Runs | Program | Plugin | None,
-) -> Iterator[Misfit]:
+) -> Iterator[Inconsistency]:
     """Where the service listens and what it runs go together with its TLS.
 
     *is_own* says whether the table is the service's, and not the defaults'.
@@ -111,7 +115,7 @@ def tls_misfits(
         yield ("tls",), "is for streams, and the service listens for datagrams only: leave it out"
 
 
-def certificate_misfits(tls: Tls | None, access: AccessTable) -> Iterator[Misfit]:
+def certificate_inconsistencies(tls: Tls | None, access: AccessTable) -> Iterator[Inconsistency]:
     """Clients are asked for the certificates that entries are about."""
     if tls is not None and tls.client_certificate != "none":
         return
@@ -125,7 +129,7 @@ def certificate_misfits(tls: Tls | None, access: AccessTable) -> Iterator[Misfit
                 yield ("access", key, number), text
 
 
-def misfits_between(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
+def inconsistencies_between(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
     """What of a service, by its name, does not go together with those before it."""
     services = list(services)
     yield from _in_workers(services)
@@ -150,16 +154,16 @@ def _in_workers(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
 
 def _on_addresses(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
     """An address can be bound once."""
-    taken: dict[object, Service] = {}
+    request: dict[object, Service] = {}
     for service in services:
         for number, address in enumerate(service.listen):
             claims = list(_claims(address, service))
-            other = next((taken[claim] for claim in claims if claim in taken), None)
+            other = next((request[claim] for claim in claims if claim in request), None)
             if other is not None:
                 name = dotted(("services", other.name))
                 text = f"{address} is listened on by {name} already: take another"
                 yield service.name, ("listen", number), text
-            taken.update({claim: taken.get(claim, service) for claim in claims})
+            request.update({claim: request.get(claim, service) for claim in claims})
 
 
 def _claims(address: Address, service: Service) -> Iterator[object]:

@@ -55,7 +55,7 @@ def in_effect(options: Mapping[str, SetOption]) -> tuple[SetOption, ...]:
     return in_order(options.values())
 
 
-def misfits(
+def inconsistencies(
     options: Mapping[str, SetOption], transports: Iterable[Transport], *, by_itself: bool
 ) -> Iterator[tuple[str, str]]:
     """The options that mean nothing to any listener of a service, and why.

@@ -35,7 +35,7 @@ LARGEST: Final = 16 << 20
 """Bytes of a file; a bundle of all public authorities has a fifth of a mebibyte."""
 
 
-class Place(Protocol):
+class Location(Protocol):
     """Where the table stands."""
 
     def path(self, keys: Keys, text: str) -> str:
@@ -54,7 +54,7 @@ class Place(Protocol):
 class TlsReading:
     """Reads one *table*, which stands at *place*, as it is to be judged at *now*."""
 
-    def __init__(self, table: TlsTable, place: Place, now: datetime) -> None:
+    def __init__(self, table: TlsTable, place: Location, now: datetime) -> None:
         self._table = table
         self._place = place
         self._now = now

@@ -36,7 +36,7 @@ class Sample:
 
     now: float
     """Seconds, of a clock that never steps."""
-    taken: int
+    accepted: int
     """Connections taken since the pool began."""
     cpu: float
     """Seconds of processor time used, of as much as there could be used of it in a second: one
@@ -45,7 +45,7 @@ class Sample:
     def rate_since(self, earlier: Sample) -> float:
         """Connections a second taken since *earlier*."""
         elapsed = self.now - earlier.now
-        return (self.taken - earlier.taken) / elapsed if elapsed > 0 else 0.0
+        return (self.accepted - earlier.accepted) / elapsed if elapsed > 0 else 0.0
 
     def share_since(self, earlier: Sample) -> float:
         """Share of one processor used since *earlier*."""
@@ -124,7 +124,7 @@ class Growth:
         self._settled = sample.now
 
     def _everybody_waits(self, last: Sample, sample: Sample) -> bool:
-        return sample.taken == last.taken and sample.share_since(last) < BUSY_SHARE
+        return sample.accepted == last.accepted and sample.share_since(last) < BUSY_SHARE
 
     def _try(self, rate: float, threads: int, busy: bool) -> int:
         """Start a trial; one that follows a success starts at once, its rate being known."""

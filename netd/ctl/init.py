@@ -30,7 +30,7 @@ class CannotStart(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """What the systemd unit has to know of a machine; all paths absolute."""
 
     directory: str
@@ -43,7 +43,7 @@ def start(directory: str) -> str:
 
     Raises CannotStart when one of them is there already, before any is made.
     """
-    place = Place(os.path.abspath(directory), _twistd(), _user())
+    place = Location(os.path.abspath(directory), _twistd(), _user())
     made = contents(place)
     for name in made:
         if os.path.lexists(os.path.join(directory, name)):
@@ -59,7 +59,7 @@ def start(directory: str) -> str:
     return _said(directory, place)
 
 
-def contents(place: Place) -> Mapping[str, str]:
+def contents(place: Location) -> Mapping[str, str]:
     """The text of each file, by its name in the directory. Raises CannotStart."""
     if not place.directory.isprintable() or re.search(r"[\"'\\]", place.directory):
         raise CannotStart(
@@ -75,7 +75,7 @@ def contents(place: Place) -> Mapping[str, str]:
     return {**texts, "netd.service": Template(unit).substitute(_values(place))}
 
 
-def _values(place: Place) -> Mapping[str, str]:
+def _values(place: Location) -> Mapping[str, str]:
     """What the unit has in the place of each name."""
     hidden = any(path.startswith(_TEMPORARY) for path in (place.directory, place.twistd))
     return {
@@ -130,7 +130,7 @@ def _write(file: str, text: str) -> None:
         opened.write(text)
 
 
-def _said(directory: str, place: Place) -> str:
+def _said(directory: str, place: Location) -> str:
     made = [os.path.join(directory, name) for name in _TEMPLATES]
     unit = os.path.join(place.directory, "netd.service")
     return "\n".join(

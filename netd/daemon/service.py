@@ -18,8 +18,8 @@ from twisted.python.components import Componentized
 from netd.config.plan import Plan, plan
 from netd.daemon.check.self_signed import with_certificates
 from netd.daemon.forkserver.spawn import Spawner
-from netd.daemon.generations.drain import Retirement
-from netd.daemon.generations.generation import Builder, Estate, binds_itself, by_worker
+from netd.daemon.generations.drain import DrainingGenerations
+from netd.daemon.generations.generation import Builder, Generation, binds_itself, by_worker
 from netd.daemon.generations.predecessor import Predecessor
 from netd.daemon.generations.reload import Outcome, Reload
 from netd.daemon.generations.reload_queue import Reloads
@@ -29,7 +29,7 @@ from netd.daemon.states import DAEMON, DaemonEvent, DaemonState
 from netd.daemon.systemd import Notifications
 from netd.daemon.workers.pool import Pool
 from netd.listening.binding import Listener, Listeners
-from netd.log.destination import LogPlace
+from netd.log.destination import LogLocation
 from netd.log.file import Destination, cannot_log
 from netd.log.writer import DaemonLog, Log
 from netd.model.log import Level
@@ -65,7 +65,7 @@ class Daemon(MultiService):
         reactor: Any,
         spawner: Spawner,
         daemon_log: Log,
-        log_place: LogPlace,
+        log_place: LogLocation,
         recheck: Callable[[str | None], Deferred[Configuration]],
         command: CommandLine,
         notifications: Notifications,
@@ -83,8 +83,8 @@ class Daemon(MultiService):
         self.handed_over: list[Listener] = []
         """Listeners beside those of services that a new daemon gets, too."""
         self._builder = Builder(reactor, spawner, daemon_log.write, log_place.form)
-        self.estate = Estate(configuration, listeners, {})
-        self.retirement = Retirement(reactor, self._pools_changed)
+        self.generation = Generation(configuration, listeners, {})
+        self.draining = DrainingGenerations(reactor, self._pools_changed)
         self._reloads = Reloads(partial(recheck, None), self._begin_reload)
         self._reload: Reload | None = None
         self.started = 0.0
@@ -131,7 +131,7 @@ class Daemon(MultiService):
         self._log.start()
         self._reactor.callWhenRunning(self._notifications.start_watchdog, self._reactor)
         self._reactor.callWhenRunning(self._obey_signals)
-        configuration, listeners = self.estate.configuration, self.estate.listeners
+        configuration, listeners = self.generation.configuration, self.generation.listeners
         _say_listeners(listeners)
         _say_notes(configuration)
         before = self._predecessor
@@ -148,10 +148,10 @@ class Daemon(MultiService):
             )
             for worker, services in by_worker(configuration.services).items()
         }
-        self.estate = Estate(configuration, listeners, pools)
+        self.generation = Generation(configuration, listeners, pools)
         if before is not None:
             before.watch(partial(self._is_unwanted, before), self._is_alone)
-        for pool in self.estate:
+        for pool in self.generation:
             pool.start()
 
     def stopService(self) -> Deferred[None]:
@@ -164,14 +164,14 @@ class Daemon(MultiService):
         self._give_up()
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
-        seconds = self.estate.configuration.graceful_timeout
+        seconds = self.generation.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
         if not len(self.shared):  # else the service goes on, in another process
             self._notifications.stopping(f"handlers have {seconds:g} s to finish")
-        gone = self.estate.listeners.without(self.shared)
-        self.retirement.retire(list(self.estate), gone, seconds)
+        gone = self.generation.listeners.without(self.shared)
+        self.draining.drain_pools(list(self.generation), gone, seconds)
         if self._is_ending:
-            self.retirement.end()
+            self.draining.end()
         return stopped
 
     def _give_up(self) -> None:
@@ -184,7 +184,7 @@ class Daemon(MultiService):
     def _pools_changed(self) -> None:
         """See whether everything has come up, or has come to its end."""
         if self._stopped is not None:
-            if self.retirement.is_over:
+            if self.draining.is_over:
                 self._finish()
         elif self._life.may(DaemonEvent.READY):
             self._see_who_is_up()
@@ -197,8 +197,8 @@ class Daemon(MultiService):
         if self._said_ready:
             self._life.on(DaemonEvent.READY)
             return
-        late = [pool for pool in self.estate if not pool.is_up]
-        if all(binds_itself(placed.service for placed in pool.placed) for pool in late):
+        late = [pool for pool in self.generation if not pool.is_up]
+        if all(binds_itself(runtime.service for runtime in pool.runtime) for pool in late):
             self._take_over()
             calls, self._at_start = self._at_start, []
             for call in calls:
@@ -208,14 +208,14 @@ class Daemon(MultiService):
             self._said_ready = True
             log.info(
                 "ready: {count} service(s) in {seconds:.2f} s",
-                count=len(self.estate.configuration.services),
+                count=len(self.generation.configuration.services),
                 seconds=time.monotonic() - self.started,
             )
             self._notifications.ready(self._serving())
 
     def _serving(self) -> str:
         """What the daemon is for, in a line."""
-        return f"serving {len(self.estate.configuration.services)} service(s)"
+        return f"serving {len(self.generation.configuration.services)} service(s)"
 
     def _finish(self) -> None:
         """All workers have gone: give everything back, and let the reactor stop."""
@@ -226,7 +226,7 @@ class Daemon(MultiService):
             call()
         log.info(
             "stopped: {served} served, {refused} refused, {failed} failed, {dropped} dropped",
-            **vars(self.retirement.counts),
+            **vars(self.draining.counts),
         )
         if stopped is not None:
             stopped.callback(None)
@@ -242,7 +242,7 @@ class Daemon(MultiService):
             return
         self._life.on(DaemonEvent.LEAVE)
         self._give_up()
-        delay = self.estate.configuration.drain_delay
+        delay = self.generation.configuration.drain_delay
         if delay:
             log.info("stopping in {delay:g} s", delay=delay)
             self._notifications.stopping(f"stopping in {delay:g} s")
@@ -259,10 +259,10 @@ class Daemon(MultiService):
         predecessor, self._predecessor = self._predecessor, None
         if predecessor is None:
             return
-        for pool in self.estate:
+        for pool in self.generation:
             pool.release()
         self.shared = Listeners()
-        predecessor.tell(Listeners([*self.estate.listeners, *self.handed_over]))
+        predecessor.tell(Listeners([*self.generation.listeners, *self.handed_over]))
 
     def _is_unwanted(self, predecessor: Predecessor) -> None:
         log.error("the daemon before this one goes on by itself: this one leaves")
@@ -284,9 +284,9 @@ class Daemon(MultiService):
             _say_not_upgraded(how)
             return succeed(how)
         self._life.on(DaemonEvent.UPGRADE)
-        listeners = Listeners([*self.estate.listeners, *self.handed_over])
+        listeners = Listeners([*self.generation.listeners, *self.handed_over])
         log.info("upgrading: starting {command}", command=" ".join(self._command.arguments))
-        self._upgrade = Upgrade(self._command, listeners, self.estate.suspended, self._reactor)
+        self._upgrade = Upgrade(self._command, listeners, self.generation.suspended, self._reactor)
         return self._upgrade.begin().addCallback(self._upgraded)
 
     def _upgraded(self, how: Upgraded) -> Upgraded:
@@ -298,7 +298,9 @@ class Daemon(MultiService):
         else:
             log.info("upgraded: pid {pid} serves now", pid=how.pid)
             self._life.on(DaemonEvent.UPGRADED)
-            self.shared = Listeners([*self.estate.listeners, *self.handed_over]).without(how.unused)
+            self.shared = Listeners([*self.generation.listeners, *self.handed_over]).without(
+                how.unused
+            )
             for call in self._when_replaced:
                 call()
             self._notifications.replaced(how.pid)
@@ -311,21 +313,21 @@ class Daemon(MultiService):
     @property
     def log_level(self) -> Level:
         """The least that is logged now."""
-        return self.estate.configuration.log.level
+        return self.generation.configuration.log.level
 
     def log_from(self, level: Level) -> None:
         """Log from *level* on, in all processes, until a reload does as the file says."""
-        old = self.estate.configuration
+        old = self.generation.configuration
         if level == old.log.level:
             return
         log.info("the log level is {least} now", least=level)
         changed = replace(old, log=replace(old.log, level=level))
-        self.estate = replace(self.estate, configuration=changed)
+        self.generation = replace(self.generation, configuration=changed)
         self._log_as(changed.log, None)
 
     def _log_as(self, now: LogSettings, destination: Destination | None) -> None:
         self._log.change(destination, self._log_place.form(now), now.level)
-        for pool in (*self.estate, *self.retirement):
+        for pool in (*self.generation, *self.draining):
             pool.relog(self._builder.worker_log(now))
 
     # Reloads.
@@ -350,26 +352,26 @@ class Daemon(MultiService):
         Fails with ConfigurationError.
         """
         checked = self._recheck(file)
-        return checked.addCallback(lambda new: plan(self.estate.configuration, new))
+        return checked.addCallback(lambda new: plan(self.generation.configuration, new))
 
     def _begin_reload(self, configuration: Configuration) -> Deferred[Outcome]:
         if not self._life.may(DaemonEvent.RELOAD):
             why = REPLACED if self.state in _BEING_REPLACED else STOPPING
             return succeed(Outcome(False, None, (why,)))
         configuration = with_certificates(configuration)
-        before = self.estate.configuration.log
+        before = self.generation.configuration.log
         try:
             destination = self._log_place.other(before, configuration.log)
         except OSError as error:
             return succeed(Outcome(False, None, (cannot_log(error),)))
         self._life.on(DaemonEvent.RELOAD)
-        self._reload = Reload(self.estate, configuration, self._builder, self._switch)
+        self._reload = Reload(self.generation, configuration, self._builder, self._switch)
         ended = self._reload.begin().addCallback(self._reloaded, before, destination)
         return ended.addCallback(self._settled)
 
     def _settled(self, outcome: Outcome) -> Deferred[Outcome]:
         """Who hears that it is done meets nobody any more who serves as before."""
-        return self.retirement.settled().addCallback(lambda _: outcome)
+        return self.draining.settled().addCallback(lambda _: outcome)
 
     def _reloaded(
         self, outcome: Outcome, before: LogSettings, destination: Destination | None
@@ -377,16 +379,16 @@ class Daemon(MultiService):
         self._reload = None
         self._life.on(DaemonEvent.RELOADED)
         self._pools_changed()
-        now = self.estate.configuration.log
+        now = self.generation.configuration.log
         if outcome.done and now != before:
             self._log_as(now, destination)
         elif destination is not None:
             destination.close()
         return outcome
 
-    def _switch(self, new: Estate, replaced: list[Pool], gone: Listeners) -> None:
+    def _switch(self, new: Generation, replaced: list[Pool], gone: Listeners) -> None:
         """Let *new* be what runs, and retire what it replaces."""
-        old, self.estate = self.estate, new
+        old, self.generation = self.generation, new
         _say_listeners(new.listeners.without(old.listeners))
         _say_notes(new.configuration)
         if new.configuration.admin_socket != old.configuration.admin_socket:
@@ -394,10 +396,10 @@ class Daemon(MultiService):
         for pool in new:
             pool.tell(self._pools_changed)
         # Those too whom an earlier reload has left inside.
-        for pool in (*replaced, *self.retirement):
+        for pool in (*replaced, *self.draining):
             for service in new.configuration.services:
                 pool.recheck(service)
-        self.retirement.retire(replaced, gone, old.configuration.graceful_timeout)
+        self.draining.drain_pools(replaced, gone, old.configuration.graceful_timeout)
 
     # Signals.
 
@@ -427,7 +429,7 @@ class Daemon(MultiService):
             log.info("{signal} again: stopping at once", signal=signal.Signals(number).name)
             self._is_ending = True
             self._stop_now()
-            self.retirement.end()
+            self.draining.end()
 
 
 def _say_not_upgraded(how: Upgraded) -> None:

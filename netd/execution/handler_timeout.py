@@ -11,11 +11,11 @@ from typing import Protocol
 from netd.core.deadlines import Deadlines
 from netd.core.reactor import Reactor
 from netd.core.shutting_down import shut_down
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.execution.tracebacks import user_stack
 
 
-class Served(Protocol):
+class TimedService(Protocol):
     """What serves the request that a thread has. In the reactor's thread."""
 
     def take_away(self, request: socket.socket) -> int:
@@ -55,10 +55,10 @@ class HandlerTimeout:
 
     # The thread of the handler.
 
-    def begin(self, thread: int, taken: Taken, service: Served) -> None:
+    def begin(self, thread: int, request: Request, service: TimedService) -> None:
         """A handler of *service* starts, in this thread, which is number *thread* of its pool."""
         ident = threading.get_ident()
-        action = partial(self._overdue, thread, ident, taken, service)
+        action = partial(self._overdue, thread, ident, request, service)
         self._deadlines.set(thread, self._seconds, action)
 
     def end(self, thread: int) -> None:
@@ -70,10 +70,10 @@ class HandlerTimeout:
 
     # The reactor's thread.
 
-    def _overdue(self, thread: int, ident: int, taken: Taken, service: Served) -> None:
-        self._say(overdue(taken.client, self._seconds, user_stack(ident)))
-        if isinstance(taken.request, socket.socket):
-            self._end(thread, service.take_away(taken.request))
+    def _overdue(self, thread: int, ident: int, request: Request, service: TimedService) -> None:
+        self._say(overdue(request.client, self._seconds, user_stack(ident)))
+        if isinstance(request.raw, socket.socket):
+            self._end(thread, service.take_away(request.raw))
         service.lost(thread)
         self._give_up(thread)
 

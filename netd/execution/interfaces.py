@@ -7,7 +7,7 @@ from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
 from netd.admission.lists import AccessLists
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.request import Refused, Request, TooLong
 from netd.model.address import Transport
 
 
@@ -23,7 +23,7 @@ class Source(Protocol):
         ...
 
     def take(self) -> Any:
-        """Take one request (``Taken``) without waiting; or a connection that has not begun.
+        """Take one request (``Request``) without waiting; or a connection that has not begun.
 
         Raises BlockingIOError when there is none, another OSError when taking failed, TooLong
         when the datagram was dropped.
@@ -38,7 +38,7 @@ class InnerSource(Source, Sized, Protocol):
 class Service(Protocol):
     """What a pool serves. All methods are called in the pool's threads."""
 
-    def serve(self, thread: int, taken: Taken) -> None:
+    def serve(self, thread: int, request: Request) -> None:
         """Serve one request to its end; raises nothing."""
         ...
 
@@ -50,19 +50,19 @@ class Service(Protocol):
         """A connection that was taken does not come to be served: close it; raises nothing."""
         ...
 
-    def expect(self, thread: int) -> None:
+    def mark_busy(self, thread: int) -> None:
         """A request is going to be taken, which may take its time (``Source.may_block``)."""
         ...
 
-    def expect_no_more(self, thread: int) -> None:
+    def mark_idle(self, thread: int) -> None:
         """There was none."""
         ...
 
-    def begin_anew(self) -> None:
+    def after_fork(self) -> None:
         """In a fork of the worker: it is this process that serves now."""
         ...
 
-    def forked(self) -> None:
+    def child_forked(self) -> None:
         """In the worker: a fork of it serves a request. Raises nothing."""
         ...
 
@@ -86,7 +86,7 @@ class Service(Protocol):
 class Execution(Protocol):
     """A service at work. All methods are called in the reactor's thread."""
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Begin to take; without *taking*, nobody is taken before ``resume``."""
 
     def suspend(self) -> None:

@@ -21,7 +21,7 @@ LOOK_INTERVAL: Final = 0.1
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-class Wear:
+class Recycle:
     """Counts the requests of one service in its process. Safe from any thread.
 
     *worn* is told once, and why, when it is time for a successor. *max_requests* of 0 and
@@ -51,12 +51,12 @@ class Wear:
         """A request was admitted by the lists. Whether it was the last one that this process may
         take. A client whose handshake fails, or that the lists refuse, is no request: no user code
         sees it."""
-        taken = next(self._counter)
+        request = next(self._counter)
         if not self._last:
             return False
-        if taken >= self._asks_at:
-            self._tell(f"has taken {taken} request{'s' if taken > 1 else ''}")
-        return taken >= self._last
+        if request >= self._asks_at:
+            self._tell(f"has taken {request} request{'s' if request > 1 else ''}")
+        return request >= self._last
 
     def finished(self) -> None:
         """A request has come to its end: look at the memory, if it is time."""

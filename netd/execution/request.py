@@ -12,10 +12,10 @@ class Refused(Exception):
     """Why, in a word for the log and the metrics, and perhaps more; whoever is told closes it."""
 
     def __init__(
-        self, taken: Taken, reason: str, detail: str = "", since: float | None = None
+        self, request: Request, reason: str, detail: str = "", since: float | None = None
     ) -> None:
         super().__init__(reason)
-        self.taken = taken
+        self.request = request
         self.reason = reason
         self.detail = detail
         self.since = time.monotonic() if since is None else since
@@ -29,10 +29,10 @@ class TooLong(Exception):
         super().__init__(f"datagram from {client} is longer than {limit} bytes")
 
 
-class Taken(NamedTuple):
+class Request(NamedTuple):
     """A request, as ``socketserver`` passes it to a handler, and what netd knows about it."""
 
-    request: Any
+    raw: Any
     """The connection's socket, or ``(data, socket)``. Who serves it closes the connection."""
     client_address: Any
     client: str

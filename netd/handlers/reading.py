@@ -148,11 +148,11 @@ class Reader(Waits):
         return self._eof
 
     def _take(self, count: int) -> bytes:
-        taken = bytes(self._buffer if count >= len(self._buffer) else self._buffer[:count])
+        request = bytes(self._buffer if count >= len(self._buffer) else self._buffer[:count])
         del self._buffer[:count]
         if self._paused and len(self._buffer) < LOW_WATER:
             self._resume()
-        return taken
+        return request
 
     def _more(self) -> Awaitable[None]:
         if self._waiting:

@@ -21,7 +21,7 @@ _DESCRIPTOR: Final = array("i").itemsize
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class HandoffMetadata:
     """What is known of a connection of which nothing has been received but its PROXY header."""
 
     client_address: Any
@@ -34,14 +34,14 @@ class Handed:
     """Whether the client is another one than who has connected here."""
 
 
-def hand_over(queue: socket.socket, connection: socket.socket, handed: Handed) -> None:
+def hand_over(queue: socket.socket, connection: socket.socket, handed: HandoffMetadata) -> None:
     """Put a copy of *connection* into *queue*. Raises BlockingIOError when that is full."""
     rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [connection.fileno()])
     # Not socket.send_fds, which forgets its flags and would wait for a worker.
     queue.sendmsg([pickle.dumps(handed)], [rights], socket.MSG_DONTWAIT)
 
 
-def receive(queue: socket.socket) -> tuple[int, Handed]:
+def receive(queue: socket.socket) -> tuple[int, HandoffMetadata]:
     """Take the next connection, without waiting: its descriptor, which the caller closes.
 
     Raises BlockingIOError when there is none, and OSError; of a packet whose descriptor did not fit
@@ -57,5 +57,5 @@ def receive(queue: socket.socket) -> tuple[int, Handed]:
         reason = errno.EMFILE if data else errno.ECONNABORTED
         raise OSError(reason, os.strerror(reason))
     # From the daemon, which commands its workers in any case.
-    handed: Handed = pickle.loads(data)
+    handed: HandoffMetadata = pickle.loads(data)
     return descriptors[0], handed

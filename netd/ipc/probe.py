@@ -14,7 +14,7 @@ from netd.model.service import Owner, Plugin, Program, Reference, Runs
 
 
 @dataclass(frozen=True)
-class Question:
+class ProbeRequest:
     """What does this service run?"""
 
     service: str
@@ -27,13 +27,13 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Questions:
+class ProbeRequests:
     """Everything that one probe is asked."""
 
     python_path: tuple[str, ...]
     timeout: float
     """Seconds that the imports of one service may take."""
-    services: tuple[Question, ...]
+    services: tuple[ProbeRequest, ...]
 
 
 Requests = Literal["stream", "datagram", "any"]
@@ -79,7 +79,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Fault:
+class ProbeError:
     """A service cannot be run."""
 
     service: str
@@ -88,19 +88,19 @@ class Fault:
     message: str
 
 
-Answer = Facts | Fault
+Answer = Facts | ProbeError
 
 
-def encode_questions(questions: Questions) -> str:
+def encode_requests(questions: ProbeRequests) -> str:
     """Write the questions as JSON."""
     return json.dumps(asdict(questions))
 
 
-def decode_questions(text: str) -> Questions:
+def decode_requests(text: str) -> ProbeRequests:
     """Read what ``encode_questions`` wrote."""
     values = json.loads(text)
     services = tuple(
-        Question(
+        ProbeRequest(
             one["service"],
             _runs(one["runs"]),
             tuple(one["options"]),
@@ -110,7 +110,7 @@ def decode_questions(text: str) -> Questions:
         )
         for one in values["services"]
     )
-    return Questions(tuple(values["python_path"]), values["timeout"], services)
+    return ProbeRequests(tuple(values["python_path"]), values["timeout"], services)
 
 
 def _runs(values: dict[str, Any]) -> Runs | Program | Plugin:
@@ -132,17 +132,17 @@ def _environment(values: dict[str, Any]) -> ExecutionEnvironment:
     return ExecutionEnvironment(**values, variables=variables, limits=limits)
 
 
-def encode_answer(answer: Answer) -> str:
+def encode_reply(answer: Answer) -> str:
     """Write an answer as a line of JSON, without its end."""
     return json.dumps([type(answer).__name__, asdict(answer)])
 
 
-def decode_answer(line: str) -> Answer:
+def decode_reply(line: str) -> Answer:
     """Read a line that ``encode_answer`` wrote. Raises ValueError for anything else."""
     try:
         kind, values = json.loads(line)
         if kind == "Fault":
-            return Fault(str(values["service"]), str(values["key"]), str(values["message"]))
+            return ProbeError(str(values["service"]), str(values["key"]), str(values["message"]))
         if kind == "Facts":
             return Facts(
                 service=str(values["service"]),

@@ -40,7 +40,7 @@ CLIENT_SIZE: Final = 64
 
 
 @dataclass(frozen=True)
-class Occupant:
+class ActiveConnection:
     """A client that is being served."""
 
     slot: int
@@ -108,7 +108,7 @@ class Slot:
 
     @property
     def stamp(self) -> int:
-        """Since when the client is inside, or the last one was (``Occupant.stamp``)."""
+        """Since when the client is inside, or the last one was (``ActiveConnection.stamp``)."""
         _, _, since, _ = _OCCUPANT.unpack_from(self._page, self._occupant_at)
         return _stamp(since)
 
@@ -157,15 +157,15 @@ class Scoreboard:
         """The part of the page that thread *number* (from 0) of this process writes."""
         return Slot(self._page, number)
 
-    def occupants(self, slots: range | None = None) -> list[Occupant]:
+    def active_connections(self, slots: range | None = None) -> list[ActiveConnection]:
         """Who is inside, in all slots or some, the longest first."""
         found = []
         for number in self._range(slots):
             busy, length, since, text = _OCCUPANT.unpack_from(self._page, number * SLOT_SIZE)
             if busy:
                 client = text[: min(length, CLIENT_SIZE)].decode(errors="replace")
-                found.append(Occupant(number, client, since))
-        return sorted(found, key=lambda occupant: occupant.since)
+                found.append(ActiveConnection(number, client, since))
+        return sorted(found, key=lambda active_connection: active_connection.since)
 
     def counts(self, slots: range | None = None) -> Counts:
         """What all slots, or some, have done together."""

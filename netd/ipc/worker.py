@@ -156,7 +156,7 @@ class Suspended:
 
 
 @dataclass(frozen=True)
-class Worn:
+class NeedsRecycling:
     """This process wants a successor, because of what it did for *service*."""
 
     service: str
@@ -170,7 +170,7 @@ class Hung:
     service: str
 
 
-Report = Ready | Failed | Lines | Shutdown | Suspended | Worn | Hung
+Report = Ready | Failed | Lines | Shutdown | Suspended | NeedsRecycling | Hung
 
 _REPORTS: Final = {kind.__name__: kind for kind in get_args(Report) if kind is not Lines}
 

@@ -173,7 +173,7 @@ def bind_all(services: Iterable[Service], held: Iterable[Listener] = ()) -> List
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Requested:
     """An address that a service wants."""
 
     service: str
@@ -183,8 +183,8 @@ class _Wanted:
 
 
 def _matched(
-    wanted: Sequence[_Wanted], held: Iterable[Listener]
-) -> Iterator[tuple[_Wanted, Listener | None]]:
+    wanted: Sequence[_Requested], held: Iterable[Listener]
+) -> Iterator[tuple[_Requested, Listener | None]]:
     """Each that is wanted, with the listener that is there already.
 
     Several may have the same address, each for an interface: one for the same interface is the
@@ -204,14 +204,14 @@ def _matched(
     return ((want, found.get(number)) for number, want in enumerate(wanted))
 
 
-def _wanted(services: Iterable[Service]) -> Iterator[_Wanted]:
+def _wanted(services: Iterable[Service]) -> Iterator[_Requested]:
     for service in services:
         for index, address in enumerate(service.listen):
             device = device_of(of_sockets(service.socket, address.transport))
-            yield _Wanted(service.name, address, device, (service, index, address))
+            yield _Requested(service.name, address, device, (service, index, address))
 
 
-_Addressed = TypeVar("_Addressed", _Wanted, Listener)
+_Addressed = TypeVar("_Addressed", _Requested, Listener)
 
 
 def _keyed(listeners: Iterable[_Addressed]) -> Iterator[tuple[_Addressed, Hashable]]:

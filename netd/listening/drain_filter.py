@@ -46,7 +46,7 @@ def admit_nobody(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def somebody_waits(listeners: Iterable[socket.socket]) -> bool:
+def has_queued_connections(listeners: Iterable[socket.socket]) -> bool:
     """Whether somebody is in the queue of a listener, or a datagram."""
     queues = select.poll()
     for listener in listeners:

@@ -24,7 +24,7 @@ _thread: Final = threading.local()
 
 
 @contextmanager
-def taking() -> Iterator[None]:
+def accepting() -> Iterator[None]:
     """Let this thread receive from listeners what is there, and never wait for a datagram.
 
     A process that was told of a datagram may find that another one has received it.

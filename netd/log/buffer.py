@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from netd.log.format import line_form
-from netd.log.record import Said, Served
-from netd.model.log import AS_USUAL, WorkerLog, reaches
+from netd.log.record import AccessRecord, LogRecord
+from netd.model.log import AS_USUAL, WorkerLog, is_enabled
 
 CAPACITY: Final = 20_000
 """Records kept while the log is slow: about a second at the highest rate measured, 4 MiB."""
@@ -27,7 +27,7 @@ LONGEST_TEXT: Final = 32 << 10
 """Characters kept of what somebody says at once: a deep traceback is 10 KiB."""
 
 
-class Journal:
+class LogBuffer:
     """The queue between the threads that serve and the one that writes the log.
 
     *wake* is called from any thread when the queue is no longer empty, and once only until the
@@ -43,7 +43,7 @@ class Journal:
         capacity: int = CAPACITY,
         log: WorkerLog = AS_USUAL,
     ) -> None:
-        self._records: deque[Served | Said] = deque()
+        self._records: deque[AccessRecord | LogRecord] = deque()
         self._wake = wake
         self._monotonic = monotonic
         self._wall = wall
@@ -58,18 +58,18 @@ class Journal:
         """Have queued what *log* asks for. In the thread that writes; what is queued stays."""
         self.level = log.level
         """The least that is queued of what is said."""
-        self._with_requests = log.connections and reaches("info", log.level)
+        self._with_requests = log.connections and is_enabled("info", log.level)
         self._form = line_form(log.form)
 
     # Any thread.
 
-    def add(self, request: Served) -> bool:
+    def add(self, request: AccessRecord) -> bool:
         """Queue what became of a request, if that is logged at all; whether it is kept."""
         return self._with_requests and self._keep(request)
 
     def say(self, service: str, level: str, text: str) -> None:
         """Queue a line of text, or drop it when too much of it is waiting already."""
-        if not reaches(level, self.level):
+        if not is_enabled(level, self.level):
             return
         if len(text) > LONGEST_TEXT:
             text = f"{text[:LONGEST_TEXT]} … ({len(text)} characters)"
@@ -82,11 +82,11 @@ class Journal:
                 self._said += length
         if not fits:
             self._dropped += 1
-        elif not self._keep(Said(self._monotonic(), service, level, text)):
+        elif not self._keep(LogRecord(self._monotonic(), service, level, text)):
             with self._lock:
                 self._said -= length
 
-    def _keep(self, record: Served | Said) -> bool:
+    def _keep(self, record: AccessRecord | LogRecord) -> bool:
         """Queue a record, or drop it when the log is too far behind."""
         if len(self._records) >= self._capacity:
             # Not exact when two threads drop at once; the lock that made it so would cost every
@@ -99,7 +99,7 @@ class Journal:
             self._wake()
         return True
 
-    def begin_anew(self, wake: Callable[[], None]) -> None:
+    def after_fork(self, wake: Callable[[], None]) -> None:
         """Forget all that is queued, and call *wake* from now on; in a fork of the process."""
         self._records.clear()
         self._said = self._dropped = 0
@@ -121,18 +121,18 @@ class Journal:
             self._awake = False
             # A record that was added just before that has not called wake.
             if not self._records:
-                return self._confession()
+                return self._dropped_notice()
             self._awake = True
         records = self._records
         offset = self._wall() - self._monotonic()
-        lines = [self._confession()]
+        lines = [self._dropped_notice()]
         room = most
         while records and room > 0:
             lines.append(self._line(records.popleft(), offset))
             room -= len(lines[-1])
         return "".join(lines)
 
-    def _confession(self) -> str:
+    def _dropped_notice(self) -> str:
         """That records are missing: at every level, for nobody knows what they said."""
         dropped, self._dropped = self._dropped, 0
         if not dropped:
@@ -140,8 +140,8 @@ class Journal:
         text = f"{dropped} log records dropped: log too slow"
         return self._form.said(self._wall(), None, "warn", text)
 
-    def _line(self, record: Served | Said, offset: float) -> str:
-        if isinstance(record, Said):
+    def _line(self, record: AccessRecord | LogRecord, offset: float) -> str:
+        if isinstance(record, LogRecord):
             ended, service, level, text = record
             length = len(text)
             with self._lock:

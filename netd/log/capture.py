@@ -12,8 +12,8 @@ from typing import Any, Final
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
-from netd.log.buffer import LONGEST_TEXT, Journal
-from netd.model.log import Level, reaches
+from netd.log.buffer import LONGEST_TEXT, LogBuffer
+from netd.model.log import Level, is_enabled
 
 _NAMES: Final = (
     (logging.CRITICAL, "critical"),
@@ -39,7 +39,7 @@ class Speaker:
         return getattr(threading.current_thread(), "service", self._worker)
 
 
-def capture(journal: Journal, speaker: Callable[[], str]) -> None:
+def capture(log_buffer: LogBuffer, speaker: Callable[[], str]) -> None:
     """Send all that this process logs or prints to *journal*, under the speaker's name.
 
     What is below the journal's level is not even made into a text.
@@ -48,16 +48,16 @@ def capture(journal: Journal, speaker: Callable[[], str]) -> None:
     @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
-        if not reaches(level.name, journal.level):
+        if not is_enabled(level.name, log_buffer.level):
             return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        journal.say(speaker(), level.name, text)
+        log_buffer.say(speaker(), level.name, text)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
-    logging.getLogger().addHandler(_ToJournal(journal, speaker))
-    set_level(journal.level)
-    sys.stdout = _Printed(journal, speaker, "info", sys.__stdout__)
-    sys.stderr = _Printed(journal, speaker, "warn", sys.__stderr__)
+    logging.getLogger().addHandler(_ToJournal(log_buffer, speaker))
+    set_level(log_buffer.level)
+    sys.stdout = _Printed(log_buffer, speaker, "info", sys.__stdout__)
+    sys.stderr = _Printed(log_buffer, speaker, "warn", sys.__stderr__)
 
 
 def set_level(level: Level) -> None:
@@ -66,18 +66,18 @@ def set_level(level: Level) -> None:
 
 
 class _ToJournal(logging.Handler):
-    def __init__(self, journal: Journal, speaker: Callable[[], str]) -> None:
+    def __init__(self, log_buffer: LogBuffer, speaker: Callable[[], str]) -> None:
         super().__init__()
-        self._journal = journal
+        self._log_buffer = log_buffer
         self._speaker = speaker
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         level = next(name for least, name in _NAMES if record.levelno >= least)
-        if not reaches(level, self._journal.level):
+        if not is_enabled(level, self._log_buffer.level):
             return
         try:
-            self._journal.say(self._speaker(), level, self.format(record))
+            self._log_buffer.say(self._speaker(), level, self.format(record))
         except Exception:
             self.handleError(record)
 
@@ -89,9 +89,9 @@ class _Printed(io.TextIOBase):
     errors = "replace"
 
     def __init__(
-        self, journal: Journal, speaker: Callable[[], str], level: str, original: Any
+        self, log_buffer: LogBuffer, speaker: Callable[[], str], level: str, original: Any
     ) -> None:
-        self._journal = journal
+        self._log_buffer = log_buffer
         self._speaker = speaker
         self._level = level
         self._original = original
@@ -122,7 +122,7 @@ class _Printed(io.TextIOBase):
         complete = [piece for line in lines for piece in _pieces(line)]
         *too_long, self._unfinished.text = _pieces(rest)
         for piece in [*complete, *too_long]:
-            self._journal.say(self._speaker(), self._level, piece)
+            self._log_buffer.say(self._speaker(), self._level, piece)
         return len(text)
 
 

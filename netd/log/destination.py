@@ -18,7 +18,7 @@ SOCKETS: Final[Mapping[str, tuple[str, Encode]]] = {
 """Formats that have a place of their own, and what is sent there."""
 
 
-class LogPlace:
+class LogLocation:
     """Opens the log, at the start and whenever ``[log]`` says something else.
 
     *twistd* has the options that twistd was given, and paths among them are relative to

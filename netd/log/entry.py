@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from netd.log.format import LineForm, harmless
+from netd.log.format import LineForm, escape_controls
 
 SEVERITIES: Final = {
     "debug": syslog.LOG_DEBUG,
@@ -66,7 +66,7 @@ def entry_of(line: str) -> Entry:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("message"), str):
-        return Entry("info", harmless(line))
+        return Entry("info", escape_controls(line))
     texts = _texts(values)
     level = texts.get("level")
     return Entry(
@@ -92,4 +92,4 @@ def rewritten(text: str, form: LineForm, now: float) -> str:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: harmless(value) for key, value in values.items() if isinstance(value, str)}
+    return {key: escape_controls(value) for key, value in values.items() if isinstance(value, str)}

@@ -25,7 +25,7 @@ _ESCAPES: Final = {
 that turn the direction of what is read. None of them is printable."""
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     """*text* with its control characters escaped; tabs and newlines stay."""
     # Translating raises and catches an error for each letter that stays: 2 µs for a short text.
     return text if text.isprintable() else text.translate(_ESCAPES)
@@ -60,7 +60,7 @@ class TextLines:
 
     def said(self, when: float, service: str | None, level: str, text: str) -> str:
         """See ``LineForm``."""
-        text = harmless(text).replace("\n", "\n\t")
+        text = escape_controls(text).replace("\n", "\n\t")
         return f"{self._time(when)} [{service or 'netd'}#{level}] {text}\n"
 
     def served(

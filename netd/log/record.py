@@ -20,7 +20,7 @@ NOTHING: Final = Traffic(0, 0)
 UNKNOWN: Final = Traffic(None, None)
 
 
-class Served(NamedTuple):
+class AccessRecord(NamedTuple):
     """A request came to its end."""
 
     ended: float
@@ -34,7 +34,7 @@ class Served(NamedTuple):
     traffic: Traffic
 
 
-class Said(NamedTuple):
+class LogRecord(NamedTuple):
     """Somebody said something: the worker itself, or a handler by print or ``logging``."""
 
     ended: float

@@ -24,8 +24,8 @@ from zope.interface import implementer
 
 from netd.log.entry import entry_of, rewritten
 from netd.log.file import Destination, NotWritten
-from netd.log.format import harmless, line_form
-from netd.model.log import Form, Level, reaches
+from netd.log.format import escape_controls, line_form
+from netd.model.log import Form, Level, is_enabled
 
 CAPACITY: Final = 8 << 20
 """Characters kept while the log is slow: some seconds of it at the highest rate."""
@@ -69,7 +69,7 @@ class DaemonLog:
     def __call__(self, event: LogEvent) -> None:
         """Write an event, as ILogObserver has it."""
         level = event.get("log_level", LogLevel.info)
-        if not reaches(level.name, self._level):
+        if not is_enabled(level.name, self._level):
             return
         line = _text(event) if self._form == "text" else self._json(event, level)
         if line:
@@ -195,7 +195,7 @@ class DaemonLog:
 def _text(event: LogEvent) -> str | None:
     """An event as a line; None if it says nothing."""
     text = formatEventAsClassicLogText(event)
-    return None if text is None else harmless(text)
+    return None if text is None else escape_controls(text)
 
 
 class RelayedLog:

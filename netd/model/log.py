@@ -44,6 +44,6 @@ AS_USUAL: Final = WorkerLog()
 _RANKS: Final[dict[str, int]] = {level: rank for rank, level in enumerate(LEVELS)}
 
 
-def reaches(level: str, least: Level) -> bool:
+def is_enabled(level: str, least: Level) -> bool:
     """Whether something of *level* is logged where *least* is the least that is."""
     return _RANKS[level] >= _RANKS[least]

@@ -25,7 +25,7 @@ from netd.ipc.worker import (
     decode_order,
     encode_report,
 )
-from netd.log.buffer import MOST_TEXT, Journal
+from netd.log.buffer import MOST_TEXT, LogBuffer
 from netd.model.log import AS_USUAL, WorkerLog
 
 LOG_DELAY: Final = 0.1
@@ -97,7 +97,7 @@ class LogStream:
         self._relayed: deque[str] = deque()
         """Lines of others that wait for room in the channel, of bounded length together."""
         self._relayed_length = 0
-        self.journal = Journal(wake=self._wake, log=log)
+        self.log_buffer = LogBuffer(wake=self._wake, log=log)
 
     def connect(self, channel: DaemonChannel) -> None:
         """Begin to send. What has been said before waits in the journal."""
@@ -113,7 +113,7 @@ class LogStream:
     def relay(self, lines: str) -> None:
         """Send lines that somebody else has written, complete ones, if there is room for them."""
         if self._relayed_length + len(lines) > MOST_TEXT:
-            self.journal.lose(lines.count("\n"))
+            self.log_buffer.lose(lines.count("\n"))
             return
         self._relayed.append(lines)
         self._relayed_length += len(lines)
@@ -128,7 +128,7 @@ class LogStream:
                 pass
 
     def _send_some(self, channel: DaemonChannel) -> bool:
-        lines = self._take_relayed() or self.journal.take(BATCH)
+        lines = self._take_relayed() or self.log_buffer.take(BATCH)
         if lines:
             channel.report(Lines(lines))
         return bool(lines)

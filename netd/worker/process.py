@@ -24,6 +24,7 @@ from netd.ipc.worker import (
     Failed,
     Hung,
     LogAs,
+    NeedsRecycling,
     Order,
     Ready,
     Recheck,
@@ -33,16 +34,15 @@ from netd.ipc.worker import (
     Start,
     Suspend,
     Suspended,
-    Worn,
     encode_report,
 )
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.log.capture import Speaker, capture, set_level
 from netd.model.service import Plugin, Program
 from netd.worker import importing
 from netd.worker.build.blocking import by_forks, by_threads
-from netd.worker.build.context import Joint
-from netd.worker.build.programs import by_programs, by_waiting_programs
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.programs import by_inetd_wait, by_programs
 from netd.worker.build.reactor import by_reactor
 from netd.worker.channel import DaemonChannel, LogStream, receive_start
 from netd.worker.environment import NotEntered, enter
@@ -75,7 +75,7 @@ def main() -> None:
         _report_failure(channel, Failed(first.name, f"{error.key} {error}"))
         return
     worker = Worker(reactor, start)
-    capture(worker.journal, Speaker(start.worker))
+    capture(worker.log_buffer, Speaker(start.worker))
     importing.put_first(start.python_path)
     failure = worker.prepare()
     if failure is not None:
@@ -111,27 +111,27 @@ def _report_failure(channel: socket.socket, failure: Failed) -> None:
         channel.sendall(len(report).to_bytes(4) + report)
 
 
-def _hosted(joint: Joint, plugin: Plugin) -> Execution:
+def _hosted(context: ServiceContext, plugin: Plugin) -> Execution:
     """A plugin, hosted. Raises ``importing.CannotImport``."""
     # Here, because most workers need nothing of it.
     from netd.worker.build.plugins import HostedPlugin
 
     try:
-        return HostedPlugin(plugin, joint.say)
+        return HostedPlugin(plugin, context.say)
     except Exception as error:
         raise importing.CannotImport(f'plugin "{plugin}": {error}') from error
 
 
-def joined(joint: Joint) -> Execution:
+def joined(context: ServiceContext) -> Execution:
     """A service, joined up for the way it is run. Raises ``importing.CannotImport``."""
-    runs = joint.service.runs
+    runs = context.service.runs
     if isinstance(runs, Program):
-        return by_waiting_programs(joint, runs) if runs.wait else by_programs(joint, runs)
+        return by_inetd_wait(context, runs) if runs.wait else by_programs(context, runs)
     if isinstance(runs, Plugin):
-        return _hosted(joint, runs)
-    if joint.service.concurrency == "reactor":
-        return by_reactor(joint)
-    return by_forks(joint) if joint.service.forks else by_threads(joint)
+        return _hosted(context, runs)
+    if context.service.concurrency == "reactor":
+        return by_reactor(context)
+    return by_forks(context) if context.service.forks else by_threads(context)
 
 
 class Worker:
@@ -141,7 +141,7 @@ class Worker:
     """
 
     def __init__(
-        self, reactor: Any, start: Start, join: Callable[[Joint], Execution] = joined
+        self, reactor: Any, start: Start, join: Callable[[ServiceContext], Execution] = joined
     ) -> None:
         self._reactor = reactor
         self._start = start
@@ -157,22 +157,22 @@ class Worker:
         """Whether the daemon has gone."""
 
     @property
-    def journal(self) -> Journal:
+    def log_buffer(self) -> LogBuffer:
         """What brings the log of this process to the daemon."""
-        return self._stream.journal
+        return self._stream.log_buffer
 
     def prepare(self) -> Failed | None:
         """Import what the services run. Returns what is wrong, if something is."""
         for start in self._start.services:
-            joint = Joint(
+            context = ServiceContext(
                 start,
                 self._start.python_path,
                 self._reactor,
-                self._stream.journal,
+                self._stream.log_buffer,
                 self,
             )
             try:
-                self._serving[start.service.name] = self._join(joint)
+                self._serving[start.service.name] = self._join(context)
             except importing.CannotImport as error:
                 return Failed(start.service.name, str(error))
         return None
@@ -196,7 +196,7 @@ class Worker:
         """Begin to serve, unless the service is suspended. Returns what is wrong with it."""
         name = start.service.name
         try:
-            self._serving[name].start(taking=not start.suspended)
+            self._serving[name].start(accepting=not start.suspended)
         except BaseException as error:  # a factory's startFactory, a protocol's startProtocol
             return Failed(name, f"cannot be started\n{user_traceback(error)}")
         return None
@@ -210,7 +210,7 @@ class Worker:
             case Disconnect(service, slot, stamp):
                 self._disconnect(service, slot, stamp)
             case LogAs(log):
-                self._stream.journal.change(log)
+                self._stream.log_buffer.change(log)
                 set_level(log.level)
             case Suspend(service):
                 self._serving[service].suspend()
@@ -241,7 +241,7 @@ class Worker:
 
     def worn(self, service: str, why: str) -> None:
         """Ask for a successor."""
-        self._reactor.callFromThread(self._channel.report, Worn(service, why))
+        self._reactor.callFromThread(self._channel.report, NeedsRecycling(service, why))
 
     def hung(self, service: str) -> None:
         """Ask to be ended, after what has been logged."""

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from netd.accept.first_bytes import Arrival, NotAdmitted
+from netd.accept.first_bytes import FirstBytes, NotAdmitted
 from tests.proxy.proxied import LOCAL, binary, line
 
 PEER = ("127.0.0.1", 5000)
@@ -33,8 +33,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 Pair = tuple[socket.socket, socket.socket]
 
 
-def arrival(ours: socket.socket, *, header: bool = False, byte: bool = False) -> Arrival:
-    return Arrival(ours, PEER, "127.0.0.1:5000", 0.0, awaits_header=header, awaits_byte=byte)
+def arrival(ours: socket.socket, *, header: bool = False, byte: bool = False) -> FirstBytes:
+    return FirstBytes(ours, PEER, "127.0.0.1:5000", 0.0, awaits_header=header, awaits_byte=byte)
 
 
 def deliver(pair: Pair, data: bytes) -> None:

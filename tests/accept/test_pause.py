@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from netd.accept.errors import PAUSE
-from netd.accept.pause import Resting
+from netd.accept.pause import Pause
 from tests.reactors import HandReactor
 
 FULL = OSError(errno.EMFILE, "too many open files")
@@ -35,7 +35,7 @@ class Place:
     def __init__(self) -> None:
         self.clock = HandReactor()
         self.said: list[tuple[str, str]] = []
-        self.resting = Resting(self.clock, lambda level, text: self.said.append((level, text)))
+        self.resting = Pause(self.clock, lambda level, text: self.said.append((level, text)))
 
 
 def test_rests_for_a_while() -> None:

@@ -15,12 +15,12 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from netd.admin.api import MOST_CONNECTIONS, UnknownService, site
-from netd.config.plan import Fate, Plan, Setting, Step
+from netd.config.plan import Action, Plan, Setting, Step
 from netd.daemon.generations.reload import Outcome
 from tests.daemon.fakes import texts
 
 PLAN = Plan(
-    (Step("a", Fate.CHANGE, ("threads",)), Step("b", Fate.KEEP)),
+    (Step("a", Action.CHANGE, ("threads",)), Step("b", Action.KEEP)),
     (Setting("log.level", "info", "debug"),),
 )
 STEPS = [

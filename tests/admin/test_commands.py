@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from netd.admin.api import NotDone, UnknownConnection, UnknownService
 from netd.admin.commands import DISCONNECT_PATIENCE, EMPTY_INTERVAL, DaemonCommands
 from netd.config.plan import Plan
-from netd.daemon.generations.generation import Estate
+from netd.daemon.generations.generation import Generation
 from netd.daemon.states import ServiceState
 from netd.daemon.workers.pool import Pool
 from netd.ipc.worker import Disconnect, Suspend, Suspended
@@ -24,9 +24,9 @@ from tests.daemon.estates import Stage, configuration, service
 class FakeDaemon:
     """A daemon, as far as commands see it, with nobody on the way out."""
 
-    def __init__(self, estate: Estate) -> None:
-        self.estate = estate
-        self.retirement: list[Pool] = []
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.draining: list[Pool] = []
         self.planned: Deferred[Plan] = Deferred()
 
     def plan(self, file: str | None) -> Deferred[Plan]:
@@ -38,21 +38,23 @@ class Scene(Stage):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.estate(configuration(service("a", threads=2, processes=2), service("b")))
+        self.now = self.generation(
+            configuration(service("a", threads=2, processes=2), service("b"))
+        )
         self.daemon = FakeDaemon(self.now)
         self.commands = DaemonCommands(self.daemon, self.reactor)  # type: ignore[arg-type]
         self.ended: list[Any] = []
 
     def enters(self, slot: int) -> str:
         """Somebody is inside ``a``; how he is called."""
-        board = self.now.pools["a"].placed[0].board
+        board = self.now.pools["a"].runtime[0].board
         board.slot(slot).enter("192.0.2.1:5000", time.monotonic())
         (one,) = self.commands.connections("a")
         name: str = one["id"]
         return name
 
     def leaves(self, slot: int) -> None:
-        self.now.pools["a"].placed[0].board.slot(slot).leave()
+        self.now.pools["a"].runtime[0].board.slot(slot).leave()
 
     def begin(self, done: Deferred[Any]) -> None:
         """Remember how a command ends."""

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs
 
-from netd.admin.listener import PAUSE, Door
+from netd.admin.listener import PAUSE, AdminListener
 from netd.admin.service import MODE, bind_admin
 from netd.listening.binding import CannotBind, Listeners
 from netd.model.service import Configuration
@@ -31,7 +31,7 @@ class Scene:
         factory = Factory.forProtocol(Protocol)
         factory.noisy = False
         (listener,) = self.listeners
-        self.door = Door(listener.socket, factory, self.reactor)
+        self.door = AdminListener(listener.socket, factory, self.reactor)
         self.door.open()
 
     @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from netd import __version__
 from netd.admin.snapshot import connections, snapshot
-from netd.daemon.generations.generation import Estate
+from netd.daemon.generations.generation import Generation
 from netd.daemon.states import DaemonState
 from netd.model.log import Log
 from tests.daemon.estates import Stage, configuration, service
@@ -24,12 +24,12 @@ class Scene(Stage):
     def __init__(self) -> None:
         super().__init__()
         elastic = service("b", concurrency="process", processes=3)
-        self.now = self.estate(configuration(service("a", threads=2), elastic, log=Log("json")))
+        self.now = self.generation(configuration(service("a", threads=2), elastic, log=Log("json")))
         self.retiring: list[Any] = []
 
     def enters(self, name: str, slot: int, client: str, ago: float) -> None:
         """A client has been inside for so many seconds."""
-        board = self.now.pools[name].placed[0].board
+        board = self.now.pools[name].runtime[0].board
         board.slot(slot).enter(client, time.monotonic() - ago)
 
     def seen(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class TestService:
         """Those of processes that have gone, too."""
         scene.enters("a", 1, "192.0.2.1:5000", 1)
         assert scene.service("a")["active"] == 1
-        slot = scene.now.pools["a"].placed[0].board.slot(1)
+        slot = scene.now.pools["a"].runtime[0].board.slot(1)
         slot.served, slot.refused, slot.failed, slot.dropped = 4, 3, 2, 1
         slot.leave()
         for _ in range(2):
@@ -137,5 +137,5 @@ class TestConnections:
 
 def test_nothing(scene: Scene) -> None:
     """A configuration without services is one."""
-    empty = Estate(configuration(), scene.now.listeners, {})
+    empty = Generation(configuration(), scene.now.listeners, {})
     assert snapshot(empty, [], DaemonState.STARTING, time.monotonic())["services"] == []

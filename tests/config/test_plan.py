@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from netd.config.load import load
-from netd.config.plan import Fate, Plan, Setting, Step, plan
+from netd.config.plan import Action, Plan, Setting, Step, plan
 from netd.listening.options.apply import read
 from netd.model.address import InetAddress, Transport, UnixAddress
 from netd.model.log import Log
@@ -40,7 +40,7 @@ def configuration(*services: Service, **keys: Any) -> Configuration:
     return Configuration("netd.toml", services, **keys)
 
 
-def planned(old: list[Service], new: list[Service]) -> dict[str, tuple[Fate, tuple[str, ...]]]:
+def planned(old: list[Service], new: list[Service]) -> dict[str, tuple[Action, tuple[str, ...]]]:
     found = plan(configuration(*old), configuration(*new))
     return {step.service: (step.fate, step.why) for step in found.steps}
 
@@ -56,11 +56,11 @@ class TestFates:
             disabled=frozenset({"disabled", "never there"}),
         )
         assert plan(old, new).steps == (
-            Step("added", Fate.ADD),
-            Step("changed", Fate.CHANGE, ("threads",)),
-            Step("kept", Fate.KEEP),
-            Step("removed", Fate.REMOVE),
-            Step("disabled", Fate.DRAIN),
+            Step("added", Action.ADD),
+            Step("changed", Action.CHANGE, ("threads",)),
+            Step("kept", Action.KEEP),
+            Step("removed", Action.REMOVE),
+            Step("disabled", Action.DRAIN),
         )
 
     def test_nothing_at_all(self) -> None:
@@ -78,15 +78,15 @@ class TestFates:
 
     def test_fates(self) -> None:
         """Who has one of several."""
-        made = Plan((Step("a", Fate.ADD), Step("b", Fate.CHANGE), Step("c", Fate.KEEP)))
-        assert made.fates(Fate.ADD, Fate.CHANGE) == {"a", "b"}
+        made = Plan((Step("a", Action.ADD), Step("b", Action.CHANGE), Step("c", Action.KEEP)))
+        assert made.fates(Action.ADD, Action.CHANGE) == {"a", "b"}
 
     def test_text(self) -> None:
         """A line of log."""
-        assert str(Step("a", Fate.CHANGE, ("threads", "/srv/m.py"))) == (
+        assert str(Step("a", Action.CHANGE, ("threads", "/srv/m.py"))) == (
             "change a: threads, /srv/m.py"
         )
-        assert str(Step("a", Fate.KEEP)) == "keep a"
+        assert str(Step("a", Action.KEEP)) == "keep a"
 
 
 class TestSettings:
@@ -144,7 +144,7 @@ class TestDifferences:
     def test_a_key(self, key: str) -> None:
         """It is named."""
         new = service("a", **{key: OTHERWISE[key]})
-        assert planned([service("a")], [new]) == {"a": (Fate.CHANGE, (key,))}
+        assert planned([service("a")], [new]) == {"a": (Action.CHANGE, (key,))}
 
     @pytest.mark.parametrize(
         ("old", "new", "why"),
@@ -163,19 +163,19 @@ class TestDifferences:
     ) -> None:
         """Each is named; what has to be set before bind comes too late for who is bound."""
         before, after = (service("a", socket=tuple(options)) for options in (old, new))
-        assert planned([before], [after]) == {"a": (Fate.CHANGE, why)}
+        assert planned([before], [after]) == {"a": (Action.CHANGE, why)}
 
     def test_a_mode_of_a_socket(self) -> None:
         """Part of what is listened on."""
         path = UnixAddress(Transport.UNIX, "/run/a", mode=0o660)
         old, new = (service("a", listen=(replace(path, mode=mode),)) for mode in (0o660, 0o600))
-        assert planned([old], [new]) == {"a": (Fate.CHANGE, ("listen",))}
+        assert planned([old], [new]) == {"a": (Action.CHANGE, ("listen",))}
 
     def test_where_a_value_comes_from_is_no_change(self) -> None:
         """Only what it is."""
         wanted = service("a", own=Wanted(threads=7), threads=7, written=frozenset({"threads"}))
         defaulted = service("a", defaults=Wanted(threads=7), threads=7)
-        assert planned([wanted], [defaulted]) == {"a": (Fate.KEEP, ())}
+        assert planned([wanted], [defaulted]) == {"a": (Action.KEEP, ())}
 
     def test_defaults_moved_into_a_table(self, tmp_path: Path) -> None:
         """The same, from real files; includes and places change with it."""
@@ -202,7 +202,7 @@ class TestTls:
         """A new certificate is a change of its file; the key is another one."""
         old, new = (Tls(Identity(Pem("/c", text), Pem("/k", b"key"))) for text in (b"1", b"2"))
         found = planned([service("a", tls=old)], [service("a", tls=new)])
-        assert found == {"a": (Fate.CHANGE, ("/c",))}
+        assert found == {"a": (Action.CHANGE, ("/c",))}
 
     def test_files_of_other_names_and_of_clients(self) -> None:
         """So it is of all files that the table names."""
@@ -213,7 +213,7 @@ class TestTls:
             for other, text in zip(others, (b"1", b"2"), strict=True)
         )
         found = planned([service("a", tls=old)], [service("a", tls=new)])
-        assert found == {"a": (Fate.CHANGE, ("/ca", "/o"))}
+        assert found == {"a": (Action.CHANGE, ("/ca", "/o"))}
 
     def test_a_key_of_the_table(self) -> None:
         """Where it says something else, that is the reason."""
@@ -221,7 +221,7 @@ class TestTls:
         other = Identity(Pem("/d", b"2"), Pem("/k", b"k"))
         for new in (None, Tls(other), Tls(own, alpn=("h2",))):
             found = planned([service("a", tls=Tls(own))], [service("a", tls=new)])
-            assert found == {"a": (Fate.CHANGE, ("tls",))}
+            assert found == {"a": (Action.CHANGE, ("tls",))}
 
 
 class TestSources:
@@ -232,30 +232,30 @@ class TestSources:
     )
     def test_a_file_that_was_written(self, other: Stamp) -> None:
         old, new = service("a", sources=(FILE,)), service("a", sources=(other,))
-        assert planned([old], [new]) == {"a": (Fate.CHANGE, ("/srv/m.py",))}
+        assert planned([old], [new]) == {"a": (Action.CHANGE, ("/srv/m.py",))}
 
     def test_a_file_that_is_imported_now_or_no_more(self) -> None:
         """A module that a handler can do without has been written, or deleted."""
         settings = Stamp("/srv/settings.py", 5, 5, 5)
         without, with_it = service("a", sources=(FILE,)), service("a", sources=(FILE, settings))
-        assert planned([without], [with_it]) == {"a": (Fate.CHANGE, ("/srv/settings.py",))}
-        assert planned([with_it], [without]) == {"a": (Fate.CHANGE, ("/srv/settings.py",))}
+        assert planned([without], [with_it]) == {"a": (Action.CHANGE, ("/srv/settings.py",))}
+        assert planned([with_it], [without]) == {"a": (Action.CHANGE, ("/srv/settings.py",))}
 
     def test_the_order_of_imports_is_no_change(self) -> None:
         other = Stamp("/srv/n.py", 5, 5, 5)
         old, new = service("a", sources=(FILE, other)), service("a", sources=(other, FILE))
-        assert planned([old], [new]) == {"a": (Fate.KEEP, ())}
+        assert planned([old], [new]) == {"a": (Action.KEEP, ())}
 
     @pytest.mark.parametrize(
         ("runs", "fate"),
         [
-            (HANDLER, Fate.CHANGE),
-            (Plugin("web", ()), Fate.CHANGE),
-            (Program("/bin/cat", ("cat",)), Fate.KEEP),
+            (HANDLER, Action.CHANGE),
+            (Plugin("web", ()), Action.CHANGE),
+            (Program("/bin/cat", ("cat",)), Action.KEEP),
         ],
         ids=["handler", "plugin", "program"],
     )
-    def test_the_path_that_code_is_found_by(self, runs: Any, fate: Fate) -> None:
+    def test_the_path_that_code_is_found_by(self, runs: Any, fate: Action) -> None:
         """Another ``python_path`` may find other modules, and no other programs."""
         old = configuration(service("a", runs=runs), python_path=("/srv/one",))
         new = configuration(service("a", runs=runs), python_path=("/srv/two",))
@@ -270,23 +270,23 @@ class TestSharedWorkers:
         old = [service("a", "w"), service("b", "w"), service("c")]
         new = [service("a", "w", threads=7), service("b", "w"), service("c")]
         assert planned(old, new) == {
-            "a": (Fate.CHANGE, ("threads",)),
-            "b": (Fate.CHANGE, self.SHARED),
-            "c": (Fate.KEEP, ()),
+            "a": (Action.CHANGE, ("threads",)),
+            "b": (Action.CHANGE, self.SHARED),
+            "c": (Action.KEEP, ()),
         }
 
     def test_one_that_comes(self) -> None:
         new = [service("a", "w"), service("b", "w")]
         assert planned([service("a", "w")], new) == {
-            "a": (Fate.CHANGE, self.SHARED),
-            "b": (Fate.ADD, ()),
+            "a": (Action.CHANGE, self.SHARED),
+            "b": (Action.ADD, ()),
         }
 
     def test_one_that_goes(self) -> None:
         old = [service("a", "w"), service("b", "w")]
         assert planned(old, [service("a", "w")]) == {
-            "a": (Fate.CHANGE, self.SHARED),
-            "b": (Fate.REMOVE, ()),
+            "a": (Action.CHANGE, self.SHARED),
+            "b": (Action.REMOVE, ()),
         }
 
     def test_one_that_moves(self) -> None:
@@ -294,7 +294,7 @@ class TestSharedWorkers:
         old = [service("a", "v"), service("b", "v"), service("c", "w")]
         new = [service("a", "v"), service("b", "w"), service("c", "w")]
         assert planned(old, new) == {
-            "a": (Fate.CHANGE, ("shares worker v, which is replaced",)),
-            "b": (Fate.CHANGE, ("worker",)),
-            "c": (Fate.CHANGE, self.SHARED),
+            "a": (Action.CHANGE, ("shares worker v, which is replaced",)),
+            "b": (Action.CHANGE, ("worker",)),
+            "c": (Action.CHANGE, self.SHARED),
         }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.config.resolve import CHILDREN, LISTED, Misfit, notes_of, settled
+from netd.config.resolve import CHILDREN, LISTED, Inconsistency, notes_of, settled
 from netd.ipc.probe import Execution, Facts, MixIn, Requests, ServerFacts
 from netd.listening.description import parse
 from netd.model.service import (
@@ -68,7 +68,7 @@ def how(found: Service) -> tuple[Concurrency, int, int]:
 
 def misfit(of: Service, facts: Facts) -> tuple[str, str]:
     """The key that is to blame, and why."""
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(Inconsistency) as caught:
         settled(of, facts)
     return caught.value.key, str(caught.value)
 

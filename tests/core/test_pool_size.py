@@ -13,7 +13,7 @@ class Pool:
     def __init__(self, maximum: int = 100) -> None:
         self.growth = Growth(maximum)
         self.threads = 1
-        self.now = self.cpu = self.taken = 0.0
+        self.now = self.cpu = self.accepted = 0.0
         self.changes: list[tuple[float, int]] = []
 
     def run(self, seconds: float, *, per_thread: float, ceiling: float, cpu_share: float) -> None:
@@ -22,8 +22,8 @@ class Pool:
         while self.now < end:
             self.now += LOOK_INTERVAL
             self.cpu += cpu_share * LOOK_INTERVAL
-            self.taken += min(self.threads * per_thread, ceiling) * LOOK_INTERVAL
-            change = self.growth.look(Sample(self.now, int(self.taken), self.cpu), self.threads)
+            self.accepted += min(self.threads * per_thread, ceiling) * LOOK_INTERVAL
+            change = self.growth.look(Sample(self.now, int(self.accepted), self.cpu), self.threads)
             if change:
                 self.threads += change
                 self.changes.append((self.now, self.threads))
@@ -90,9 +90,9 @@ class TestGrowth:
         """A busy pool whose handlers also wait tries fewer threads, and undoes that."""
         pool = Pool()
         pool.run(30, per_thread=450, ceiling=9000, cpu_share=0.9)
-        served = pool.taken
+        served = pool.accepted
         pool.run(10, per_thread=450, ceiling=9000, cpu_share=0.9)
-        assert pool.taken - served >= 0.93 * 10 * 9000
+        assert pool.accepted - served >= 0.93 * 10 * 9000
 
     def test_clients_that_are_only_arriving_prove_nothing(self) -> None:
         """A rate that rises by itself is not taken for the success of a trial."""

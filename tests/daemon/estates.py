@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
-from netd.daemon.generations.generation import Builder, Estate, by_worker
+from netd.daemon.generations.generation import Builder, Generation, by_worker
 from netd.daemon.workers.pool import Pool
 from netd.ipc.worker import Drain, Order, Ready, Start
 from netd.listening.binding import bind_all
@@ -46,7 +46,7 @@ class Stage:
         self.stack.callback(self.spawner.close)
         self.builder = Builder(self.reactor, self.spawner, lambda text: None, lambda log: "text")
 
-    def estate(self, of: Configuration) -> Estate:
+    def generation(self, of: Configuration) -> Generation:
         """An estate whose workers all serve."""
         listeners = bind_all(of.services)
         pools = {
@@ -56,7 +56,7 @@ class Stage:
         for pool in pools.values():
             pool.start()
         self.all_are_ready()
-        return Estate(of, listeners, pools)
+        return Generation(of, listeners, pools)
 
     def channel(self, name: str) -> Adopted:
         """The channel of the last worker of this name."""
@@ -103,16 +103,16 @@ class Stage:
         self._ended.add(process.pid)
         process.ended(how)
 
-    def close(self, *estates: Estate) -> None:
+    def close(self, *estates: Generation) -> None:
         """Give everything back."""
-        for estate in estates:
-            estate.listeners.close()
+        for generation in estates:
+            generation.listeners.close()
         self.stack.close()
 
 
 def pages(pools: list[Pool]) -> list[bool]:
     """For each page of pools, whether it is still there."""
-    return [is_open(placed.page) for pool in pools for placed in pool.placed]
+    return [is_open(runtime.page) for pool in pools for runtime in pool.runtime]
 
 
 def is_open(descriptor: int) -> bool:

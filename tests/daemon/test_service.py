@@ -26,7 +26,7 @@ from netd.daemon.systemd import Notifications
 from netd.ipc.worker import Drain, LogAs, Resume, Start, Stop
 from netd.listening.binding import Listeners, bind_all
 from netd.listening.handover import Handover
-from netd.log.destination import LogPlace
+from netd.log.destination import LogLocation
 from netd.log.file import Destination
 from netd.model.address import Transport, UnixAddress
 from netd.model.log import Form, Level, Log, WorkerLog
@@ -94,7 +94,7 @@ class Scene(Stage):
             self.reactor,
             self.spawner,
             self.log,  # type: ignore[arg-type]
-            LogPlace({"nodaemon": True}, str(self.directory), None),
+            LogLocation({"nodaemon": True}, str(self.directory), None),
             self._recheck,
             self.command,
             Notifications(),
@@ -140,7 +140,7 @@ class Scene(Stage):
 
     @property
     def listener(self) -> socket.socket:
-        return next(iter(self.daemon.estate.listeners)).socket
+        return next(iter(self.daemon.generation.listeners)).socket
 
     def is_listening(self) -> bool:
         """Whether somebody new would get in."""
@@ -161,7 +161,7 @@ class Scene(Stage):
             for process in self.spawner.processes:
                 if process.pid not in self._ended:
                     self._end(process, "status 0")
-        self.daemon.estate.listeners.close()
+        self.daemon.generation.listeners.close()
         if self.predecessor is not None:
             self.predecessor._forget()
         if self.daemon._upgrade is not None and self.daemon._upgrade._process is not None:
@@ -279,19 +279,19 @@ class TestReload:
         scene.all_are_ready()
         assert scene.outcomes[0].done
         assert scene.state is DaemonState.RUNNING
-        assert list(scene.daemon.estate.pools) == ["a", "b"]
+        assert list(scene.daemon.generation.pools) == ["a", "b"]
         assert [text for text in texts(logged) if "admin.socket has changed" in text]
 
     def test_is_refused(self, scene: Scene) -> None:
         """By the configuration, or because a worker does not come up: all is as it was."""
         scene.run()
-        before = scene.daemon.estate
+        before = scene.daemon.generation
         scene.reload(ConfigurationError([Problem("netd.toml", 3, "services.a", "is wrong")]))
         scene.reload(configuration(service("a", threads=7)))
         scene.ends("a", "status 3")
         assert [outcome.done for outcome in scene.outcomes] == [False, False]
         assert scene.outcomes[0].problems == ("netd.toml:3: services.a: is wrong",)
-        assert scene.daemon.estate is before
+        assert scene.daemon.generation is before
         assert scene.state is DaemonState.RUNNING
 
     def test_while_it_starts(self, scene: Scene) -> None:
@@ -341,7 +341,7 @@ class TestLog:
         scene.reload(configuration(service("a"), log=log))
         (problem,) = scene.outcomes[0].problems
         assert problem.startswith("cannot log to ")
-        assert scene.daemon.estate.configuration.log == Log()
+        assert scene.daemon.generation.configuration.log == Log()
         assert scene.state is DaemonState.RUNNING
 
     def test_level(self, scene: Scene) -> None:
@@ -476,7 +476,7 @@ class TestPredecessor:
     def scene_after(self, make: Callable[..., Scene], before: Any) -> Scene:
         """A daemon that has been started in the place of one that has ``a`` suspended."""
         scene: Scene = make()
-        scene.daemon.estate.listeners.close()
+        scene.daemon.generation.listeners.close()
         scene.predecessor = Predecessor(before[2], scene.reactor)
         scene.daemon = scene.daemon_of(scene.configuration, before[0])
         scene.daemon.startService()
@@ -494,7 +494,7 @@ class TestPredecessor:
         assert before[1].recv(100) == b"ready %d\n" % number
         assert scene.happened == ["start"]
         assert os.path.exists(gone.address.path)
-        pool = scene.daemon.estate.pools["a"]
+        pool = scene.daemon.generation.pools["a"]
         assert pool.state("a") is ServiceState.SUSPENDED
         assert scene.orders("a") == []
         pool.resume("a")

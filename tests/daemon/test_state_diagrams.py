@@ -25,7 +25,11 @@ class Event(StrEnum):
 
 
 TABLE: Table[Door, Event] = {
-    Door.OPEN: {Event.PUSH: Door.SHUT, Event.PULL: Door.SHUT, Event.BURN: Door.GONE},
+    Door.OPEN: {
+        Event.PUSH: Door.SHUT,
+        Event.PULL: Door.SHUT,
+        Event.BURN: Door.GONE,
+    },
     Door.SHUT: {Event.PUSH: Door.SHUT, Event.PULL: Door.OPEN},
     Door.GONE: {},
 }

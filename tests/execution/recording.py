@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import socket
 
-from netd.log.buffer import Journal
-from netd.log.record import Said, Served
+from netd.log.buffer import LogBuffer
+from netd.log.record import AccessRecord, LogRecord
 
 
-class Recording(Journal):
+class Recording(LogBuffer):
     """A journal that keeps its records as they are."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
-        self.records: list[Served | Said] = []
+        self.records: list[AccessRecord | LogRecord] = []
 
-    def _keep(self, record: Served | Said) -> bool:
+    def _keep(self, record: AccessRecord | LogRecord) -> bool:
         self.records.append(record)
         return True
 
     @property
     def verdicts(self) -> list[str]:
         """What has become of the requests that have come to their end."""
-        return [record.verdict for record in self.records if isinstance(record, Served)]
+        return [record.verdict for record in self.records if isinstance(record, AccessRecord)]
 
     @property
     def texts(self) -> list[str]:
         """What was said, after its level."""
-        said = [record for record in self.records if isinstance(record, Said)]
+        said = [record for record in self.records if isinstance(record, LogRecord)]
         return [f"{record.level}: {record.text}" for record in said]
 
 

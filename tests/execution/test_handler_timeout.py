@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 import pytest
 
 from netd.execution.handler_timeout import HandlerTimeout
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from tests.reactors import PATIENCE, HandReactor
 
 SECONDS = 5.0
@@ -39,13 +39,12 @@ class Scene:
         self.service = Service()
         self.lost = self.service.lost_threads
         self.timeout = HandlerTimeout(SECONDS, self.reactor, self.said.append, self.given_up.append)
-        self.client, request = socket.socketpair()
+        self.client, self.connection = socket.socketpair()
         self.client.settimeout(PATIENCE)
-        self.request = request
-        self.taken = Taken(request, ("192.0.2.7", 4711), "192.0.2.7:4711", None)
+        self.request = Request(self.connection, ("192.0.2.7", 4711), "192.0.2.7:4711", None)
 
     def begin(self, thread: int = 3) -> None:
-        self.timeout.begin(thread, self.taken, self.service)
+        self.timeout.begin(thread, self.request, self.service)
 
     def pass_time(self, seconds: float) -> None:
         self.reactor.run()
@@ -55,7 +54,7 @@ class Scene:
 @pytest.fixture
 def scene() -> Iterator[Scene]:
     scene = Scene()
-    with closing(scene.client), closing(scene.request):
+    with closing(scene.client), closing(scene.connection):
         yield scene
     for thread in range(4):
         scene.timeout.end(thread)
@@ -68,7 +67,7 @@ def test_in_time(scene: Scene) -> None:
     scene.timeout.end(3)
     scene.pass_time(10)
     assert scene.said == scene.given_up == scene.lost == []
-    scene.request.sendall(b"still there")
+    scene.connection.sendall(b"still there")
     assert scene.client.recv(100) == b"still there"
 
 
@@ -91,11 +90,11 @@ def test_too_long(scene: Scene) -> None:
 def test_the_descriptor_is_nobody_elses_until_the_handler_is_back(scene: Scene) -> None:
     """Whoever still uses its number must not find another client there."""
     scene.begin()
-    number = scene.request.fileno()
+    number = scene.connection.fileno()
     scene.pass_time(SECONDS)
-    assert scene.request.fileno() == -1
+    assert scene.connection.fileno() == -1
     with pytest.raises(OSError, match="Bad file descriptor"):
-        scene.request.send(b"x")
+        scene.connection.send(b"x")
     with closing(socket.socket()) as another:
         assert another.fileno() != number
     scene.timeout.end(3)
@@ -112,7 +111,7 @@ def test_a_handler_that_waits_for_its_client_is_woken(scene: Scene) -> None:
         scene.begin()
         entered.set()
         with suppress(OSError):  # where the time was over before it came to this
-            received.append(scene.request.recv(1))
+            received.append(scene.connection.recv(1))
         scene.timeout.end(3)
 
     handler = threading.Thread(target=handle)
@@ -128,7 +127,7 @@ def test_a_handler_that_waits_for_its_client_is_woken(scene: Scene) -> None:
 def test_one_that_has_closed_its_socket(scene: Scene, leave: str) -> None:
     """There is no connection to be taken away; the thread is given up all the same."""
     scene.begin()
-    with closing(socket.socket(fileno=scene.request.detach())):
+    with closing(socket.socket(fileno=scene.connection.detach())):
         scene.pass_time(SECONDS)
         assert scene.given_up == [3]
         if leave == "detach":
@@ -140,7 +139,7 @@ def test_one_that_has_closed_its_socket(scene: Scene, leave: str) -> None:
 def test_datagrams(scene: Scene) -> None:
     """The socket beside the data is everybody's, and stays as it is."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as shown:
-        scene.taken = scene.taken._replace(request=(b"data", shown))
+        scene.request = scene.request._replace(raw=(b"data", shown))
         scene.begin()
         scene.pass_time(SECONDS)
         assert scene.given_up == [3]

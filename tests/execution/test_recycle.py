@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from netd.execution.recycle import EARLY, LOOK_INTERVAL, Wear, resident_memory
+from netd.execution.recycle import EARLY, LOOK_INTERVAL, Recycle, resident_memory
 
 
 class Process:
@@ -17,7 +17,7 @@ class Process:
         self.resident = 0
         self.looks = 0
         self.said: list[str] = []
-        self.wear = Wear(
+        self.recycle = Recycle(
             max_requests,
             max_memory,
             self.said.append,
@@ -36,7 +36,7 @@ class TestRequests:
         """Whatever the chance: the first request ends it, and asks for a successor."""
         for chance in (0.0, 0.5, 0.999):
             process = Process(1, chance=chance)
-            assert process.wear.took()
+            assert process.recycle.took()
             assert process.said == ["has taken 1 request"]
 
     @pytest.mark.parametrize("most", [2, 5, 9, 10, 100, 1000])
@@ -44,25 +44,25 @@ class TestRequests:
     def test_never_more(self, most: int, chance: float) -> None:
         """The last one is told as such, no later than the number that was given."""
         process = Process(most, chance=chance)
-        last = next(number for number in range(1, most + 2) if process.wear.took())
+        last = next(number for number in range(1, most + 2) if process.recycle.took())
         assert most * (1 - EARLY) - 1 < last <= most
         assert len(process.said) == 1
 
     def test_a_successor_is_asked_for_early(self) -> None:
         """It has a tenth of the requests to get ready in."""
         process = Process(100)
-        asked = next(number for number in range(1, 101) if process.wear.took() or process.said)
+        asked = next(number for number in range(1, 101) if process.recycle.took() or process.said)
         assert asked == 90
         assert process.said == ["has taken 90 requests"]
 
     def test_once(self) -> None:
         process = Process(3)
-        assert [process.wear.took() for _ in range(6)] == [False, False, True, True, True, True]
+        assert [process.recycle.took() for _ in range(6)] == [False, False, True, True, True, True]
         assert len(process.said) == 1
 
     def test_zero_is_no_bound(self) -> None:
         process = Process(0)
-        assert not any(process.wear.took() for _ in range(1000))
+        assert not any(process.recycle.took() for _ in range(1000))
         assert process.said == []
 
     def test_many_threads(self) -> None:
@@ -71,7 +71,7 @@ class TestRequests:
         lasts: list[bool] = []
 
         def take() -> None:
-            lasts.extend([process.wear.took() for _ in range(250)])
+            lasts.extend([process.recycle.took() for _ in range(250)])
 
         threads = [threading.Thread(target=take) for _ in range(4)]
         for thread in threads:
@@ -87,7 +87,7 @@ class TestMemory:
         """A look costs as much as half a connection, so there are ten a second at most."""
         process = Process(0, max_memory=1 << 20)
         for _ in range(50):
-            process.wear.finished()
+            process.recycle.finished()
             process.now += LOOK_INTERVAL / 5
         assert 5 <= process.looks <= 10
         assert process.said == []
@@ -97,21 +97,21 @@ class TestMemory:
         process.resident = (1 << 20) + 1024
         for _ in range(3):
             process.now += LOOK_INTERVAL
-            process.wear.finished()
+            process.recycle.finished()
         assert process.said == ["uses 1025 KiB of memory"]
 
     def test_no_bound(self) -> None:
         process = Process(5)
         process.now += 10
-        process.wear.finished()
+        process.recycle.finished()
         assert process.looks == 0
 
     def test_requests_and_memory_tell_once_together(self) -> None:
         process = Process(1, max_memory=1)
-        process.wear.took()
+        process.recycle.took()
         process.resident = 2
         process.now += 1
-        process.wear.finished()
+        process.recycle.finished()
         assert process.said == ["has taken 1 request"]
 
     def test_of_this_process(self) -> None:

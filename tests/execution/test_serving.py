@@ -20,12 +20,12 @@ import pytest
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
-from netd.execution.request import Taken, TooLong
+from netd.execution.request import Request, TooLong
 from netd.execution.serving import Handler, Serving
 from netd.execution.tracebacks import user_traceback
-from netd.ipc.scoreboard import Counts, Occupant, Scoreboard
+from netd.ipc.scoreboard import ActiveConnection, Counts, Scoreboard
 from netd.listening.counted import CountedSocket
-from netd.log.record import Said, Served
+from netd.log.record import AccessRecord, LogRecord
 from netd.model.peer import Credentials
 from netd.model.service import Access
 from tests.execution.recording import Recording, read_all
@@ -43,7 +43,7 @@ class Stage:
         descriptor = Scoreboard.make("test", 3)
         self.board = Scoreboard(descriptor, 3)
         os.close(descriptor)
-        self.journal = Recording()
+        self.log_buffer = Recording()
         self.server = self._stream = socketserver.TCPServer(
             ("127.0.0.1", 0), socketserver.BaseRequestHandler, bind_and_activate=False
         )
@@ -67,26 +67,26 @@ class Stage:
         server: socketserver.BaseServer | None = None,
     ) -> Serving:
         slots = [self.board.slot(number) for number in range(3)]
-        serving = Serving("time", transport, gate, dry_run, slots, self.journal)
+        serving = Serving("time", transport, gate, dry_run, slots, self.log_buffer)
         serving.serve_by(server or self.server, handler)
         return serving
 
-    def client(self) -> tuple[Taken, socket.socket]:
+    def client(self) -> tuple[Request, socket.socket]:
         """A TCP client: what was taken of it, and its own end."""
         client = socket.create_connection(self._listener.getsockname(), PATIENCE)
         request, address = self._listener.accept()
-        return Taken(request, address, f"{address[0]}:{address[1]}", None), client
+        return Request(request, address, f"{address[0]}:{address[1]}", None), client
 
     def run(
         self, handler: Handler, gate: Gate | None = None, dry_run: bool = False
-    ) -> tuple[Taken, bytes]:
+    ) -> tuple[Request, bytes]:
         """Serve one client that says a line; returns it, and what it got."""
-        taken, client = self.client()
+        request, client = self.client()
         with client:
             client.sendall(b"hello\n")
-            self.serving(handler, gate, dry_run).serve(0, taken)
-            assert taken.request.fileno() == -1
-            return taken, read_all(client)
+            self.serving(handler, gate, dry_run).serve(0, request)
+            assert request.raw.fileno() == -1
+            return request, read_all(client)
 
 
 @pytest.fixture
@@ -99,14 +99,14 @@ def outcomes(stage: Stage) -> list[tuple[str, str, str, str, tuple[int | None, i
     """The ends of requests in the journal, without their times."""
     return [
         (record.service, record.transport, record.client, record.verdict, record.traffic[:2])
-        for record in stage.journal.records
-        if isinstance(record, Served)
+        for record in stage.log_buffer.records
+        if isinstance(record, AccessRecord)
     ]
 
 
 def errors(stage: Stage) -> list[str]:
     """The texts in the journal, all of which are errors of the service."""
-    found = [record for record in stage.journal.records if isinstance(record, Said)]
+    found = [record for record in stage.log_buffer.records if isinstance(record, LogRecord)]
     assert all((record.service, record.level) == ("time", "error") for record in found)
     return [record.text for record in found]
 
@@ -131,19 +131,19 @@ class TestServed:
 
     def test_a_stream(self, stage: Stage) -> None:
         """The handler answers, the connection is closed, counted and logged."""
-        taken, answer = stage.run(Shout)
+        request, answer = stage.run(Shout)
         assert answer == b"HELLO\n"
-        assert outcomes(stage) == [("time", "tcp", taken.client, "served", (6, 6))]
+        assert outcomes(stage) == [("time", "tcp", request.client, "served", (6, 6))]
         assert errors(stage) == []
         assert stage.board.counts() == Counts(served=1)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     def test_what_the_handler_gets(self, stage: Stage) -> None:
         """The request, the address and the server, as ``socketserver`` passes them."""
         seen: list[Any] = []
-        taken, _ = stage.run(lambda *arguments: seen.extend(arguments))
-        assert seen == [taken.request, taken.client_address, stage.server]
-        assert seen[0] is taken.request
+        request, _ = stage.run(lambda *arguments: seen.extend(arguments))
+        assert seen == [request.raw, request.client_address, stage.server]
+        assert seen[0] is request.raw
         assert seen[2] is stage.server
 
     def test_times(self, stage: Stage) -> None:
@@ -151,78 +151,80 @@ class TestServed:
         before = time.monotonic()
         stage.run(Shout)
         after = time.monotonic()
-        (record,) = stage.journal.records
-        assert isinstance(record, Served)
+        (record,) = stage.log_buffer.records
+        assert isinstance(record, AccessRecord)
         assert before <= record.ended <= after
         assert 0 <= record.seconds <= after - before
 
     def test_on_the_scoreboard(self, stage: Stage) -> None:
         """While the handler runs, the client stands in the slot of its thread."""
-        seen: list[Occupant] = []
-        taken, client = stage.client()
+        seen: list[ActiveConnection] = []
+        request, client = stage.client()
         before = time.monotonic()
         with client:
-            stage.serving(lambda *_: seen.extend(stage.board.occupants())).serve(2, taken)
+            stage.serving(lambda *_: seen.extend(stage.board.active_connections())).serve(
+                2, request
+            )
         ((slot, name, since),) = ((each.slot, each.client, each.since) for each in seen)
-        assert (slot, name) == (2, taken.client)
+        assert (slot, name) == (2, request.client)
         assert before <= since <= time.monotonic()
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     def test_a_datagram(self, stage: Stage) -> None:
         """A packet has nothing to close, and its answers are not counted."""
-        request = (b"hello", stage.datagrams.socket)
-        taken = Taken(request, ("127.0.0.1", 9), "127.0.0.1:9", None)
+        raw = (b"hello", stage.datagrams.socket)
+        request = Request(raw, ("127.0.0.1", 9), "127.0.0.1:9", None)
         seen: list[Any] = []
         serving = stage.serving(
             lambda *arguments: seen.extend(arguments), transport="udp", server=stage.datagrams
         )
-        serving.serve(1, taken)
-        assert seen == [request, ("127.0.0.1", 9), stage.datagrams]
+        serving.serve(1, request)
+        assert seen == [raw, ("127.0.0.1", 9), stage.datagrams]
         assert stage.datagrams.socket.fileno() != -1
         assert outcomes(stage) == [("time", "udp", "127.0.0.1:9", "served", (5, None))]
 
     def test_a_unix_connection(self, stage: Stage) -> None:
         """Its bytes are those that its socket counted."""
         here, there = socket.socketpair()
-        request = CountedSocket(fileno=here.detach())
+        connection = CountedSocket(fileno=here.detach())
         with there:
             there.sendall(b"hi\n")
-            taken = Taken(request, "", "uid:1,pid:2", Credentials(1, 1))
-            stage.serving(Shout, transport="unix").serve(0, taken)
+            request = Request(connection, "", "uid:1,pid:2", Credentials(1, 1))
+            stage.serving(Shout, transport="unix").serve(0, request)
             assert read_all(there) == b"HI\n"
         assert outcomes(stage) == [("time", "unix", "uid:1,pid:2", "served", (3, 3))]
 
     def test_a_handler_that_closes(self, stage: Stage) -> None:
         """Nobody knows what a closed socket carried; otherwise it is a request like any other."""
-        taken, _ = stage.run(lambda request, *_: request.close())
-        assert outcomes(stage) == [("time", "tcp", taken.client, "served", (None, None))]
+        request, _ = stage.run(lambda request, *_: request.close())
+        assert outcomes(stage) == [("time", "tcp", request.client, "served", (None, None))]
 
     def test_a_handler_that_keeps_its_connection(self, stage: Stage) -> None:
         """What ``detach`` took away is not closed."""
         kept: list[int] = []
-        taken, client = stage.client()
+        request, client = stage.client()
         with client:
-            stage.serving(lambda request, *_: kept.append(request.detach())).serve(0, taken)
+            stage.serving(lambda request, *_: kept.append(request.detach())).serve(0, request)
             with socket.socket(fileno=kept[0]) as mine:
                 mine.sendall(b"still here")
                 assert client.recv(100) == b"still here"
-        assert outcomes(stage) == [("time", "tcp", taken.client, "served", (None, None))]
+        assert outcomes(stage) == [("time", "tcp", request.client, "served", (None, None))]
 
     def test_a_copy_that_a_handler_keeps(self, stage: Stage) -> None:
         """``socketserver`` shuts the connection down under a copy, and so does netd."""
         kept: list[socket.socket] = []
-        taken, client = stage.client()
+        request, client = stage.client()
         with client:
-            stage.serving(lambda request, *_: kept.append(request.dup())).serve(0, taken)
+            stage.serving(lambda request, *_: kept.append(request.dup())).serve(0, request)
             assert read_all(client) == b""
             kept[0].close()
 
     def test_counters_go_on(self, stage: Stage) -> None:
         """The counters of all threads add up."""
         for thread in (0, 1, 0, 2):
-            taken, client = stage.client()
+            request, client = stage.client()
             with client:
-                stage.serving(lambda *_: None).serve(thread, taken)
+                stage.serving(lambda *_: None).serve(thread, request)
         # Each Serving above made slots of its own, which read what the page says.
         assert stage.board.counts() == Counts(served=4)
 
@@ -246,12 +248,12 @@ class TestRaising:
     )
     def test_everything(self, stage: Stage, error: BaseException) -> None:
         """It is logged once with its traceback, counted as failed, and the client is let go."""
-        taken, answer = stage.run(raising(error))
+        request, answer = stage.run(raising(error))
         assert answer == b""
-        assert outcomes(stage) == [("time", "tcp", taken.client, "failed", (6, 0))]
+        assert outcomes(stage) == [("time", "tcp", request.client, "failed", (6, 0))]
         (text,) = errors(stage)
         first, second, *_, last = text.splitlines()
-        assert first == f"{taken.client} tcp: the handler raised"
+        assert first == f"{request.client} tcp: the handler raised"
         if isinstance(error, ExceptionGroup):
             assert "Exception Group Traceback" in second
             assert "KeyError: 'two'" in text
@@ -259,12 +261,12 @@ class TestRaising:
             assert second == "Traceback (most recent call last):"
             assert last.startswith(type(error).__name__)
         assert stage.board.counts() == Counts(served=1, failed=1)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     def test_the_error_stands_before_the_end(self, stage: Stage) -> None:
         """The traceback is logged before the line of the request that it ended."""
         stage.run(raising(ValueError()))
-        assert [type(record) for record in stage.journal.records] == [Said, Served]
+        assert [type(record) for record in stage.log_buffer.records] == [LogRecord, AccessRecord]
 
     def test_in_setup(self, stage: Stage) -> None:
         """A handler class that fails while it is made is a handler that fails."""
@@ -325,14 +327,14 @@ class TestRaising:
         """Even what is not to be raised leaves the slot free for the next client."""
 
         class Forgetful(Recording):
-            def _keep(self, record: Served | Said) -> bool:
+            def _keep(self, record: AccessRecord | LogRecord) -> bool:
                 raise MemoryError
 
-        stage.journal = Forgetful()
-        taken, client = stage.client()
+        stage.log_buffer = Forgetful()
+        request, client = stage.client()
         with client, pytest.raises(MemoryError):
-            stage.serving(lambda *_: None).serve(0, taken)
-        assert stage.board.occupants() == []
+            stage.serving(lambda *_: None).serve(0, request)
+        assert stage.board.active_connections() == []
 
     def test_many_in_turn(self, stage: Stage) -> None:
         """A slot that failed serves the next client as any other."""
@@ -373,20 +375,20 @@ class TestRefused:
     def test_the_handler_is_not_called(self, stage: Stage) -> None:
         """A refused client is closed, counted and logged with the reason."""
         called: list[object] = []
-        taken, answer = stage.run(lambda *_: called.append(1), DENY)
+        request, answer = stage.run(lambda *_: called.append(1), DENY)
         assert called == []
         assert answer == b""
-        assert outcomes(stage) == [("time", "tcp", taken.client, "refused: deny", (6, 0))]
+        assert outcomes(stage) == [("time", "tcp", request.client, "refused: deny", (6, 0))]
         assert stage.board.counts() == Counts(refused=1)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     def test_in_a_dry_run(self, stage: Stage) -> None:
         """It is logged and counted, and served all the same."""
-        taken, answer = stage.run(Shout, DENY, dry_run=True)
+        request, answer = stage.run(Shout, DENY, dry_run=True)
         assert answer == b"HELLO\n"
         assert outcomes(stage) == [
-            ("time", "tcp", taken.client, "would be refused: deny", (0, 0)),
-            ("time", "tcp", taken.client, "served", (6, 6)),
+            ("time", "tcp", request.client, "would be refused: deny", (0, 0)),
+            ("time", "tcp", request.client, "served", (6, 6)),
         ]
         assert stage.board.counts() == Counts(served=1, refused=1)
 
@@ -398,27 +400,27 @@ class TestRefused:
 
     def test_on_the_scoreboard(self, stage: Stage) -> None:
         """Somebody whose admission takes long is seen."""
-        seen: list[Occupant] = []
+        seen: list[ActiveConnection] = []
 
         def look(request: object, address: object) -> bool:
-            seen.extend(stage.board.occupants())
+            seen.extend(stage.board.active_connections())
             return False
 
         lists = AccessLists.of(Access())
         asked = RequestFilter(look, 5.0, HandReactor(), lambda *_: None)
-        taken, _ = stage.run(Shout, Gate(lists, asked, of_unix=False))
-        assert [each.client for each in seen] == [taken.client]
+        request, _ = stage.run(Shout, Gate(lists, asked, of_unix=False))
+        assert [each.client for each in seen] == [request.client]
         assert [each[3] for each in outcomes(stage)] == ["refused: verify_request"]
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     def test_a_datagram(self, stage: Stage) -> None:
         """A refused packet is dropped without an answer; the socket, which is shared, stays."""
-        taken = Taken((b"x", stage.datagrams.socket), ("127.0.0.1", 9), "127.0.0.1:9", None)
+        request = Request((b"x", stage.datagrams.socket), ("127.0.0.1", 9), "127.0.0.1:9", None)
         called: list[object] = []
         serving = stage.serving(
             lambda *_: called.append(1), DENY, transport="udp", server=stage.datagrams
         )
-        serving.serve(0, taken)
+        serving.serve(0, request)
         assert called == []
         assert stage.datagrams.socket.fileno() != -1
         assert outcomes(stage) == [("time", "udp", "127.0.0.1:9", "refused: deny", (1, None))]
@@ -442,17 +444,17 @@ class TestClosing:
                 raise error
 
         with Stubborn(("", 0), Shout, bind_and_activate=False) as server:
-            taken, client = stage.client()
+            request, client = stage.client()
             with client:
                 client.sendall(b"hello\n")
-                stage.serving(Shout, gate, server=server).serve(0, taken)
-                assert taken.request.fileno() == -1
+                stage.serving(Shout, gate, server=server).serve(0, request)
+                assert request.raw.fileno() == -1
         ((*_, verdict, _carried),) = outcomes(stage)
         assert verdict == ("served" if gate is None else "refused: deny")
         (text,) = errors(stage)
         method = "shutdown_request" if gate is None else "close_request"
-        assert text.startswith(f"{taken.client} tcp: {method}() raised\nTraceback")
-        assert stage.board.occupants() == []
+        assert text.startswith(f"{request.client} tcp: {method}() raised\nTraceback")
+        assert stage.board.active_connections() == []
         assert stage.board.counts() == (Counts(served=1) if gate is None else Counts(refused=1))
 
     def test_each_by_its_own_method(self, stage: Stage) -> None:
@@ -477,10 +479,10 @@ class TestClosing:
 
     def test_a_client_that_has_gone(self, stage: Stage) -> None:
         """Shutting down what the client has reset is no error."""
-        taken, client = stage.client()
+        request, client = stage.client()
         client.close()
-        stage.serving(lambda *_: None).serve(0, taken)
-        assert outcomes(stage) == [("time", "tcp", taken.client, "served", (0, 0))]
+        stage.serving(lambda *_: None).serve(0, request)
+        assert outcomes(stage) == [("time", "tcp", request.client, "served", (0, 0))]
 
 
 class TestDropped:
@@ -489,12 +491,12 @@ class TestDropped:
     def test_counted_and_logged(self, stage: Stage) -> None:
         """The log says from whom and how much is allowed; nothing else happens."""
         stage.serving(Shout, transport="udp").drop(1, TooLong("192.0.2.1:7", 100))
-        (record,) = stage.journal.records
-        assert isinstance(record, Said)
+        (record,) = stage.log_buffer.records
+        assert isinstance(record, LogRecord)
         assert (record.service, record.level) == ("time", "warn")
         assert record.text == "dropped: datagram from 192.0.2.1:7 is longer than 100 bytes"
         assert stage.board.counts() == Counts(dropped=1)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
 
 class TestTogether:
@@ -511,18 +513,18 @@ class TestTogether:
         serving = stage.serving(meet)
         clients = [stage.client() for _ in range(3)]
         threads = [
-            threading.Thread(target=serving.serve, args=(number, taken), daemon=True)
-            for number, (taken, _) in enumerate(clients)
+            threading.Thread(target=serving.serve, args=(number, request), daemon=True)
+            for number, (request, _) in enumerate(clients)
         ]
         for thread in threads:
             thread.start()
         inside.wait(PATIENCE)
-        occupants = stage.board.occupants()
+        active_connections = stage.board.active_connections()
         seen.wait(PATIENCE)
         for thread in threads:
             thread.join(PATIENCE)
-        assert {(each.slot, each.client) for each in occupants} == {
-            (number, taken.client) for number, (taken, _) in enumerate(clients)
+        assert {(each.slot, each.client) for each in active_connections} == {
+            (number, request.client) for number, (request, _) in enumerate(clients)
         }
         assert stage.board.counts() == Counts(served=3)
         for _, client in clients:
@@ -541,33 +543,33 @@ class TestDisconnect:
             request.recv(100)
 
         serving = stage.serving(wait)
-        taken, client = stage.client()
-        thread = threading.Thread(target=serving.serve, args=(1, taken))
+        request, client = stage.client()
+        thread = threading.Thread(target=serving.serve, args=(1, request))
         thread.start()
         with client:
             assert entered.wait(PATIENCE)
-            (occupant,) = stage.board.occupants()
-            serving.disconnect(0, occupant.stamp)
-            serving.disconnect(1, occupant.stamp - 1)
-            serving.disconnect(2, occupant.stamp)
+            (active_connection,) = stage.board.active_connections()
+            serving.disconnect(0, active_connection.stamp)
+            serving.disconnect(1, active_connection.stamp - 1)
+            serving.disconnect(2, active_connection.stamp)
             assert thread.is_alive()
-            serving.disconnect(1, occupant.stamp)
+            serving.disconnect(1, active_connection.stamp)
             thread.join(PATIENCE)
             assert read_all(client) == b""
-        said = [record.text for record in stage.journal.records if isinstance(record, Said)]
-        assert said == [f"{taken.client} tcp: disconnected by an administrator"]
-        serving.disconnect(1, occupant.stamp)
+        said = [record.text for record in stage.log_buffer.records if isinstance(record, LogRecord)]
+        assert said == [f"{request.client} tcp: disconnected by an administrator"]
+        serving.disconnect(1, active_connection.stamp)
 
     def test_a_datagram_is_no_connection(self, stage: Stage) -> None:
         """Nothing comes of it."""
         stamps: list[int] = []
 
         def handler(request: Any, address: Any, server: Any) -> None:
-            stamps.extend(one.stamp for one in stage.board.occupants())
+            stamps.extend(one.stamp for one in stage.board.active_connections())
             serving.disconnect(0, stamps[0])
 
         serving = stage.serving(handler, transport="udp", server=stage.datagrams)
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
-            serving.serve(0, Taken((b"hello", sock), ("192.0.2.1", 5), "192.0.2.1:5", None))
+            serving.serve(0, Request((b"hello", sock), ("192.0.2.1", 5), "192.0.2.1:5", None))
         assert stamps
-        assert [one for one in stage.journal.records if isinstance(one, Said)] == []
+        assert [one for one in stage.log_buffer.records if isinstance(one, LogRecord)] == []

@@ -356,4 +356,4 @@ class TestLostConnections:
                 host.heard(" tcp lost ")
                 host.lines.clear()
             assert host.open_files() == before
-            assert host.scoreboard.occupants() == []
+            assert host.scoreboard.active_connections() == []

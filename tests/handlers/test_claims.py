@@ -112,8 +112,8 @@ def test_ends_with_its_process(two: Two) -> None:
 def test_name_is_taken_by_a_stranger(two: Two) -> None:
     """Even one that cannot be asked counts."""
     two.one.claim(10007)
-    (taken,) = two.one._held.values()
-    name = taken.getsockname()
+    (request,) = two.one._held.values()
+    name = request.getsockname()
     two.one.close()
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger,

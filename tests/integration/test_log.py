@@ -370,14 +370,14 @@ class TestOtherLogs:
         """The daemon, a request and a traceback, each an entry with its fields."""
         project.handlers(HANDLER)
         project.configure("[log]\n    format = 'journald'\n" + UNIX)
-        with machine.listen("journal/socket") as journal:
+        with machine.listen("journal/socket") as log_buffer:
             daemon = project.launch(under=machine.under)
-            wait_for(journal, rb"MESSAGE=ready: 1 service.*\nSYSLOG_IDENTIFIER=netd\n")
+            wait_for(log_buffer, rb"MESSAGE=ready: 1 service.*\nSYSLOG_IDENTIFIER=netd\n")
             assert project.ask(b"fail") == b""
-            wait_for(journal, rb"MESSAGE\n.{8}uid:.*Traceback.*\nPRIORITY=3\n.*NETD_SERVICE=s\n")
-            wait_for(journal, rb"PRIORITY=6\n.*NETD_CLIENT=uid:.*NETD_VERDICT=failed\n")
+            wait_for(log_buffer, rb"MESSAGE\n.{8}uid:.*Traceback.*\nPRIORITY=3\n.*NETD_SERVICE=s\n")
+            wait_for(log_buffer, rb"PRIORITY=6\n.*NETD_CLIENT=uid:.*NETD_VERDICT=failed\n")
             assert daemon.stop() == 0
-            wait_for(journal, rb"MESSAGE=stopped: 1 served")
+            wait_for(log_buffer, rb"MESSAGE=stopped: 1 served")
         assert daemon.log.lines == []
 
     def test_syslog(self, project: Project, machine: Machine) -> None:

@@ -239,8 +239,8 @@ class TestProblems:
     def test_a_port_that_is_taken(self, with_oddly: Project, kind: str) -> None:
         """It is said, tried again later and later, and the rest goes on."""
         project = with_oddly
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as request:
+            port = request.getsockname()[1]
             plugin = (
                 web("s", port, project.directory)
                 if kind == "web"

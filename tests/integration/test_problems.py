@@ -125,8 +125,8 @@ class TestStart:
     def test_that_cannot_bind_names_service_address_and_reason(self, project: Project) -> None:
         """Status 1, no traceback, and what was bound before is given back."""
         project.handlers(ECHO)
-        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-            port = taken.getsockname()[1]
+        with closing(socket.create_server(("127.0.0.1", 0))) as request:
+            port = request.getsockname()[1]
             project.configure(f"""
                 [services.first]
                 listen = ["unix:first"]

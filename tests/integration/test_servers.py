@@ -470,7 +470,7 @@ class TestHooks:
         assert daemon.ask(b"raise") == b""
         daemon.log.wait("tcp failed")
         assert daemon.stop() == 0
-        taken = [
+        request = [
             "get_request",
             "verify_request request address",
             "process_request request address",
@@ -479,8 +479,8 @@ class TestHooks:
         end = ["shutdown_request request", "close_request request"]
         assert hooks_of(daemon) == [
             "server_bind", "server_activate",
-            *taken, *end,
-            *taken, "handle_error request address", *end,
+            *request, *end,
+            *request, "handle_error request address", *end,
             "server_close",
         ]  # fmt: skip
         daemon.log.wait(r"127.0.0.1:\d+ tcp: the handler raised")

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from netd.ipc.handoff import Handed, hand_over, receive
+from netd.ipc.handoff import HandoffMetadata, hand_over, receive
 
-HANDED = Handed(("192.0.2.7", 4711), "192.0.2.7:4711", 12.5, is_proxied=True)
+HANDED = HandoffMetadata(("192.0.2.7", 4711), "192.0.2.7:4711", 12.5, is_proxied=True)
 
 
 def test_a_connection() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from netd.ipc.probe import (
     Answer,
     Facts,
-    Fault,
-    Question,
-    Questions,
+    ProbeError,
+    ProbeRequest,
+    ProbeRequests,
     ServerFacts,
-    decode_answer,
-    decode_questions,
-    encode_answer,
-    encode_questions,
+    decode_reply,
+    decode_requests,
+    encode_reply,
+    encode_requests,
 )
 from netd.model.service import Owner, Plugin, Program, Reference, Runs
 
@@ -85,12 +85,12 @@ class TestQuestions:
 
     @given(
         st.builds(
-            Questions,
+            ProbeRequests,
             st.lists(st.text()).map(tuple),
             st.floats(0, 1e6),
             st.lists(
                 st.builds(
-                    Question,
+                    ProbeRequest,
                     st.text(),
                     RUNS,
                     TEXTS,
@@ -101,18 +101,18 @@ class TestQuestions:
             ).map(tuple),
         )
     )
-    def test_round_trip(self, questions: Questions) -> None:
+    def test_round_trip(self, questions: ProbeRequests) -> None:
         """A probe reads what it was asked."""
-        text = encode_questions(questions)
+        text = encode_requests(questions)
         assert "\n" not in text
-        assert decode_questions(text) == questions
+        assert decode_requests(text) == questions
 
 
 class TestAnswers:
     """From a probe to the daemon."""
 
     @given(
-        st.builds(Fault, st.text(), st.text(), st.text())
+        st.builds(ProbeError, st.text(), st.text(), st.text())
         | st.builds(
             Facts,
             st.text(),
@@ -126,9 +126,9 @@ class TestAnswers:
     )
     def test_round_trip(self, answer: Answer) -> None:
         """The daemon reads what a probe said, in one line whatever is in it."""
-        line = encode_answer(answer)
+        line = encode_reply(answer)
         assert line.splitlines() == [line]
-        assert decode_answer(line) == answer
+        assert decode_reply(line) == answer
 
 
 def facts(**wrong: Any) -> str:
@@ -185,15 +185,13 @@ class TestJunk:
     def test_no_answer(self, line: str) -> None:
         """What is no answer is a ValueError that shows where it began."""
         with pytest.raises(ValueError, match="not an answer") as caught:
-            decode_answer(line)
+            decode_reply(line)
         assert line[:50] in str(caught.value)
         assert len(str(caught.value)) < 300
 
     def test_almost_junk(self) -> None:
         """What the junk above is made of is an answer when nothing of it is wrong."""
-        assert decode_answer(facts()) == Facts(
-            "s", "stream", "blocking", (), ServerFacts(backlog=1)
-        )
+        assert decode_reply(facts()) == Facts("s", "stream", "blocking", (), ServerFacts(backlog=1))
 
     @given(st.text(st.characters()))
     def test_any_line(self, line: str) -> None:
@@ -208,10 +206,10 @@ class TestJunk:
     @staticmethod
     def _is_answer_or_refused(line: str) -> bool:
         try:
-            answer = decode_answer(line)
+            answer = decode_reply(line)
         except ValueError:
             return True
-        if isinstance(answer, Fault):
+        if isinstance(answer, ProbeError):
             return all(isinstance(x, str) for x in (answer.service, answer.key, answer.message))
         assert answer.requests in ("stream", "datagram", "any")
         assert answer.execution in ("blocking", "reactor", "program", "plugin")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.ipc.scoreboard import CLIENT_SIZE, SLOT_SIZE, Counts, Occupant, Scoreboard
+from netd.ipc.scoreboard import CLIENT_SIZE, SLOT_SIZE, ActiveConnection, Counts, Scoreboard
 
 SLOTS = 4
 
@@ -38,7 +38,7 @@ class TestOccupants:
     def test_nobody(self) -> None:
         """A page begins empty."""
         with board() as made:
-            assert made.occupants() == []
+            assert made.active_connections() == []
             assert made.counts() == Counts()
 
     def test_enters_and_leaves(self) -> None:
@@ -46,17 +46,17 @@ class TestOccupants:
         with board() as made:
             slot = made.slot(2)
             slot.enter("192.0.2.1:4711", 12.5)
-            assert made.occupants() == [Occupant(2, "192.0.2.1:4711", 12.5)]
+            assert made.active_connections() == [ActiveConnection(2, "192.0.2.1:4711", 12.5)]
             slot.leave()
-            assert made.occupants() == []
+            assert made.active_connections() == []
 
     def test_stamp(self) -> None:
         """Seen alike from both sides, and another one for whoever comes next."""
         with board() as made:
             slot = made.slot(1)
             slot.enter("192.0.2.1:4711", 12.5)
-            (occupant,) = made.occupants()
-            assert occupant.stamp == slot.stamp == 12_500_000
+            (active_connection,) = made.active_connections()
+            assert active_connection.stamp == slot.stamp == 12_500_000
             slot.leave()
             slot.enter("192.0.2.1:4711", 12.500001)
             assert slot.stamp == 12_500_001
@@ -66,7 +66,7 @@ class TestOccupants:
         with board() as made:
             for number, since in enumerate((30.0, 10.0, 20.0)):
                 made.slot(number).enter(f"client {number}", since)
-            assert [each.slot for each in made.occupants()] == [1, 2, 0]
+            assert [each.slot for each in made.active_connections()] == [1, 2, 0]
 
     def test_one_after_another(self) -> None:
         """Nothing of a long name is left behind a short one."""
@@ -75,14 +75,14 @@ class TestOccupants:
             slot.enter("[2001:db8:1234:5678:9abc:def0:1234:5678]:54321", 1.0)
             slot.leave()
             slot.enter("unix", 2.0)
-            assert made.occupants() == [Occupant(0, "unix", 2.0)]
+            assert made.active_connections() == [ActiveConnection(0, "unix", 2.0)]
 
     def test_too_long_a_name(self) -> None:
         """A name is cut at the bytes there are for it, in the middle of a letter if need be."""
         with board() as made:
             made.slot(0).enter("x" * 1000, 1.0)
             made.slot(1).enter("x" * (CLIENT_SIZE - 1) + "ä", 2.0)
-            first, second = made.occupants()
+            first, second = made.active_connections()
             assert first.client == "x" * CLIENT_SIZE
             assert second.client == "x" * (CLIENT_SIZE - 1) + "\ufffd"
 
@@ -91,18 +91,18 @@ class TestOccupants:
         """Whatever fits comes back as it went in; what does not, begins like it."""
         with board(1) as made:
             made.slot(0).enter(name, since)
-            (occupant,) = made.occupants()
-            assert occupant.since == since
+            (active_connection,) = made.active_connections()
+            assert active_connection.since == since
             if len(name.encode()) <= CLIENT_SIZE:
-                assert occupant.client == name
+                assert active_connection.client == name
             else:
-                assert name.startswith(occupant.client.rstrip("\ufffd"))
+                assert name.startswith(active_connection.client.rstrip("\ufffd"))
 
     def test_a_name_that_cannot_be_encoded(self) -> None:
         """What an override calls a client need not be text for everybody."""
         with board() as made:
             made.slot(0).enter("caf\udce9", 1.0)
-            assert [each.client for each in made.occupants()] == ["caf?"]
+            assert [each.client for each in made.active_connections()] == ["caf?"]
 
 
 class TestParts:
@@ -121,10 +121,10 @@ class TestParts:
 
     def test_occupants(self, parted: Scoreboard) -> None:
         """Those of one worker, the longest first; of all where nothing is said."""
-        assert [each.client for each in parted.occupants(range(2))] == ["b", "a"]
-        assert [each.slot for each in parted.occupants(range(2, 4))] == [2]
-        assert [each.client for each in parted.occupants()] == ["c", "b", "a"]
-        assert parted.occupants(range(0)) == []
+        assert [each.client for each in parted.active_connections(range(2))] == ["b", "a"]
+        assert [each.slot for each in parted.active_connections(range(2, 4))] == [2]
+        assert [each.client for each in parted.active_connections()] == ["c", "b", "a"]
+        assert parted.active_connections(range(0)) == []
 
     def test_counts(self, parted: Scoreboard) -> None:
         """What one worker has done."""
@@ -142,7 +142,7 @@ class TestParts:
     def test_cleared(self, parted: Scoreboard) -> None:
         """The slots of a worker that has gone, and nobody else's."""
         parted.clear(range(1, 3))
-        assert [each.client for each in parted.occupants()] == ["a"]
+        assert [each.client for each in parted.active_connections()] == ["a"]
         assert parted.counts() == Counts(served=1)
         assert parted.busy(range(4)) == 1
 
@@ -213,7 +213,7 @@ class TestPage:
             slot.enter("client", 7.0)
             worker.close()
             # The worker has gone without a word; the daemon knows whom it held.
-            assert daemons.occupants() == [Occupant(3, "client", 7.0)]
+            assert daemons.active_connections() == [ActiveConnection(3, "client", 7.0)]
             assert daemons.counts() == Counts(served=1)
 
     def test_outlives_its_descriptor(self) -> None:
@@ -222,7 +222,7 @@ class TestPage:
         with closing(Scoreboard(descriptor, SLOTS)) as made:
             os.close(descriptor)
             made.slot(0).enter("client", 1.0)
-            assert len(made.occupants()) == 1
+            assert len(made.active_connections()) == 1
 
     def test_cleared(self) -> None:
         """A page that is cleared is as new, for the next worker."""
@@ -232,7 +232,7 @@ class TestPage:
             slot.leave()
             slot.enter("client", 1.0)
             made.clear()
-            assert made.occupants() == []
+            assert made.active_connections() == []
             assert made.counts() == Counts()
             assert made.slot(1).served == 0
 
@@ -267,5 +267,7 @@ class TestPage:
         with page() as descriptor, closing(Scoreboard(descriptor, SLOTS)) as made:
             with mmap.mmap(descriptor, SLOTS * SLOT_SIZE) as memory:
                 memory[:] = junk
-            assert len(made.occupants()) == sum(bool(junk[n * SLOT_SIZE]) for n in range(SLOTS))
+            assert len(made.active_connections()) == sum(
+                bool(junk[n * SLOT_SIZE]) for n in range(SLOTS)
+            )
             assert made.counts().served >= 0

@@ -22,6 +22,7 @@ from netd.ipc.worker import (
     Hung,
     Lines,
     LogAs,
+    NeedsRecycling,
     NotUnderstood,
     Order,
     Ready,
@@ -34,7 +35,6 @@ from netd.ipc.worker import (
     Stop,
     Suspend,
     Suspended,
-    Worn,
     decode_order,
     decode_report,
     encode_order,
@@ -143,7 +143,7 @@ class TestReports:
         | st.builds(Lines, text=st.text(st.characters()))
         | st.builds(Shutdown, service=st.text())
         | st.builds(Suspended, service=st.text())
-        | st.builds(Worn, service=st.text(), why=st.text())
+        | st.builds(NeedsRecycling, service=st.text(), why=st.text())
         | st.builds(Hung, service=st.text())
     )
     def test_round_trip(self, report: Report) -> None:

@@ -599,11 +599,11 @@ class TestHeld:
         """Those that are held are open, with the queue and mode that they had."""
         path = tmp_path / "s"
         free = "tcp:0:interface=127.0.0.1"
-        with bound(free, f"unix:{path}:mode=660") as held, bound(free) as taken:
+        with bound(free, f"unix:{path}:mode=660") as held, bound(free) as request:
             wanted = [
                 service(free, f"unix:{path}:mode=600", backlog=7),
                 service(f"unix:{tmp_path}/new", name="new"),
-                service(f"tcp:{port_of(taken)}:interface=127.0.0.1", name="too late"),
+                service(f"tcp:{port_of(request)}:interface=127.0.0.1", name="too late"),
             ]
             with pytest.raises(CannotBind, match=r"services\.too late"):
                 bind_all(wanted, held)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netd.listening.drain_filter import admit_nobody, somebody_waits
+from netd.listening.drain_filter import admit_nobody, has_queued_connections
 
 MOMENT = 0.1
 """Seconds in which what must not happen would have happened, on the loopback."""
@@ -51,7 +51,7 @@ class TestStreams:
                 assert accepted.recv(10) == b"after"
                 accepted.sendall(b"answer")
                 assert client.recv(10) == b"answer"
-            assert not somebody_waits([tcp])
+            assert not has_queued_connections([tcp])
 
     def test_whoever_was_kept_out_is_refused_at_the_end(self, tcp: socket.socket) -> None:
         """Not reset after he was let in."""
@@ -78,7 +78,7 @@ class TestStreams:
             admit_nobody(listener)
             with closing(socket.socket(socket.AF_UNIX)) as client:
                 client.connect(str(tmp_path / "s"))
-                assert somebody_waits([listener])
+                assert has_queued_connections([listener])
 
     def test_a_closed_one(self, tcp: socket.socket) -> None:
         """Nobody gets in there anyway."""
@@ -100,17 +100,17 @@ class TestDatagrams:
             admit_nobody(listener)
             client.send(b"after")
             assert listener.recv(10) == b"before"
-            assert not somebody_waits([listener])
+            assert not has_queued_connections([listener])
 
 
 class TestWaiting:
     def test_nobody(self, tcp: socket.socket) -> None:
-        assert not somebody_waits([])
-        assert not somebody_waits([tcp])
+        assert not has_queued_connections([])
+        assert not has_queued_connections([tcp])
 
     def test_somebody_at_one_of_several(self, tcp: socket.socket) -> None:
         with (
             closing(socket.create_server(("127.0.0.1", 0))) as other,
             closing(socket.create_connection(other.getsockname())),
         ):
-            assert somebody_waits([tcp, other])
+            assert has_queued_connections([tcp, other])

@@ -9,8 +9,8 @@ from datetime import datetime
 
 import pytest
 
-from netd.log.buffer import CAPACITY, LONGEST_TEXT, MOST_TEXT, Journal
-from netd.log.record import Served, Traffic
+from netd.log.buffer import CAPACITY, LONGEST_TEXT, MOST_TEXT, LogBuffer
+from netd.log.record import AccessRecord, Traffic
 from netd.model.log import AS_USUAL, LEVELS, Form, Level, WorkerLog
 
 ALL = 1 << 30
@@ -31,16 +31,16 @@ def silent() -> None:
     """Nobody is woken."""
 
 
-def journal(capacity: int = CAPACITY, log: WorkerLog = AS_USUAL) -> Journal:
+def log_buffer(capacity: int = CAPACITY, log: WorkerLog = AS_USUAL) -> LogBuffer:
     """A journal whose monotonic clock stands at 1000, when it is 1 700 000 000.25 for people."""
-    return Journal(silent, lambda: 1000.0, lambda: 1_700_000_000.25, capacity, log)
+    return LogBuffer(silent, lambda: 1000.0, lambda: 1_700_000_000.25, capacity, log)
 
 
 CARRIED = Traffic(10, 20)
 
 
-def served(number: int = 1, carried: Traffic = CARRIED, ended: float = 1000.0) -> Served:
-    return Served(ended, "time", "tcp", f"192.0.2.1:{number}", "served", 0.0123, carried)
+def served(number: int = 1, carried: Traffic = CARRIED, ended: float = 1000.0) -> AccessRecord:
+    return AccessRecord(ended, "time", "tcp", f"192.0.2.1:{number}", "served", 0.0123, carried)
 
 
 def bodies(lines: str) -> list[str]:
@@ -59,7 +59,7 @@ class TestLines:
 
     def test_text(self) -> None:
         """A request and a text, each a line for people."""
-        book = journal()
+        book = log_buffer()
         book.add(served(4711))
         book.say("chat", "warn", "out of biscuits")
         assert bodies(book.take(ALL)) == [
@@ -69,7 +69,7 @@ class TestLines:
 
     def test_json(self) -> None:
         """The same for programs."""
-        book = journal(log=WorkerLog("json"))
+        book = log_buffer(log=WorkerLog("json"))
         book.add(served(4711, Traffic(10, None, 0.0005)))
         book.say("chat", "warn", "out of\nbiscuits")
         request, text = map(json.loads, book.take(ALL).splitlines())
@@ -82,7 +82,7 @@ class TestLines:
     @pytest.mark.parametrize("form", ["text", "json"])
     def test_time(self, form: Form) -> None:
         """The time is the record's, not that of the writing."""
-        book = journal(log=WorkerLog(form))
+        book = log_buffer(log=WorkerLog(form))
         for ended in (999.0, 1000.0, 1000.74, 1000.76):
             book.add(served(ended=ended))
         seconds = [stamp(line) for line in book.take(ALL).splitlines()]
@@ -93,7 +93,7 @@ class TestLines:
     def test_a_clock_that_is_set_back(self) -> None:
         """The wall clock may step in either direction; the next batch follows it."""
         wall = iter([100.0, 5000.0, 40.0])
-        book = Journal(silent, lambda: 0.0, lambda: next(wall))
+        book = LogBuffer(silent, lambda: 0.0, lambda: next(wall))
         seen = []
         for _ in range(3):
             book.add(served(ended=0.0))
@@ -102,7 +102,7 @@ class TestLines:
 
     def test_too_long_a_text(self) -> None:
         """It is cut, and the line says how long it was; one of exactly the limit is whole."""
-        book = journal()
+        book = log_buffer()
         book.say("s", "info", "x" * LONGEST_TEXT)
         book.say("s", "info", "x" * (LONGEST_TEXT + 1))
         assert bodies(book.take(ALL)) == [
@@ -119,7 +119,7 @@ class TestWanted:
         """A text below the level wakes nobody and takes no room; all others are kept."""
         wakes = Wakes()
         for level in LEVELS:
-            Journal(wakes, log=WorkerLog(level=least)).say("s", level, "text")
+            LogBuffer(wakes, log=WorkerLog(level=least)).say("s", level, "text")
         assert wakes.count == len(LEVELS) - LEVELS.index(least)
 
     @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ class TestWanted:
     )
     def test_requests(self, log: WorkerLog, kept: bool) -> None:
         """They are information, and can be left out by themselves."""
-        book = journal(log=log)
+        book = log_buffer(log=log)
         assert book.add(served()) is kept
         assert book.take(ALL).count("\n") == kept
 
     def test_change(self) -> None:
         """From then on other records are queued; what is queued is written in the new form."""
-        book = journal()
+        book = log_buffer()
         book.say("s", "info", "one")
         book.change(WorkerLog("json", "warn"))
         book.say("s", "info", "two")
@@ -151,14 +151,14 @@ class TestWanted:
 
     def test_what_is_not_wanted_is_not_missing(self) -> None:
         """Nobody is told that it was dropped."""
-        book = journal(capacity=0, log=WorkerLog(level="error"))
+        book = log_buffer(capacity=0, log=WorkerLog(level="error"))
         book.add(served())
         book.say("s", "info", "text")
         assert book.take(ALL) == ""
 
     def test_drops_are_told_of_at_every_level(self) -> None:
         """Nobody knows at which level what is missing was."""
-        book = journal(capacity=0, log=WorkerLog(level="critical"))
+        book = log_buffer(capacity=0, log=WorkerLog(level="critical"))
         book.say("s", "critical", "text")
         assert bodies(book.take(ALL)) == ["[netd#warn] 1 log records dropped: log too slow"]
 
@@ -168,7 +168,7 @@ class TestBatches:
 
     def test_order(self) -> None:
         """Records come out in the order in which they went in, whatever their kind."""
-        book = journal()
+        book = log_buffer()
         book.add(served(1))
         book.say("s", "info", "between")
         book.add(served(2))
@@ -180,7 +180,7 @@ class TestBatches:
 
     def test_about_as_much_as_is_wanted(self) -> None:
         """A batch ends with the record that fills it, and nothing is lost between batches."""
-        book = journal()
+        book = log_buffer()
         for number in range(100):
             book.add(served(number))
         length = len(self._first(book))
@@ -191,7 +191,7 @@ class TestBatches:
 
     def test_one_that_is_larger_than_a_batch(self) -> None:
         """A record is never cut by the size of a batch."""
-        book = journal()
+        book = log_buffer()
         book.say("s", "info", "x" * 1000)
         book.say("s", "info", "y")
         assert bodies(book.take(10)) == ["[s#info] " + "x" * 1000]
@@ -199,11 +199,11 @@ class TestBatches:
         assert book.take(10) == ""
 
     @staticmethod
-    def _first(book: Journal) -> str:
+    def _first(book: LogBuffer) -> str:
         return book.take(1)
 
     @staticmethod
-    def _batches(book: Journal, most: int) -> Iterator[str]:
+    def _batches(book: LogBuffer, most: int) -> Iterator[str]:
         while batch := book.take(most):
             yield batch
 
@@ -214,7 +214,7 @@ class TestWake:
     def test_once(self) -> None:
         """The first record calls, the following ones do not."""
         wakes = Wakes()
-        book = Journal(wakes)
+        book = LogBuffer(wakes)
         for number in range(5):
             book.add(served(number))
             book.say("s", "info", "hello")
@@ -223,7 +223,7 @@ class TestWake:
     def test_not_while_the_writer_is_at_it(self) -> None:
         """As long as ``take`` finds something, the writer comes again by itself."""
         wakes = Wakes()
-        book = Journal(wakes)
+        book = LogBuffer(wakes)
         for _ in range(3):
             book.add(served())
             assert book.take(ALL)
@@ -232,7 +232,7 @@ class TestWake:
     def test_again_after_nothing_was_found(self) -> None:
         """The empty string means that the next record calls."""
         wakes = Wakes()
-        book = Journal(wakes)
+        book = LogBuffer(wakes)
         book.add(served())
         assert book.take(ALL)
         assert book.take(ALL) == ""
@@ -243,13 +243,13 @@ class TestWake:
     def test_nothing(self) -> None:
         """Taking from a journal in which nothing ever was calls nobody."""
         wakes = Wakes()
-        assert Journal(wakes).take(ALL) == ""
+        assert LogBuffer(wakes).take(ALL) == ""
         assert wakes.count == 0
 
     def test_no_record_is_left_behind(self) -> None:
         """A writer that comes only when it is called gets every record of many threads."""
         called = threading.Semaphore(0)
-        book = Journal(called.release)
+        book = LogBuffer(called.release)
         threads, each = 4, 500
 
         def write() -> None:
@@ -274,7 +274,7 @@ class TestBounds:
 
     def test_records(self) -> None:
         """Beyond its capacity a journal keeps the oldest records, and says how many it dropped."""
-        book = journal(capacity=3)
+        book = log_buffer(capacity=3)
         for number in range(5):
             book.add(served(number))
         book.say("s", "info", "too late, too")
@@ -284,7 +284,7 @@ class TestBounds:
 
     def test_it_is_said_once(self) -> None:
         """What has been confessed is not confessed again, and there is room again."""
-        book = journal(capacity=1)
+        book = log_buffer(capacity=1)
         book.add(served())
         book.add(served())
         assert len(bodies(book.take(ALL))) == 2
@@ -294,7 +294,7 @@ class TestBounds:
 
     def test_text(self) -> None:
         """Long texts are bounded by their sum, not by their number."""
-        book = journal()
+        book = log_buffer()
         fit = MOST_TEXT // LONGEST_TEXT
         for _ in range(fit + 7):
             book.say("s", "info", "x" * LONGEST_TEXT)
@@ -304,14 +304,14 @@ class TestBounds:
 
     def test_requests_do_not_count_as_text(self) -> None:
         """When too much has been said, the log of requests goes on."""
-        book = journal()
+        book = log_buffer()
         for _ in range(MOST_TEXT // LONGEST_TEXT):
             book.say("s", "info", "x" * LONGEST_TEXT)
         assert book.add(served())
 
     def test_room_again(self) -> None:
         """What is taken makes room, over and over."""
-        book = journal()
+        book = log_buffer()
         for _ in range(3 * (MOST_TEXT // LONGEST_TEXT)):
             book.say("s", "info", "x" * LONGEST_TEXT)
             assert len(bodies(book.take(ALL))) == 1
@@ -319,7 +319,7 @@ class TestBounds:
 
     def test_what_is_dropped_takes_no_room(self) -> None:
         """Texts dropped because there were too many records are not counted as waiting."""
-        book = journal(capacity=1)
+        book = log_buffer(capacity=1)
         book.say("s", "info", "first")
         for length in (LONGEST_TEXT, 1000):
             for _ in range(MOST_TEXT // LONGEST_TEXT):
@@ -330,7 +330,7 @@ class TestBounds:
 
     def test_only_drops(self) -> None:
         """Drops are told of also when there is no record to tell them with."""
-        book = journal(capacity=0)
+        book = log_buffer(capacity=0)
         book.add(served())
         assert bodies(book.take(ALL)) == ["[netd#warn] 1 log records dropped: log too slow"]
         assert book.take(ALL) == ""
@@ -338,7 +338,7 @@ class TestBounds:
     def test_records_say_when(self) -> None:
         """A text carries the time of the monotonic clock at which it was said."""
         now = iter([5.0, 7.0, 9.0])
-        book = Journal(silent, lambda: next(now), lambda: 1009.0)
+        book = LogBuffer(silent, lambda: next(now), lambda: 1009.0)
         book.say("s", "info", "one")
         book.say("s", "error", "two")
         assert [stamp(line) for line in book.take(ALL).splitlines()] == [1005.0, 1007.0]

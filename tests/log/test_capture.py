@@ -37,11 +37,13 @@ with open(int(sys.argv[1]), "w") as result:
     result.write(journal.take(1 << 30))
 """
 
-Said = tuple[str, str, str]
+LogRecord = tuple[str, str, str]
 """Service, level and text."""
 
 
-def run(program: str, level: str = "info") -> tuple[list[Said], subprocess.CompletedProcess[bytes]]:
+def run(
+    program: str, level: str = "info"
+) -> tuple[list[LogRecord], subprocess.CompletedProcess[bytes]]:
     """What a program says to the journal, and what past it, to its own descriptors."""
     command = [sys.executable, "-P", "-c", BEFORE + program + AFTER]
     # The records have a file of their own: what comes by descriptors 1 and 2 is under test.
@@ -60,7 +62,7 @@ def run(program: str, level: str = "info") -> tuple[list[Said], subprocess.Compl
         return [(each["service"], each["level"], each["message"]) for each in records], done
 
 
-def said(program: str, level: str = "info") -> list[Said]:
+def said(program: str, level: str = "info") -> list[LogRecord]:
     """What a program says to the journal, and nothing past it."""
     records, done = run(program, level)
     assert (done.stdout, done.stderr) == (b"", b"")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from netd.log.destination import LogPlace
+from netd.log.destination import LogLocation
 from netd.log.entry import Entry
 from netd.model.log import Form, Format, Log
 
@@ -37,11 +37,11 @@ class Scene:
             listener.bind(str(directory / name))
             listener.setblocking(False)
 
-    def place(self, **twistd: Any) -> LogPlace:
+    def place(self, **twistd: Any) -> LogLocation:
         sockets = {name: (str(self.directory / name), encode) for name in self.sockets}
-        return LogPlace(twistd, str(self.directory), self.terminal, sockets)
+        return LogLocation(twistd, str(self.directory), self.terminal, sockets)
 
-    def written(self, place: LogPlace, configured: Log) -> list[str]:
+    def written(self, place: LogLocation, configured: Log) -> list[str]:
         """Where a line comes to that is logged."""
         with closing(place.open(configured)) as destination:
             destination.write(TEXT)
@@ -89,7 +89,7 @@ class TestOpen:
 
     def test_without_a_terminal(self, scene: Scene) -> None:
         """A process whose standard streams are closed has nowhere to log."""
-        place = LogPlace({"nodaemon": True}, str(scene.directory), None)
+        place = LogLocation({"nodaemon": True}, str(scene.directory), None)
         assert scene.written(place, Log()) == []
 
     @pytest.mark.parametrize("nodaemon", [True, False])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.log.entry import SEVERITIES, Entry, entry_of, rewritten
-from netd.log.format import JsonLines, TextLines, harmless
+from netd.log.format import JsonLines, TextLines, escape_controls
 from netd.model.log import LEVELS, Level
 
 WHEN = 1_700_000_000.25
@@ -32,8 +32,8 @@ def test_said(text: str, service: str | None, level: str) -> None:
     assert entry.time is not None
     assert entry == Entry(
         level,
-        harmless(text),
-        None if service is None else harmless(service),
+        escape_controls(text),
+        None if service is None else escape_controls(service),
         entry.time,
     )
 
@@ -118,7 +118,9 @@ class TestRewritten:
         objects = [
             json.loads(line) for line in rewritten("".join(lines), JsonLines(), 5.0).splitlines()
         ]
-        assert [each["message"].partition("] ")[2] for each in objects] == list(map(harmless, said))
+        assert [each["message"].partition("] ")[2] for each in objects] == list(
+            map(escape_controls, said)
+        )
 
     def test_no_lines(self) -> None:
         """Nothing is nothing."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.log.format import JsonLines, LineForm, TextLines, harmless, line_form
+from netd.log.format import JsonLines, LineForm, TextLines, escape_controls, line_form
 from netd.model.log import LEVELS
 
 WHEN = 1_700_000_000.25
@@ -116,14 +116,14 @@ class TestHarmless:
             return unicodedata.bidirectional(letter) in TURNING or letter in MARKS
 
         letters = [chr(code) for code in range(0x3000)]
-        escaped = [letter for letter in letters if harmless(letter) != letter]
+        escaped = [letter for letter in letters if escape_controls(letter) != letter]
         assert escaped == [letter for letter in letters if harms(letter)]
-        assert all(harmless(letter).isprintable() for letter in escaped)
+        assert all(escape_controls(letter).isprintable() for letter in escaped)
 
     @given(ANY_TEXT)
     def test_text(self, text: str) -> None:
         """A text is its letters."""
-        assert harmless(text) == "".join(map(harmless, text))
+        assert escape_controls(text) == "".join(map(escape_controls, text))
 
 
 class TestJson:

@@ -17,7 +17,7 @@ import pytest
 from twisted.logger import Logger, LogLevel, capturedLogs
 from twisted.python import log as legacy
 
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.log.file import FileDestination, NotWritten
 from netd.log.format import line_form
 from netd.log.writer import LAST_WORDS, DaemonLog, RelayedLog
@@ -512,10 +512,10 @@ def relayed(text: str) -> list[tuple[str, LogLevel, str]]:
 
 def journal_of(*said: tuple[str, str, str]) -> str:
     """The lines that a worker makes of what was said by a service, at a level."""
-    journal = Journal(wake=lambda: None, log=WorkerLog("json", "debug"))
+    log_buffer = LogBuffer(wake=lambda: None, log=WorkerLog("json", "debug"))
     for service, level, text in said:
-        journal.say(service, level, text)
-    return journal.take(1 << 20)
+        log_buffer.say(service, level, text)
+    return log_buffer.take(1 << 20)
 
 
 class TestRelayedLog:

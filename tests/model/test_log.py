@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.logger import LogLevel
 
-from netd.model.log import LEVELS, Level, reaches
+from netd.model.log import LEVELS, Level, is_enabled
 
 
 def test_the_levels_are_twisted_s() -> None:
@@ -16,5 +16,5 @@ def test_the_levels_are_twisted_s() -> None:
 @pytest.mark.parametrize("least", LEVELS)
 def test_a_level_is_reached_by_itself_and_all_above(least: Level) -> None:
     """And by none below."""
-    reaching = [level for level in LEVELS if reaches(level, least)]
+    reaching = [level for level in LEVELS if is_enabled(level, least)]
     assert reaching == list(LEVELS[LEVELS.index(least) :])

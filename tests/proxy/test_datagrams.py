@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netd.listening.handler_view import ListenerSocket, NoHeader, TooLarge, taking
+from netd.listening.handler_view import ListenerSocket, NoHeader, TooLarge, accepting
 from netd.proxy.datagrams import proxied, receiver, text_of, unwrapped
 from netd.proxy.header import InvalidHeader
 from tests.proxy.proxied import LOCAL, binary, line
@@ -64,7 +64,7 @@ def test_the_socket_that_a_server_receives_by() -> None:
             ours.is_proxy = lambda sender: sender == proxy.getsockname()
             for said in (line(*FOUR) + b"query", b"query", line(*FOUR) + bytes(11)):
                 proxy.send(said)
-            with taking():
+            with accepting():
                 payload, client = ours.recvfrom(10)
                 assert (payload, client) == (b"query", FOUR[0])
                 with pytest.raises(NoHeader, match="does not begin"):

@@ -109,7 +109,7 @@ class Scene:
 
     def log(self, *texts: str) -> None:
         for text in texts:
-            self.stream.journal.say("time", "info", text)
+            self.stream.log_buffer.say("time", "info", text)
 
     def logged(self) -> list[str]:
         """What has arrived of the log, and makes room for more."""
@@ -167,7 +167,7 @@ class TestLogStream:
         scene = Scene(WorkerLog("json", "warn"))
         scene.stream.connect(scene.channel)
         scene.log("one")
-        scene.stream.journal.say("time", "error", "two")
+        scene.stream.log_buffer.say("time", "error", "two")
         scene.reactor.pump([0, LOG_DELAY])
         [lines] = scene.transport.reports()
         assert isinstance(lines, Lines)

@@ -18,6 +18,7 @@ from netd.ipc.worker import (
     Drain,
     Failed,
     Hung,
+    NeedsRecycling,
     Ready,
     Recheck,
     Report,
@@ -27,11 +28,10 @@ from netd.ipc.worker import (
     Start,
     Suspend,
     Suspended,
-    Worn,
 )
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
-from netd.worker.build.context import Joint
+from netd.worker.build.context import ServiceContext
 from netd.worker.importing import CannotImport
 from netd.worker.process import Worker
 from tests.daemon.fakes import Adopted, FakeReactor
@@ -41,9 +41,9 @@ from tests.reactors import PATIENCE
 class FakeExecution:
     """A service that says what it is told."""
 
-    def __init__(self, joint: Joint, told: list[tuple[str, str]]) -> None:
-        self.joint = joint
-        self.name = joint.service.name
+    def __init__(self, context: ServiceContext, told: list[tuple[str, str]]) -> None:
+        self.context = context
+        self.name = context.service.name
         self.lists: AccessLists | None = None
         self.stopped: Callable[[], None] | None = None
         self._told = told
@@ -51,8 +51,8 @@ class FakeExecution:
     def _is(self, what: str) -> None:
         self._told.append((self.name, what))
 
-    def start(self, taking: bool = True) -> None:
-        self._is("start" if taking else "start without taking")
+    def start(self, accepting: bool = True) -> None:
+        self._is("start" if accepting else "start without taking")
 
     def suspend(self) -> None:
         self._is("suspend")
@@ -100,12 +100,12 @@ class Scene:
             service, (os.dup(listener.fileno()),), page, 2 * number, name in suspended
         )
 
-    def _join(self, joint: Joint) -> FakeExecution:
-        for bound in joint.listeners:
+    def _join(self, context: ServiceContext) -> FakeExecution:
+        for bound in context.listeners:
             self._stack.enter_context(bound.socket)
             self._stack.enter_context(bound.shown)
-        self.services[joint.service.name] = FakeExecution(joint, self.told)
-        return self.services[joint.service.name]
+        self.services[context.service.name] = FakeExecution(context, self.told)
+        return self.services[context.service.name]
 
     def begin(self) -> None:
         """Connect the worker with its daemon."""
@@ -169,10 +169,10 @@ class TestStart:
     def test_its_own_slots(self, scene: Scene) -> None:
         """Each service writes the part of the page that the worker has been given."""
         for number, name in enumerate(NAMES):
-            joint = scene.services[name].joint
-            joint.slots[1].enter("somebody", 1.0)
-            assert [each.slot for each in joint.board.occupants()] == [2 * number + 1]
-            assert len(joint.slots) == 2
+            context = scene.services[name].context
+            context.slots[1].enter("somebody", 1.0)
+            assert [each.slot for each in context.board.active_connections()] == [2 * number + 1]
+            assert len(context.slots) == 2
 
     def test_no_descriptor_is_left(self, made: Scene) -> None:
         """Each service has one more than it was given: of the socket that its handlers see."""
@@ -185,13 +185,13 @@ class TestStart:
     def test_what_cannot_be_imported(self, made: Scene) -> None:
         """The first service that cannot be made is named, with the reason."""
 
-        def join(joint: Joint) -> FakeExecution:
-            if joint.service.name == "date":
-                for bound in joint.listeners:
+        def join(context: ServiceContext) -> FakeExecution:
+            if context.service.name == "date":
+                for bound in context.listeners:
                     bound.socket.close()
                     bound.shown.close()
                 raise CannotImport('there is no module "m"')
-            return made._join(joint)
+            return made._join(context)
 
         made.worker._join = join
         assert made.worker.prepare() == Failed("date", 'there is no module "m"')
@@ -245,7 +245,7 @@ class TestOffice:
         """A worker that is worn, or hangs, tells the daemon of which service."""
         scene.worker.worn("date", "has served 5 requests")
         scene.worker.hung("time")
-        assert scene.reports == [Worn("date", "has served 5 requests"), Hung("time")]
+        assert scene.reports == [NeedsRecycling("date", "has served 5 requests"), Hung("time")]
 
     def test_recheck(self, scene: Scene) -> None:
         """Other lists are the one service's."""
@@ -257,7 +257,7 @@ class TestOffice:
 
     def test_disconnect(self, scene: Scene) -> None:
         """A slot is counted from the first of this process."""
-        first = scene.services["date"].joint.first_slot
+        first = scene.services["date"].context.first_slot
         scene.told.clear()
         scene.daemon.orders(Disconnect("date", first + 1, 7))
         assert scene.told == [("date", "disconnect 1 7")]

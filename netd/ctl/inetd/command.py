@@ -104,11 +104,11 @@ def _hidden(service: Service, names: set[str]) -> Service:
 
 
 def _named(found: list[Service]) -> list[Service]:
-    taken: set[str] = set()
+    request: set[str] = set()
     named = []
     for service in found:
-        name = next(name for name in _names(service) if name not in taken)
-        taken.add(name)
+        name = next(name for name in _names(service) if name not in request)
+        request.add(name)
         named.append(replace(service, name=name))
     return named
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from netd.config.toml import literal
-from netd.ctl.inetd.lines import Place
+from netd.ctl.inetd.lines import Location
 
 ORDER: Final = (
     "enabled",
@@ -37,7 +37,7 @@ open to the same clients at the same times; without any other key, it may be ope
 class Service:
     """A service of inetd or xinetd, as netd would have it."""
 
-    place: Place
+    place: Location
     name: str
     """Its name there, which may not do as one of netd's."""
     table: Mapping[str, Any]
@@ -70,7 +70,7 @@ class Draft:
     *has_key* says whether netd has a key of a service, dotted as for ``put``.
     """
 
-    def __init__(self, place: Place, name: str, has_key: Callable[[str], bool]) -> None:
+    def __init__(self, place: Location, name: str, has_key: Callable[[str], bool]) -> None:
         self.place: Final = place
         self.name: Final = name
         self._has_key = has_key

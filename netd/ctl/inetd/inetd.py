@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from netd.ctl.inetd import listening, programs
 from netd.ctl.inetd.draft import Draft, Service
-from netd.ctl.inetd.lines import NO_TEXT, Line, Place, significant
+from netd.ctl.inetd.lines import NO_TEXT, Line, Location, significant
 from netd.ctl.inetd.listening import BOTH, UNKNOWN, Families
 from netd.ctl.inetd.machine import Machine
 from netd.ctl.inetd.values import INTERNAL, account, number, size
@@ -107,9 +107,9 @@ def services(file: str, data: bytes, machine: Machine) -> tuple[list[Service], l
 
 def _entries(
     file: str, data: bytes, report: Callable[[Problem], None]
-) -> Iterator[tuple[Place, list[str]]]:
+) -> Iterator[tuple[Location, list[str]]]:
     """The words of each entry, which goes on in lines that start with a blank."""
-    entry: tuple[Place, list[str]] | None = None
+    entry: tuple[Location, list[str]] | None = None
     for line in significant(file, data):
         if not line.is_text:
             report(line.place.problem(NO_TEXT))
@@ -145,7 +145,7 @@ class _Entry:
     """One line on its way; ``service`` raises ValueError for what inetd would not read either."""
 
     def __init__(
-        self, place: Place, words: list[str], hosts: tuple[str, ...], machine: Machine
+        self, place: Location, words: list[str], hosts: tuple[str, ...], machine: Machine
     ) -> None:
         if words[0].endswith(":"):
             # A blank may part the addresses from the name.

@@ -20,7 +20,7 @@ NO_TEXT: Final = "this line is not text: save the file as UTF-8, without NUL cha
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where something stands: a file as it was named, and a line from 1."""
 
     file: str
@@ -38,7 +38,7 @@ class Place:
 class Line:
     """One line, which has at least one word."""
 
-    place: Place
+    place: Location
     text: str
     words: tuple[str, ...]
 
@@ -62,4 +62,4 @@ def significant(file: str, data: bytes) -> Iterator[Line]:
     for number, text in enumerate(data.decode(errors="surrogateescape").split("\n"), start=1):
         words = words_of(text)
         if words and not words[0].startswith("#"):
-            yield Line(Place(file, number), text, words)
+            yield Line(Location(file, number), text, words)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from netd.ctl.inetd.attributes import ATTRIBUTES, Attribute
-from netd.ctl.inetd.lines import NO_TEXT, Line, Place, significant, words_of
+from netd.ctl.inetd.lines import NO_TEXT, Line, Location, significant, words_of
 from netd.ctl.inetd.machine import Machine
 from netd.model.problem import Problem
 
@@ -29,7 +29,7 @@ class Values:
     """What an attribute says, after every ``+=`` and ``-=``."""
 
     words: tuple[str, ...]
-    place: Place
+    place: Location
     """Where it was last changed."""
     is_default: bool = False
     """Whether all of it is from the defaults."""
@@ -39,7 +39,7 @@ class Values:
 class Entry:
     """One service, with what it has from the defaults."""
 
-    place: Place
+    place: Location
     name: str
     identity: str
     """What ``id`` says, or the name."""
@@ -59,7 +59,7 @@ class Reader:
         self._machine = machine
         self._read: set[str] = set()
         self._problems: list[Problem] = []
-        self._defaults = _Section(Place("", 1), "defaults", {}, is_defaults=True)
+        self._defaults = _Section(Location("", 1), "defaults", {}, is_defaults=True)
         self._services: list[_Section] = []
 
     def read(self, file: str, data: bytes) -> None:
@@ -146,7 +146,7 @@ class Reader:
         self._problems.append(line.place.problem(f"{what}; {rest}"))
         _skip(lines)
 
-    def _include(self, keyword: str, path: str, place: Place, depth: int) -> None:
+    def _include(self, keyword: str, path: str, place: Location, depth: int) -> None:
         if depth >= DEEPEST:
             self._problems.append(place.problem(f"files include each other {DEEPEST} deep"))
             return
@@ -197,7 +197,7 @@ class _Section:
 
     def __init__(
         self,
-        place: Place,
+        place: Location,
         name: str,
         inherited: Mapping[str, Values],
         is_defaults: bool = False,

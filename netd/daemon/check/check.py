@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from netd.config.load import load
 from netd.daemon.check.probe import ask, located_at, settle
 from netd.daemon.check.rights import Rights, lacking
-from netd.ipc.probe import Fault
+from netd.ipc.probe import ProbeError
 from netd.listening.options.apply import CannotSet, try_out
 from netd.model.problem import ConfigurationError, Problem
 from netd.model.service import Configuration, Owner, Plugin, Service
@@ -36,7 +36,7 @@ def check_loaded(configuration: Configuration, as_whom: Owner = Owner()) -> Conf
     checked, found = settle(configuration, answers)
     found += _strange_companions(checked)
     found += [
-        Fault(service.name, f"socket.{error.option}", _refusal(error))
+        ProbeError(service.name, f"socket.{error.option}", _refusal(error))
         for service in configuration.services
         for error in _untakeable(service)
         if not _is_right(error)  # who checks need not be who runs it
@@ -46,7 +46,7 @@ def check_loaded(configuration: Configuration, as_whom: Owner = Owner()) -> Conf
     return checked
 
 
-def _strange_companions(configuration: Configuration) -> list[Fault]:
+def _strange_companions(configuration: Configuration) -> list[ProbeError]:
     """Services that share a worker, but would not have it run in the same processes."""
     first_of: dict[str, Service] = {}
     found = []
@@ -58,7 +58,7 @@ def _strange_companions(configuration: Configuration) -> list[Fault]:
                 f"{_processes(first)}, and this one in {_processes(service)}: give both the same, "
                 "or each a worker"
             )
-            found.append(Fault(service.name, "worker", text))
+            found.append(ProbeError(service.name, "worker", text))
     return found
 
 
@@ -97,13 +97,13 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
     *as_whom* is what twistd's ``--uid`` and ``--gid`` make of the daemon.
     """
     found = [
-        located_at(Fault(service.name, key, why), configuration)
+        located_at(ProbeError(service.name, key, why), configuration)
         for service in configuration.services
         for key, why in lacking(service.environment, Rights.of_daemon(as_whom))
     ]
     found += [
         located_at(
-            Fault(service.name, f"socket.{error.option}", f"needs a right: {error.reason}"),
+            ProbeError(service.name, f"socket.{error.option}", f"needs a right: {error.reason}"),
             configuration,
         )
         for service in configuration.services
@@ -120,7 +120,7 @@ def check_rights(configuration: Configuration, as_whom: Owner) -> None:
             why = f"only root can become another user, and netd was started by uid {os.geteuid()}"
         if why is not None:
             key = "user" if service.owner.uid is not None else "group"
-            found.append(located_at(Fault(service.name, key, why), configuration))
+            found.append(located_at(ProbeError(service.name, key, why), configuration))
     if found:
         raise ConfigurationError(sorted(found, key=lambda problem: (problem.file, problem.line)))
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 from typing import Final
 
 from netd.config.document import dotted
-from netd.config.resolve import Misfit, notes_of, settled
+from netd.config.resolve import Inconsistency, notes_of, settled
 from netd.core.exit_status import ending
 from netd.daemon.forkserver.spawn import command
 from netd.ipc.probe import (
     Answer,
-    Fault,
-    Question,
-    Questions,
-    decode_answer,
-    encode_questions,
+    ProbeError,
+    ProbeRequest,
+    ProbeRequests,
+    decode_reply,
+    encode_requests,
 )
 from netd.model.problem import Problem
 from netd.model.service import Configuration, Owner, Service, Stamp
@@ -36,24 +36,24 @@ def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, Ans
     """
     if not configuration.services:
         return {}
-    questions = Questions(
+    questions = ProbeRequests(
         configuration.python_path,
         IMPORT_TIMEOUT,
         tuple(_question(service, as_whom) for service in configuration.services),
     )
     done = subprocess.run(
-        command("probe"), input=encode_questions(questions), stdout=subprocess.PIPE, text=True
+        command("probe"), input=encode_requests(questions), stdout=subprocess.PIPE, text=True
     )
-    answers = [decode_answer(line) for line in done.stdout.splitlines()]
+    answers = [decode_reply(line) for line in done.stdout.splitlines()]
     if len(answers) != len(questions.services):
         raise OSError(f"the probe process ended with {ending(done.returncode)}")
     return {answer.service: answer for answer in answers}
 
 
-def _question(service: Service, as_whom: Owner) -> Question:
+def _question(service: Service, as_whom: Owner) -> ProbeRequest:
     owner = as_whom if service.owner == Owner() else service.owner
     options = tuple(service.options)
-    return Question(
+    return ProbeRequest(
         service.name,
         service.runs,
         options,
@@ -65,21 +65,21 @@ def _question(service: Service, as_whom: Owner) -> Question:
 
 def settle(
     configuration: Configuration, answers: Mapping[str, Answer]
-) -> tuple[Configuration, list[Fault]]:
+) -> tuple[Configuration, list[ProbeError]]:
     """Decide what depends on the probe's *answers*; return that, and what is wrong, in order."""
     services, found, notes = [], [], []
     for service in configuration.services:
         answer = answers[service.name]
-        if isinstance(answer, Fault):
+        if isinstance(answer, ProbeError):
             found.append(answer)
             continue
         try:
             services.append(replace(settled(service, answer), sources=stamps(answer.sources)))
-        except Misfit as misfit:
-            found.append(Fault(service.name, misfit.key, str(misfit)))
+        except Inconsistency as misfit:
+            found.append(ProbeError(service.name, misfit.key, str(misfit)))
             continue
         remarks = notes_of(services[-1], answer)
-        notes += [Fault(service.name, service.runs.key, remark) for remark in remarks]
+        notes += [ProbeError(service.name, service.runs.key, remark) for remark in remarks]
     located = (located_at(note, configuration) for note in notes)
     said = (*configuration.notes, *located)
     return replace(configuration, services=tuple(services), notes=said), found
@@ -96,7 +96,7 @@ def stamps(files: Iterable[str]) -> tuple[Stamp, ...]:
     return tuple(found)
 
 
-def located_at(fault: Fault, configuration: Configuration) -> Problem:
+def located_at(fault: ProbeError, configuration: Configuration) -> Problem:
     """Put a fault at its key, or at the nearest table around it that is written somewhere."""
     path = ("services", fault.service, *fault.key.split("."))
     around = (dotted(path[:length]) for length in range(len(path), 0, -1))

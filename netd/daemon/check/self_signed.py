@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from netd.daemon.check.probe import located_at
-from netd.ipc.probe import Fault
+from netd.ipc.probe import ProbeError
 from netd.model.problem import ConfigurationError
 from netd.model.service import Configuration, Owner, Service
 from netd.model.tls import Pem, Tls
@@ -47,6 +47,6 @@ def _made(path: str, service: Service, configuration: Configuration, as_whom: Ow
         self_signed.write(path, content, as_whom.uid, as_whom.gid)
     except OSError as error:
         why = f"cannot make {path}: {error.strerror}"
-        problem = located_at(Fault(service.name, "tls.self_signed", why), configuration)
+        problem = located_at(ProbeError(service.name, "tls.self_signed", why), configuration)
         raise ConfigurationError([problem]) from error
     return Pem(path, content)

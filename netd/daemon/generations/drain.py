@@ -12,7 +12,7 @@ from netd.core.reactor import DelayedCall
 from netd.daemon.workers.pool import Pool
 from netd.ipc.scoreboard import Counts
 from netd.listening.binding import Listeners
-from netd.listening.drain_filter import admit_nobody, somebody_waits
+from netd.listening.drain_filter import admit_nobody, has_queued_connections
 from netd.model.address import InetAddress
 
 log = Logger()
@@ -79,11 +79,11 @@ class _Generation:
         """Drain, unless somebody waits who will be taken."""
         gone = {id(listener.socket) for listener in self._own}
         awaited = [one for pool in self.pools for one in pool.awaited if id(one) in gone]
-        if somebody_waits(awaited):
+        if has_queued_connections(awaited):
             self._look_again(self._empty)
         else:
             for pool in self.pools:
-                pool.take_no_more()
+                pool.stop_accepting()
             self._see_through()
 
     def _see_through(self) -> None:
@@ -108,7 +108,7 @@ class _Generation:
         self._gone.close()
 
 
-class Retirement:
+class DrainingGenerations:
     """Sees pools out: they empty their last queues, finish what they have, and are ended in time.
 
     *over* is called whenever one has gone. In the reactor's thread.
@@ -131,7 +131,7 @@ class Retirement:
         """Whether nobody is on the way out."""
         return not self._generations
 
-    def retire(self, pools: Sequence[Pool], gone: Listeners, seconds: float) -> None:
+    def drain_pools(self, pools: Sequence[Pool], gone: Listeners, seconds: float) -> None:
         """Let *pools* leave within *seconds*, and close the listeners that are *gone*.
 
         Nobody new gets into these, and who is in their queues is served first.
@@ -169,7 +169,7 @@ class Retirement:
             if not generation.pools and generation in self._generations:
                 generation.forget()
                 self._generations.remove(generation)
-        if not any(pool.may_take for pool in self):
+        if not any(pool.may_accept for pool in self):
             settled, self._settled = self._settled, []
             for waiting in settled:
                 if not waiting.called:

@@ -11,9 +11,9 @@ from typing import Any
 
 from netd.accept.pending import Reception
 from netd.daemon.forkserver.spawn import Spawner
-from netd.daemon.workers.dispatcher import Entrance
+from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import Placed
+from netd.daemon.workers.worker import ServiceRuntime
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.binding import Listeners
 from netd.model.log import Form, Log, WorkerLog
@@ -22,7 +22,7 @@ from netd.model.tls import HANDSHAKE_TIMEOUT
 
 
 @dataclass(frozen=True)
-class Estate:
+class Generation:
     """A configuration at work. Who has it closes the listeners and the pools."""
 
     configuration: Configuration
@@ -103,33 +103,37 @@ def binds_itself(services: Iterable[Service]) -> bool:
     return any(isinstance(service.runs, Plugin) for service in services)
 
 
-def _all_placed(services: Iterable[Service], listeners: Listeners, reactor: Any) -> list[Placed]:
+def _all_placed(
+    services: Iterable[Service], listeners: Listeners, reactor: Any
+) -> list[ServiceRuntime]:
     """Place all services, or none. Raises OSError."""
     with ExitStack() as undo:
-        placed = [_placed(service, listeners, reactor, undo) for service in services]
+        runtime = [_runtime(service, listeners, reactor, undo) for service in services]
         undo.pop_all()
-    return placed
+    return runtime
 
 
-def _placed(service: Service, listeners: Listeners, reactor: Any, undo: ExitStack) -> Placed:
+def _runtime(
+    service: Service, listeners: Listeners, reactor: Any, undo: ExitStack
+) -> ServiceRuntime:
     page = Scoreboard.make(service.name, service.slots)
     undo.callback(os.close, page)
     board = Scoreboard(page, service.slots)
     undo.callback(board.close)
     sockets = tuple(listener.socket for listener in listeners.of(service.name))
     entrances = tuple(_entrances(service, sockets, reactor, undo))
-    return Placed(service, sockets, page, board, entrances)
+    return ServiceRuntime(service, sockets, page, board, entrances)
 
 
 def _entrances(
     service: Service, sockets: Iterable[socket.socket], reactor: Any, undo: ExitStack
-) -> Iterator[Entrance | None]:
+) -> Iterator[Dispatcher | None]:
     seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
     # Whole, unlike in workers: nothing else takes from these listeners.
     reception = Reception(service.handshakes, seconds, reactor)
     for address, listener in zip(service.listen, sockets, strict=False):  # a plugin's has none
         if service.is_handed(address):
-            entrance = Entrance(service, address, listener, reception, reactor)
+            entrance = Dispatcher(service, address, listener, reception, reactor)
             undo.callback(entrance.close)
             yield entrance
         else:

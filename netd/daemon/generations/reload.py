@@ -14,8 +14,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from netd.config.plan import Fate, Plan, plan
-from netd.daemon.generations.generation import Builder, Estate, binds_itself, by_worker
+from netd.config.plan import Action, Plan, plan
+from netd.daemon.generations.generation import Builder, Generation, binds_itself, by_worker
 from netd.daemon.workers.pool import Pool
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.model.service import Configuration
@@ -36,7 +36,7 @@ class Outcome:
 class Switch(Protocol):
     """What a reload does when the new generation is ready."""
 
-    def __call__(self, new: Estate, replaced: list[Pool], gone: Listeners) -> None:
+    def __call__(self, new: Generation, replaced: list[Pool], gone: Listeners) -> None:
         """Let *new* be what runs; retire the *replaced* pools, and close the *gone* listeners."""
 
 
@@ -45,7 +45,7 @@ class Reload:
 
     def __init__(
         self,
-        old: Estate,
+        old: Generation,
         configuration: Configuration,
         builder: Builder,
         switch: Switch,
@@ -86,7 +86,7 @@ class Reload:
         self._take_back(why)
 
     def _make_pools(self) -> None:
-        moving = self._plan.fates(Fate.ADD, Fate.CHANGE)
+        moving = self._plan.fates(Action.ADD, Action.CHANGE)
         for worker, services in by_worker(self._configuration.services).items():
             if moving.isdisjoint(service.name for service in services):
                 continue
@@ -128,7 +128,7 @@ class Reload:
             pools[worker] = fresh if fresh is not None else self._old.pools[worker]
         old = self._old.pools.items()
         replaced = [pool for worker, pool in old if pools.get(worker) is not pool]
-        new = Estate(self._configuration, self._listeners, pools)
+        new = Generation(self._configuration, self._listeners, pools)
         self._suspend_as_before()
         for worker, pool in self._late.items():
             pool.start_after(self._old.pools[worker])
@@ -141,7 +141,7 @@ class Reload:
         """What was suspended, or resumed, while the new generation started, is so in it too."""
         suspended = self._old.suspended
         for pool in (*self._fresh.values(), *self._late.values()):
-            for name in {placed.service.name for placed in pool.placed}:
+            for name in {runtime.service.name for runtime in pool.runtime}:
                 if name in suspended and name not in pool.suspended_services:
                     pool.suspend(name)
                 elif name not in suspended and name in pool.suspended_services:

@@ -21,16 +21,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.accept.errors import EXHAUSTED, NEXT
-from netd.accept.first_bytes import Arrival, NotAdmitted
+from netd.accept.first_bytes import FirstBytes, NotAdmitted
 from netd.accept.pending import LAST_CALL, TIMED_OUT, Reception
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.admission.peers import credentials_of
 from netd.admission.proxies import Proxies
 from netd.core.reactor import DelayedCall
-from netd.ipc.handoff import Handed, hand_over
+from netd.ipc.handoff import HandoffMetadata, hand_over
 from netd.listening.counted import CountedSocket
-from netd.listening.drain_filter import somebody_waits
+from netd.listening.drain_filter import has_queued_connections
 from netd.listening.traffic import traffic
 from netd.log.record import Traffic
 from netd.model.address import Address, client_text
@@ -52,7 +52,7 @@ connection has carried."""
 
 
 @implementer(IReadDescriptor)
-class Entrance:
+class Dispatcher:
     """Takes from *listener* for the workers of *service*. In the reactor's thread.
 
     Owns ``queue``, which workers take from as they would from a listener, until ``close``. The
@@ -105,7 +105,7 @@ class Entrance:
     @property
     def is_expecting(self) -> bool:
         """Whether somebody is on the way to a worker, or waits in the queue for one."""
-        return not self.is_empty or somebody_waits([self.queue])
+        return not self.is_empty or has_queued_connections([self.queue])
 
     def tell(self, turned_away: TurnedAway) -> None:
         """Tell of everybody who does not come to be handed on."""
@@ -193,7 +193,7 @@ class Entrance:
         connection.setblocking(False)
         client, peer = self._who(connection, address)
         is_proxied = self._proxies.has(address, peer)
-        arrival = Arrival(
+        arrival = FirstBytes(
             connection,
             address,
             client,
@@ -271,7 +271,7 @@ class Entrance:
         while self._ready:
             guest = self._ready[0]
             arrival = guest.arrival
-            handed = Handed(
+            handed = HandoffMetadata(
                 arrival.client_address, arrival.client, arrival.since, arrival.is_proxied
             )
             try:
@@ -308,7 +308,7 @@ class _Guest:
 
     def __init__(
         self,
-        arrival: Arrival,
+        arrival: FirstBytes,
         peer: Credentials | None,
         advance: Callable[[_Guest], None],
         turn_away: Callable[[_Guest, str], None],

@@ -16,14 +16,14 @@ from twisted.logger import Logger
 from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.states import SERVICE, TAKES_NOBODY, ServiceEvent, ServiceState, WorkerState
-from netd.daemon.workers.dispatcher import Entrance
+from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.scaling import Scaling, View
-from netd.daemon.workers.worker import Placed, WorkerPlace
-from netd.ipc.scoreboard import Counts, Occupant
+from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
+from netd.ipc.scoreboard import ActiveConnection, Counts
 from netd.ipc.worker import AllSuspended, Disconnect, Order, Recheck, Resume, Suspend
 from netd.log.format import line_form
 from netd.log.record import Traffic
-from netd.model.log import WorkerLog, reaches
+from netd.model.log import WorkerLog, is_enabled
 from netd.model.service import Program, Service
 
 log = Logger()
@@ -42,7 +42,7 @@ class Pool:
     def __init__(
         self,
         name: str,
-        placed: Sequence[Placed],
+        runtime: Sequence[ServiceRuntime],
         python_path: tuple[str, ...],
         graceful_timeout: float,
         worker_log: WorkerLog,
@@ -54,7 +54,7 @@ class Pool:
         is_held: bool = False,
     ) -> None:
         self.name = name
-        self.placed = tuple(placed)
+        self.runtime = tuple(runtime)
         self._python_path = python_path
         self._graceful_timeout = graceful_timeout
         self._worker_log = worker_log
@@ -62,11 +62,11 @@ class Pool:
         self._spawner = spawner
         self._lines = lines
         self._changed = changed
-        service = placed[0].service
+        service = runtime[0].service
         self._most = service.workers
         self._least = 1 if service.is_elastic else self._most
         self._places_at_most = service.places
-        self._places: dict[int, WorkerPlace] = {}
+        self._places: dict[int, WorkerHandle] = {}
         self._counts_of: dict[str, Counts] = {}
         """Of the places that were closed, by service."""
         self._lives = {name: _life_of(name) for name in self._names}
@@ -82,10 +82,10 @@ class Pool:
         """Whose end is waited for."""
         self._closed: list[Callable[[], None]] = []
         """Called when the last worker has gone."""
-        self._successors: dict[WorkerPlace, WorkerPlace] = {}
+        self._successors: dict[WorkerHandle, WorkerHandle] = {}
         """Places that start in order to replace another one, and which."""
         self._is_started = False
-        self._worn: list[WorkerPlace] = []
+        self._worn: list[WorkerHandle] = []
         """Those that are to be replaced as soon as there is room for their successors."""
         self._scaling = (
             Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
@@ -93,7 +93,7 @@ class Pool:
         for name in suspended:
             self._lives[name].on(ServiceEvent.SUSPEND)
             self._lives[name].on(ServiceEvent.IDLE)
-        for one in placed:
+        for one in runtime:
             for address, entrance in zip(one.service.listen, one.entrances, strict=False):
                 if entrance is not None:
                     text = address.transport.value
@@ -101,7 +101,7 @@ class Pool:
 
     @property
     def _names(self) -> list[str]:
-        return [placed.service.name for placed in self.placed]
+        return [runtime.service.name for runtime in self.runtime]
 
     def state(self, service: str) -> ServiceState:
         """What one of its services is about."""
@@ -126,17 +126,17 @@ class Pool:
         """End the connections that the lists of *service* as it is now do not admit."""
         if service.access.dry_run:
             return
-        for placed in self.placed:
-            if placed.service.name == service.name and placed.service.access != service.access:
+        for runtime in self.runtime:
+            if runtime.service.name == service.name and runtime.service.access != service.access:
                 self.order(Recheck(service.name, service.access))
 
-    def disconnect(self, service: str, occupant: Occupant) -> None:
+    def disconnect(self, service: str, active_connection: ActiveConnection) -> None:
         """Have the connection of an occupant of the service's scoreboard ended."""
-        for placed in self.placed:
-            if placed.service.name == service:
-                index = occupant.slot // placed.service.slots_each
+        for runtime in self.runtime:
+            if runtime.service.name == service:
+                index = active_connection.slot // runtime.service.slots_each
                 if index in self._places:
-                    order = Disconnect(service, occupant.slot, occupant.stamp)
+                    order = Disconnect(service, active_connection.slot, active_connection.stamp)
                     self._places[index].order(order)
 
     def relog(self, worker_log: WorkerLog) -> None:
@@ -176,7 +176,7 @@ class Pool:
         self._watch_arrivals()
         self._see_entrances()
 
-    def take_no_more(self) -> None:
+    def stop_accepting(self) -> None:
         """Wait for nobody else: who is on the way to the workers comes to them."""
         self._takes_no_more = True
         for entrance in self._entrances:
@@ -185,7 +185,7 @@ class Pool:
     def drain(self) -> None:
         """Let all workers finish what they have, and leave."""
         self._is_draining = True
-        self.take_no_more()
+        self.stop_accepting()
         self._all_go_on(ServiceEvent.DRAIN)
         if self._scaling is not None:
             self._scaling.stop()
@@ -240,9 +240,9 @@ class Pool:
         """Give back what was kept for the services; when all workers have gone."""
         for entrance in self._entrances:
             entrance.close()
-        for placed in self.placed:
-            placed.board.close()
-            os.close(placed.page)
+        for runtime in self.runtime:
+            runtime.board.close()
+            os.close(runtime.page)
 
     @property
     def is_closed(self) -> bool:
@@ -256,15 +256,16 @@ class Pool:
             return []
         return [
             listener
-            for placed in self.placed
-            if self.state(placed.service.name) not in TAKES_NOBODY and not _takes_for_itself(placed)
-            for listener in placed.listeners
+            for runtime in self.runtime
+            if self.state(runtime.service.name) not in TAKES_NOBODY
+            and not _takes_for_itself(runtime)
+            for listener in runtime.listeners
         ]
 
     @property
-    def may_take(self) -> bool:
+    def may_accept(self) -> bool:
         """Whether a worker may take somebody yet."""
-        return any(place.may_take for place in self)
+        return any(place.may_accept for place in self)
 
     @property
     def is_expecting(self) -> bool:
@@ -273,24 +274,24 @@ class Pool:
             return False
         return any(
             entrance is not None and entrance.is_expecting
-            for placed in self.placed
-            if self.state(placed.service.name) not in TAKES_NOBODY
-            for entrance in placed.entrances
+            for runtime in self.runtime
+            if self.state(runtime.service.name) not in TAKES_NOBODY
+            for entrance in runtime.entrances
         )
 
     @property
     def counts(self) -> Counts:
         """What the processes that have gone have done."""
-        return sum((self.counts_of(placed) for placed in self.placed), Counts())
+        return sum((self.counts_of(runtime) for runtime in self.runtime), Counts())
 
-    def counts_of(self, placed: Placed) -> Counts:
+    def counts_of(self, runtime: ServiceRuntime) -> Counts:
         """What the processes that have gone have done for one service."""
-        name = placed.service.name
+        name = runtime.service.name
         gone = self._counts_of.get(name, Counts())
-        gone += Counts(refused=sum(one.refused for one in placed.entrances if one is not None))
+        gone += Counts(refused=sum(one.refused for one in runtime.entrances if one is not None))
         return sum((place.counts_of.get(name, Counts()) for place in self), gone)
 
-    def __iter__(self) -> Iterator[WorkerPlace]:
+    def __iter__(self) -> Iterator[WorkerHandle]:
         return iter(self._places.values())
 
     # Its size.
@@ -315,22 +316,22 @@ class Pool:
             self._view(place) for place in self if _stays(place) and not self._is_successor(place)
         ]
 
-    def _is_successor(self, place: WorkerPlace) -> bool:
+    def _is_successor(self, place: WorkerHandle) -> bool:
         """Whether it is to replace a worker that is still there."""
         worn = self._successors.get(place)
         return worn is not None and _stays(worn)
 
-    def _view(self, place: WorkerPlace) -> View:
+    def _view(self, place: WorkerHandle) -> View:
         slots = busy = 0
         counts = Counts()
-        for placed in self.placed:
-            part = place.slots(placed)
+        for runtime in self.runtime:
+            part = place.slots(runtime)
             slots += len(part)
-            busy += placed.board.busy(part)
-            counts += placed.board.counts(part)
-        taken = counts.served + counts.refused + counts.dropped
+            busy += runtime.board.busy(part)
+            counts += runtime.board.counts(part)
+        accepted = counts.served + counts.refused + counts.dropped
         is_up = place.state is WorkerState.SERVING
-        return View(place.index, place.pid or 0, slots, busy, taken, is_up)
+        return View(place.index, place.pid or 0, slots, busy, accepted, is_up)
 
     def _add(self, number: int) -> None:
         for _ in range(min(number, self._room)):
@@ -344,11 +345,11 @@ class Pool:
     def _free_index(self) -> int:
         return next(index for index in count() if index not in self._places)
 
-    def _place(self, index: int) -> WorkerPlace:
-        place = WorkerPlace(
+    def _place(self, index: int) -> WorkerHandle:
+        place = WorkerHandle(
             self.name,
             index,
-            self.placed,
+            self.runtime,
             self._python_path,
             self._graceful_timeout,
             self._worker_log,
@@ -375,23 +376,25 @@ class Pool:
         """Look at the size of the pool while clients come that it takes."""
         if self._scaling is None or not self._is_started or self._is_draining:
             return
-        taking = [placed for placed in self.placed if not self.is_suspended(placed.service.name)]
-        self._scaling.watch([one for placed in taking for one in _queues(placed)])
+        accepting = [
+            runtime for runtime in self.runtime if not self.is_suspended(runtime.service.name)
+        ]
+        self._scaling.watch([one for runtime in accepting for one in _queues(runtime)])
 
     # What the daemon takes for the workers.
 
     @property
-    def _entrances(self) -> Iterator[Entrance]:
-        for placed in self.placed:
-            yield from (one for one in placed.entrances if one is not None)
+    def _entrances(self) -> Iterator[Dispatcher]:
+        for runtime in self.runtime:
+            yield from (one for one in runtime.entrances if one is not None)
 
     def _see_entrances(self) -> None:
         """Take for those who would take now."""
         takes = self._is_started and not (self._is_held or self._takes_no_more)
-        for placed in self.placed:
-            for entrance in placed.entrances:
+        for runtime in self.runtime:
+            for entrance in runtime.entrances:
                 if entrance is not None:
-                    is_open = takes and not self.is_suspended(placed.service.name)
+                    is_open = takes and not self.is_suspended(runtime.service.name)
                     entrance.open() if is_open else entrance.shut()
 
     def _turned_away(
@@ -404,7 +407,7 @@ class Pool:
         carried: Traffic,
     ) -> None:
         """Log a client that was not handed on, as workers do."""
-        if self._worker_log.connections and reaches("info", self._worker_log.level):
+        if self._worker_log.connections and is_enabled("info", self._worker_log.level):
             form = line_form(self._worker_log.form)
             seconds = time.monotonic() - since
             verdict = f"refused: {reason}"
@@ -464,7 +467,7 @@ class Pool:
 
     # What its places say (place.Owner).
 
-    def changed(self, place: WorkerPlace) -> None:
+    def changed(self, place: WorkerHandle) -> None:
         """A place has another state."""
         if place.state is WorkerState.SERVING:
             self._take_over(place)
@@ -485,7 +488,7 @@ class Pool:
             for call in called:
                 call()
 
-    def worn(self, place: WorkerPlace) -> None:
+    def worn(self, place: WorkerHandle) -> None:
         """A worker has done enough: let another start, and this one leave when that is ready."""
         if place in self._successors.values() or place.state is not WorkerState.SERVING:
             return
@@ -499,21 +502,21 @@ class Pool:
     @property
     def _stops_by_itself(self) -> bool:
         """Whether a worker takes nothing more after its last request; then it can leave, too."""
-        return all(placed.service.threads == 1 for placed in self.placed)
+        return all(runtime.service.threads == 1 for runtime in self.runtime)
 
-    def _replace(self, place: WorkerPlace) -> None:
+    def _replace(self, place: WorkerHandle) -> None:
         """Start the successor of a worker."""
         successor = self._place(self._free_index())
         self._successors[successor] = place
         successor.start()
 
-    def _take_over(self, successor: WorkerPlace) -> None:
+    def _take_over(self, successor: WorkerHandle) -> None:
         """A worker is ready; the one that it replaces, if it does, may leave."""
         worn = self._successors.pop(successor, None)
         if worn is not None:
             worn.drain()
 
-    def _forget(self, place: WorkerPlace) -> None:
+    def _forget(self, place: WorkerHandle) -> None:
         """A place is closed."""
         for name, counts in place.counts_of.items():
             self._counts_of[name] = self._counts_of.get(name, Counts()) + counts
@@ -541,7 +544,7 @@ class Pool:
             log.info("service {service}: shutdown() was called", service=service)
             self.suspend(service)
 
-    def suspended(self, place: WorkerPlace, service: str) -> None:
+    def suspended(self, place: WorkerHandle, service: str) -> None:
         """A worker takes nothing more for *service*, or has gone."""
         if self._is_draining:
             self._changed()
@@ -555,18 +558,18 @@ def _life_of(service: str) -> Lifecycle[ServiceState, ServiceEvent]:
     return Lifecycle(f"service {service}", SERVICE, ServiceState.STARTING)
 
 
-def _stays(place: WorkerPlace) -> bool:
+def _stays(place: WorkerHandle) -> bool:
     return place.state not in (WorkerState.DRAINING, WorkerState.CLOSED)
 
 
-def _queues(placed: Placed) -> Iterator[socket.socket]:
+def _queues(runtime: ServiceRuntime) -> Iterator[socket.socket]:
     """Where the workers take from: the listeners, or what the daemon has taken from them."""
-    entrances = placed.entrances or repeat(None, len(placed.listeners))
-    for listener, entrance in zip(placed.listeners, entrances, strict=True):
+    entrances = runtime.entrances or repeat(None, len(runtime.listeners))
+    for listener, entrance in zip(runtime.listeners, entrances, strict=True):
         yield listener if entrance is None else entrance.queue
 
 
-def _takes_for_itself(placed: Placed) -> bool:
+def _takes_for_itself(runtime: ServiceRuntime) -> bool:
     """Whether a program has the queue, which may leave it as it is for as long as it likes."""
-    runs = placed.service.runs
+    runs = runtime.service.runs
     return isinstance(runs, Program) and runs.wait

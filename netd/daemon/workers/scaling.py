@@ -46,7 +46,7 @@ class View:
     slots: int
     busy: int
     """Slots with somebody inside."""
-    taken: int
+    accepted: int
     """Requests that have come to their end since the worker began."""
     is_up: bool = True
     """Whether it serves; otherwise it is starting, or going to."""
@@ -97,7 +97,7 @@ class Scaling:
         self._idle: dict[int, int] = {}
         """How many each worker had taken by the last time that some were let go; by its pid."""
         self._processor_time = processor_time
-        self._taken = Total()
+        self._accepted = Total()
         self._used = Total()
 
     def watch(self, sockets: Sequence[socket.socket]) -> None:
@@ -150,12 +150,12 @@ class Scaling:
     def _has_been_idle(self, view: View) -> bool:
         """Whether it was idle at the last look, too, if it was there by then."""
         before = self._seen.get(view.index, view)
-        return view.is_idle and before.is_idle and view.taken == before.taken
+        return view.is_idle and before.is_idle and view.accepted == before.accepted
 
     def _decide(self, views: list[View]) -> None:
-        taken = self._taken.of({view.pid: view.taken + view.busy for view in views})
+        accepted = self._accepted.of({view.pid: view.accepted + view.busy for view in views})
         used = self._used.of(self._processor_times(views)) / PROCESSORS
-        sample = Sample(self._reactor.seconds(), int(taken), used)
+        sample = Sample(self._reactor.seconds(), int(accepted), used)
         change = self._growth.look(sample, self._pool.size)
         if change > 0:
             self._pool.grow(change)
@@ -172,15 +172,15 @@ class Scaling:
 
     def _least_busy(self, views: list[View], count: int) -> list[int]:
         most = max(0, self._pool.size - self._least)
-        ordered = sorted(views, key=lambda view: (view.busy, view.taken))
+        ordered = sorted(views, key=lambda view: (view.busy, view.accepted))
         return [view.index for view in ordered[: min(count, most)]]
 
     def _shrink(self) -> None:
         """Let those leave that have taken nobody for a while, and come back while there are any."""
         self._shrinking = None
         views = [view for view in self._pool.views() if view.is_up and view.busy == 0]
-        idle = [view.index for view in views if self._idle.get(view.pid) == view.taken]
-        self._idle = {view.pid: view.taken for view in views}
+        idle = [view.index for view in views if self._idle.get(view.pid) == view.accepted]
+        self._idle = {view.pid: view.accepted for view in views}
         surplus = max(0, self._pool.size - self._least)
         self._pool.shrink(sorted(idle, reverse=True)[:surplus])
         if self._pool.size > self._least:

@@ -17,7 +17,7 @@ from netd.daemon.forkserver.spawn import Process, Spawner
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.states import WORKER, WorkerEvent, WorkerState
 from netd.daemon.workers.channel import _WorkerChannel
-from netd.daemon.workers.dispatcher import Entrance
+from netd.daemon.workers.dispatcher import Dispatcher
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     Drain,
@@ -25,6 +25,7 @@ from netd.ipc.worker import (
     Hung,
     Lines,
     LogAs,
+    NeedsRecycling,
     Order,
     Ready,
     Report,
@@ -33,7 +34,6 @@ from netd.ipc.worker import (
     Start,
     Stop,
     Suspended,
-    Worn,
 )
 from netd.model.log import WorkerLog
 from netd.model.service import Service
@@ -56,7 +56,7 @@ _CHANNEL: Final = 3
 
 
 @dataclass(frozen=True)
-class Placed:
+class ServiceRuntime:
     """A service in its worker, with what the daemon keeps for it. The daemon closes both."""
 
     service: Service
@@ -64,7 +64,7 @@ class Placed:
     page: int
     """The descriptor of its scoreboard."""
     board: Scoreboard
-    entrances: tuple[Entrance | None, ...] = ()
+    entrances: tuple[Dispatcher | None, ...] = ()
     """For each listener, where the daemon takes from it; empty where it takes from none."""
 
 
@@ -78,7 +78,7 @@ def _numbered(descriptors: dict[int, int], ours: int) -> int:
 class Owner(Protocol):
     """Whom a place belongs to."""
 
-    def changed(self, place: WorkerPlace) -> None:
+    def changed(self, place: WorkerHandle) -> None:
         """The place has another ``state``."""
 
     def is_suspended(self, service: str) -> bool:
@@ -87,14 +87,14 @@ class Owner(Protocol):
     def shutdown(self, service: str) -> None:
         """A handler wants *service* suspended."""
 
-    def suspended(self, place: WorkerPlace, service: str) -> None:
+    def suspended(self, place: WorkerHandle, service: str) -> None:
         """The worker takes nothing more for *service*."""
 
-    def worn(self, place: WorkerPlace) -> None:
+    def worn(self, place: WorkerHandle) -> None:
         """The worker has done enough."""
 
 
-class WorkerPlace:
+class WorkerHandle:
     """Keeps a worker running for *placed* services, until it is drained. Reactor's thread only.
 
     The worker has the part of each scoreboard that belongs to *index*. *lines* gets its log, as
@@ -105,7 +105,7 @@ class WorkerPlace:
         self,
         name: str,
         index: int,
-        placed: Sequence[Placed],
+        runtime: Sequence[ServiceRuntime],
         python_path: tuple[str, ...],
         graceful_timeout: float,
         worker_log: WorkerLog,
@@ -119,7 +119,7 @@ class WorkerPlace:
         self._life = Lifecycle(f"worker {name}", WORKER, WorkerState.EMPTY)
         self.counts_of: dict[str, Counts] = {}
         """What the processes that have gone have done, by service."""
-        self._placed = tuple(placed)
+        self._runtime = tuple(runtime)
         self._python_path = python_path
         self._graceful_timeout = graceful_timeout
         self._worker_log = worker_log
@@ -197,23 +197,23 @@ class WorkerPlace:
             self._set_timer(END_DEADLINE, self._kill_unless_it_serves)
 
     @property
-    def may_take(self) -> bool:
+    def may_accept(self) -> bool:
         """Whether the process may take somebody yet: one that is to leave, until it says not."""
         if self.state is not WorkerState.DRAINING:
             return self.state is WorkerState.SERVING
-        return any(placed.service.name not in self._suspended for placed in self._placed)
+        return any(runtime.service.name not in self._suspended for runtime in self._runtime)
 
     def end(self) -> None:
         """Tell a worker that is draining to leave at once, and see to it that it does."""
         if self.state is not WorkerState.DRAINING:
             return
-        for placed in self._placed:
-            inside = placed.board.occupants(self.slots(placed))
+        for runtime in self._runtime:
+            inside = runtime.board.active_connections(self.slots(runtime))
             if inside:
                 log.warn(
                     "service {service}: {clients} still served when the time was over",
-                    service=placed.service.name,
-                    clients=_named([occupant.client for occupant in inside]),
+                    service=runtime.service.name,
+                    clients=_named([active_connection.client for active_connection in inside]),
                 )
         self._is_ending = True
         self.order(Stop())
@@ -226,26 +226,26 @@ class WorkerPlace:
 
     def _kill_unless_it_serves(self) -> None:
         """End what was told to drain before it was ready, though it may have become so just now."""
-        if not any(placed.board.busy(self.slots(placed)) for placed in self._placed):
+        if not any(runtime.board.busy(self.slots(runtime)) for runtime in self._runtime):
             self.kill()
 
     def _start_order(self, channel: int) -> tuple[dict[int, int], Start]:
         """Number the worker's descriptors; return which of ours they are, and the order."""
         descriptors = {_CHANNEL: channel}
         services = []
-        for placed in self._placed:
+        for runtime in self._runtime:
             number = partial(_numbered, descriptors)
-            page = number(placed.page)
+            page = number(runtime.page)
             services.append(
                 ServiceStart(
-                    placed.service,
-                    tuple(number(listener.fileno()) for listener in placed.listeners),
+                    runtime.service,
+                    tuple(number(listener.fileno()) for listener in runtime.listeners),
                     page,
-                    self.slots(placed).start,
-                    self._owner.is_suspended(placed.service.name),
+                    self.slots(runtime).start,
+                    self._owner.is_suspended(runtime.service.name),
                     tuple(
                         None if entrance is None else number(entrance.queue.fileno())
-                        for entrance in placed.entrances
+                        for entrance in runtime.entrances
                     ),
                 )
             )
@@ -271,7 +271,7 @@ class WorkerPlace:
             self._heard_now(channel, report)
 
     def _heard_now(
-        self, channel: _WorkerChannel, report: Ready | Shutdown | Suspended | Worn | Hung
+        self, channel: _WorkerChannel, report: Ready | Shutdown | Suspended | NeedsRecycling | Hung
     ) -> None:
         """A report of the process that is here."""
         if isinstance(report, Ready):
@@ -283,7 +283,7 @@ class WorkerPlace:
         elif isinstance(report, Suspended):
             self._suspended.add(report.service)
             self._owner.suspended(self, report.service)
-        elif isinstance(report, Worn):
+        elif isinstance(report, NeedsRecycling):
             self._worn(report)
         else:
             self._hung(report)
@@ -293,7 +293,7 @@ class WorkerPlace:
         log.error(text, name=self.name, service=report.service)
         self.kill()
 
-    def _worn(self, report: Worn) -> None:
+    def _worn(self, report: NeedsRecycling) -> None:
         log.info(
             "worker {name} (pid {pid}) {why}; it is replaced",
             name=self.name,
@@ -303,7 +303,7 @@ class WorkerPlace:
         self._owner.worn(self)
 
     def _serves(self, service: str) -> bool:
-        return any(placed.service.name == service for placed in self._placed)
+        return any(runtime.service.name == service for runtime in self._runtime)
 
     def _ready(self, channel: _WorkerChannel) -> None:
         if self.state is WorkerState.SERVING:
@@ -370,9 +370,9 @@ class WorkerPlace:
             then=then,
         )
 
-    def slots(self, placed: Placed) -> range:
+    def slots(self, runtime: ServiceRuntime) -> range:
         """The part of a service's scoreboard that the worker here writes."""
-        each = placed.service.slots_each
+        each = runtime.service.slots_each
         return range(self.index * each, (self.index + 1) * each)
 
     def _take_stock(self) -> tuple[list[str], int]:
@@ -381,15 +381,15 @@ class WorkerPlace:
         And how many requests it had taken.
         """
         lost, requests = [], 0
-        for placed in self._placed:
-            slots = self.slots(placed)
-            inside = placed.board.occupants(slots)
-            counts = placed.board.counts(slots)
+        for runtime in self._runtime:
+            slots = self.slots(runtime)
+            inside = runtime.board.active_connections(slots)
+            counts = runtime.board.counts(slots)
             requests += len(inside) + counts.served
-            lost += [occupant.client for occupant in inside]
-            name = placed.service.name
+            lost += [active_connection.client for active_connection in inside]
+            name = runtime.service.name
             self.counts_of[name] = self.counts_of.get(name, Counts()) + counts
-            placed.board.clear(slots)
+            runtime.board.clear(slots)
         return lost, requests
 
     def _advance(self, event: WorkerEvent) -> bool:

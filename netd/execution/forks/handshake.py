@@ -6,7 +6,7 @@ import time
 
 from netd.accept.pending import TIMED_OUT
 from netd.execution.blocking_tls import Handshakes, failure_text
-from netd.execution.request import Refused, Taken
+from netd.execution.request import Refused, Request
 from netd.execution.serving import Serving, WithServing
 from netd.execution.threads.pending import HANDSHAKE
 
@@ -23,15 +23,15 @@ class HandshakeFirst(WithServing):
         self._handshakes = handshakes
         self._seconds = seconds
 
-    def serve(self, thread: int, taken: Taken) -> None:
+    def serve(self, thread: int, request: Request) -> None:
         """Shake hands with the client, and serve it."""
         since = time.monotonic()
         try:
-            request, certificate = self._handshakes.whole(taken.request, since + self._seconds)
+            connection, certificate = self._handshakes.whole(request.raw, since + self._seconds)
         except TimeoutError:
-            self.refuse(thread, Refused(taken, TIMED_OUT, "", since))
+            self.refuse(thread, Refused(request, TIMED_OUT, "", since))
         except (OSError, ValueError) as error:
             detail = failure_text(error)
-            self.refuse(thread, Refused(taken, HANDSHAKE, detail, since))
+            self.refuse(thread, Refused(request, HANDSHAKE, detail, since))
         else:
-            self._serving.serve(thread, taken._replace(request=request, certificate=certificate))
+            self._serving.serve(thread, request._replace(raw=connection, certificate=certificate))

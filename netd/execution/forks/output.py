@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 
 LONGEST_WORDS: Final = 256 << 10
 """Bytes of a packet that a child sends: a record of the log, whatever its form and alphabet, is
@@ -54,14 +54,14 @@ class _Words:
     def start(self) -> None:
         self._reactor.addReader(self)
 
-    def begin_to_send(self, journal: Journal) -> None:
+    def begin_to_send(self, log_buffer: LogBuffer) -> None:
         """Send whatever is added to *journal*, as soon as it is. In a child."""
         self._ours.close()
-        journal.begin_anew(lambda: self._send(journal))
+        log_buffer.after_fork(lambda: self._send(log_buffer))
 
-    def _send(self, journal: Journal) -> None:
+    def _send(self, log_buffer: LogBuffer) -> None:
         with self._sending:
-            while record := journal.take(1):
+            while record := log_buffer.take(1):
                 for packet in packets(record):
                     # It has gone, or does not read: the handler goes on all the same.
                     with suppress(OSError):

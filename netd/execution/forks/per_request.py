@@ -26,17 +26,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.accept.errors import NEXT
-from netd.accept.pause import Resting
+from netd.accept.pause import Pause
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
 from netd.core.reactor import DelayedCall
 from netd.execution.forks.output import _Words
 from netd.execution.interfaces import InnerSource, Service, Source
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.request import Refused, Request, TooLong
 from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.ipc.scoreboard import Scoreboard, Slot
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 
 BATCH: Final = 16
 """Requests taken a wake-up, before children that have ended have their turn."""
@@ -60,7 +60,7 @@ class Child:
     pid: int
     slot: int
     source: Source
-    taken: Taken
+    request: Request
     deadline: DelayedCall | None = None
 
 
@@ -83,7 +83,7 @@ class ForkPerRequest:
         first: int,
         handler_timeout: float | None,
         reactor: Any,
-        journal: Journal,
+        log_buffer: LogBuffer,
         say: Callable[[str, str], None],
         relay: Callable[[str], None],
         leave: Callable[[Callable[[], None]], None],
@@ -95,10 +95,10 @@ class ForkPerRequest:
         self._first = first
         self._timeout = handler_timeout
         self._reactor = reactor
-        self._journal = journal
+        self._log_buffer = log_buffer
         self._say = say
         self._leave = leave
-        self._resting = Resting(reactor, say)
+        self._resting = Pause(reactor, say)
         self._listeners = [_Listener(self, source, serving) for source, serving in sources.items()]
         self._free = list(reversed(range(len(slots))))
         self._children: dict[int, Child] = {}
@@ -113,14 +113,14 @@ class ForkPerRequest:
         """The pids of those that serve."""
         return frozenset(child.pid for child in self._children.values())
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Begin to take; without *taking*, after ``resume``."""
         # What is there now is never collected, so it is not written to, and stays shared.
         gc.collect()
         gc.freeze()
         faulthandler.register(TELL, file=sys.__stderr__ or sys.stderr, all_threads=True)
         self._words.start()
-        if taking:
+        if accepting:
             self.resume()
 
     def suspend(self) -> None:
@@ -152,22 +152,22 @@ class ForkPerRequest:
         for pidfd, child in self._children.items():
             of_unix = child.source.transport.is_unix
             gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
-            reason = gate.refuses(*child.taken.facts)
+            reason = gate.refuses(*child.request.facts)
             if reason is not None:
-                self._say("info", f"{child.taken.client}: {BY_LISTS}: {reason}")
+                self._say("info", f"{child.request.client}: {BY_LISTS}: {reason}")
                 _kill(pidfd)
 
     def disconnect(self, number: int, stamp: int) -> None:
         """End the child in the slot *number*, if its request is that of *stamp*."""
         at = self._first + number
-        if not any(one.stamp == stamp for one in self._board.occupants(range(at, at + 1))):
+        if not any(one.stamp == stamp for one in self._board.active_connections(range(at, at + 1))):
             return
         for pidfd, child in self._children.items():
             if child.slot == number:
-                self._say("info", f"{child.taken.client}: {DISCONNECTED}")
+                self._say("info", f"{child.request.client}: {DISCONNECTED}")
                 _kill(pidfd)
 
-    def may_take(self) -> bool:
+    def may_accept(self) -> bool:
         """Whether there is room for a child, and more is to be taken."""
         return self._taking and bool(self._free)
 
@@ -187,7 +187,7 @@ class ForkPerRequest:
     def take(self, listener: _Listener) -> bool:
         """Take one request and fork; whether to go on."""
         try:
-            taken = listener.source.take()
+            request = listener.source.take()
         except TooLong as too_long:
             number = self._free[-1]
             self._refresh(number)
@@ -210,27 +210,27 @@ class ForkPerRequest:
             self._resting.rest(listener, error)
             return False
         try:
-            self._fork(listener, taken)
+            self._fork(listener, request)
         except OSError as error:
-            self._say("error", f"{taken.client}: no process for it: {error}")
+            self._say("error", f"{request.client}: no process for it: {error}")
             self._resting.rest(listener, error)
             return False
         self._resting.works(listener)
-        listener.serving.forked()
-        return self.may_take()
+        listener.serving.child_forked()
+        return self.may_accept()
 
-    def _fork(self, listener: _Listener, taken: Taken) -> None:
+    def _fork(self, listener: _Listener, request: Request) -> None:
         """Let a child serve what was taken. Raises OSError."""
         slot = self._free.pop()
         try:
             pid = os.fork()
             if pid == 0:
-                self._serve_and_end(listener.serving, slot, taken)
+                self._serve_and_end(listener.serving, slot, request)
             # First, for the next needs a descriptor.
-            _close(taken)
-            self._follow(Child(pid, slot, listener.source, taken), _pidfd_of(pid))
+            _close(request)
+            self._follow(Child(pid, slot, listener.source, request), _pidfd_of(pid))
         except OSError:
-            _close(taken)
+            _close(request)
             self._free.append(slot)
             raise
 
@@ -250,8 +250,8 @@ class ForkPerRequest:
         child = self._children[pidfd]
         self._say(
             "error",
-            f"{child.taken.client}: the handler has run for more than {self._timeout:g} s, and its "
-            f"process (pid {child.pid}) is ended; it says on its standard error where it is",
+            f"{child.request.client}: the handler has run for more than {self._timeout:g} s, and "
+            f"its process (pid {child.pid}) is ended; it says on its standard error where it is",
         )
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, TELL)
@@ -282,21 +282,21 @@ class ForkPerRequest:
             slot.leave()
         elif code == 0:
             return
-        text = f"{child.taken.client}: its process (pid {child.pid}) ended with {ending(code)}"
+        text = f"{child.request.client}: its process (pid {child.pid}) ended with {ending(code)}"
         self._say("error", text)
 
     # In the child.
 
-    def _serve_and_end(self, serving: Service, slot: int, taken: Taken) -> NoReturn:
+    def _serve_and_end(self, serving: Service, slot: int, request: Request) -> NoReturn:
         code = 1
         try:
             for pidfd in self._children:
                 os.close(pidfd)
             self._leave(self._ask_for_suspension)
-            self._words.begin_to_send(self._journal)
+            self._words.begin_to_send(self._log_buffer)
             self._refresh(slot)
-            serving.begin_anew()
-            serving.serve(slot, taken)
+            serving.after_fork()
+            serving.serve(slot, request)
             for source, late in self._inner.items():
                 while len(source):
                     late.serve(slot, source.take())
@@ -327,13 +327,13 @@ class _Listener:
 
     def watch(self) -> None:
         """Watch it, or no more."""
-        if self._forks.may_take():
+        if self._forks.may_accept():
             self.startReading()
         else:
             self.stopReading()
 
     def startReading(self) -> None:
-        if self._forks.may_take():
+        if self._forks.may_accept():
             self._forks._reactor.addReader(self)
 
     def stopReading(self) -> None:
@@ -341,7 +341,7 @@ class _Listener:
 
     def doRead(self) -> None:
         for _ in range(BATCH):
-            if not self._forks.may_take() or not self._forks.take(self):
+            if not self._forks.may_accept() or not self._forks.take(self):
                 return
 
     def connectionLost(self, reason: Failure) -> None:
@@ -390,10 +390,10 @@ def _flush() -> None:
                 stream.flush()
 
 
-def _close(taken: Taken) -> None:
+def _close(request: Request) -> None:
     """Close the worker's copy of a connection; the child has its own."""
-    if isinstance(taken.request, socket.socket):
-        taken.request.close()
+    if isinstance(request.raw, socket.socket):
+        request.raw.close()
 
 
 def _kill(pidfd: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from netd.execution.blocking_tls import TlsSocket
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.model.address import Transport
 from netd.model.peer import PeerCertificate
 from netd.tls.environment import environment as tls_environment
@@ -28,7 +28,7 @@ def _is_of_a_connection(name: str) -> bool:
 
 
 def environment_of(
-    transport: Transport, taken: Taken | None, local: Any, base: Mapping[str, str]
+    transport: Transport, request: Request | None, local: Any, base: Mapping[str, str]
 ) -> dict[str, str]:
     """What a program finds in its environment; *taken* of None is for the listening socket.
 
@@ -37,14 +37,14 @@ def environment_of(
     names = {key: value for key, value in base.items() if not _is_of_a_connection(key)}
     if transport.is_unix:
         names |= {"PROTO": "UNIX", "UNIXLOCALPATH": _path_text(local)}
-        if taken is not None and taken.peer is not None:
-            names["UNIXREMOTEEUID"] = str(taken.peer.uid)
-            names["UNIXREMOTEEGID"] = str(taken.peer.gid)
+        if request is not None and request.peer is not None:
+            names["UNIXREMOTEEUID"] = str(request.peer.uid)
+            names["UNIXREMOTEEGID"] = str(request.peer.gid)
         return names
     proto = "UDP" if transport.is_datagram else "TCP"
     names |= {"PROTO": proto, f"{proto}LOCALIP": local[0], f"{proto}LOCALPORT": str(local[1])}
-    if taken is not None:
-        host, port = taken.client_address[:2]
+    if request is not None:
+        host, port = request.client_address[:2]
         names |= {"TCPREMOTEIP": host, "TCPREMOTEPORT": str(port)}
         names |= {"REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
     return names

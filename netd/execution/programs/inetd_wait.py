@@ -31,16 +31,16 @@ Say = Callable[[str, str], None]
 """Given a level and a text for the log."""
 
 
-class WaitingPrograms:
+class InetdWaitPrograms:
     """One program at a time for each listener of a service."""
 
-    def __init__(self, listeners: list[WaitingProgram]) -> None:
+    def __init__(self, listeners: list[InetdWaitProgram]) -> None:
         self._listeners = listeners
         self._stopped: Callable[[], None] | None = None
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Watch the listeners; without *taking*, after ``resume``."""
-        if taking:
+        if accepting:
             self.resume()
 
     def suspend(self) -> None:
@@ -57,7 +57,7 @@ class WaitingPrograms:
         """Have the programs end (SIGTERM); *stopped* is called when they have."""
         busy = set(self._listeners)
 
-        def ended(listener: WaitingProgram) -> None:
+        def ended(listener: InetdWaitProgram) -> None:
             busy.discard(listener)
             if not busy:
                 stopped()
@@ -78,7 +78,7 @@ class WaitingPrograms:
 
 
 @implementer(IReadDescriptor)
-class WaitingProgram:
+class InetdWaitProgram:
     """A listener, and the program that has it; *slot* is who is inside."""
 
     def __init__(
@@ -100,7 +100,7 @@ class WaitingProgram:
         self._backoff = Backoff()
         self._watching = False
         self._running: _Followed | None = None
-        self._told_to_end: Callable[[WaitingProgram], None] | None = None
+        self._told_to_end: Callable[[InetdWaitProgram], None] | None = None
 
     def watch(self, on: bool) -> None:
         """Start the program when somebody comes, or not."""
@@ -147,7 +147,7 @@ class WaitingProgram:
         poll.register(self.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def end(self, ended: Callable[[WaitingProgram], None]) -> None:
+    def end(self, ended: Callable[[InetdWaitProgram], None]) -> None:
         """Have the program end; *ended* is called when it has."""
         self.watch(False)
         self._told_to_end = ended

@@ -24,7 +24,7 @@ from netd.execution.blocking_tls import TlsSocket
 from netd.execution.programs.environment import _tls_environment, environment_of
 from netd.execution.programs.spawn import Running, read_last, read_some, start
 from netd.execution.programs.tls_relay import Relay
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.execution.serving import Serving
 from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
@@ -53,7 +53,7 @@ class ProgramServing(Serving):
         self._timeout = handler_timeout
         self._environment = environment
         self._lock = threading.Lock()
-        self._running: dict[int, tuple[Running, Taken]] = {}
+        self._running: dict[int, tuple[Running, Request]] = {}
         """By pid, those that are not reaped, and for whom they run; under the lock, for a pid is
         another's after that."""
         self._over = False
@@ -62,75 +62,75 @@ class ProgramServing(Serving):
         """End all programs at once, those too that are started from now on. Any thread."""
         with self._lock:
             self._over = True
-            for running, taken in self._running.values():
-                _end_at_once(running, taken)
+            for running, request in self._running.values():
+                _end_at_once(running, request)
 
-    def _expel(self, taken: Taken, why: str) -> None:
+    def _expel(self, request: Request, why: str) -> None:
         """End the program, which has the connection."""
         with self._lock:
             for running, of in self._running.values():
-                if of is taken:
-                    _end_at_once(running, taken)
-                    self._say_expelled(taken, why)
+                if of is request:
+                    _end_at_once(running, request)
+                    self._say_expelled(request, why)
                     return
-        super()._expel(taken, why)  # it is not started yet
+        super()._expel(request, why)  # it is not started yet
 
-    def _handle(self, taken: Taken, slot: Slot, started: float) -> None:
+    def _handle(self, request: Request, slot: Slot, started: float) -> None:
         slot.served += 1
         relay = None
-        connection = taken.request
+        connection = request.raw
         try:
-            if isinstance(taken.request, TlsSocket):
+            if isinstance(request.raw, TlsSocket):
                 ours, connection = socket.socketpair()
-                relay = Relay(taken.request, ours)
-            running = self._start(taken, connection)
+                relay = Relay(request.raw, ours)
+            running = self._start(request, connection)
         except OSError as error:
             slot.failed += 1
-            text = f"{taken.client}: {self._program} cannot be started: {error.strerror}"
-            self._journal.say(self._service, "error", text)
-            self._let_go(taken, relay)
-            self._end(taken, "failed", started, UNKNOWN)
+            text = f"{request.client}: {self._program} cannot be started: {error.strerror}"
+            self._log_buffer.say(self._service, "error", text)
+            self._let_go(request, relay)
+            self._end(request, "failed", started, UNKNOWN)
             return
         finally:
             # Not shut down: the program has it.
             with suppress(OSError):
                 connection.close()
-        code = self._wait(running, taken, relay)
+        code = self._wait(running, request, relay)
         if code != 0:
             slot.failed += 1
-        carried = UNKNOWN if relay is None else traffic(taken.request)
-        self._let_go(taken, relay)
+        carried = UNKNOWN if relay is None else traffic(request.raw)
+        self._let_go(request, relay)
         verdict = "served" if code == 0 else f"ended with {ending(code)}"
-        self._end(taken, f"{verdict} (pid {running.pid})", started, carried)
+        self._end(request, f"{verdict} (pid {running.pid})", started, carried)
 
-    def _let_go(self, taken: Taken, relay: Relay | None) -> None:
+    def _let_go(self, request: Request, relay: Relay | None) -> None:
         """End a TLS connection, which the program does not have."""
         if relay is not None:
             relay.close()
-            self._close(taken, "shutdown_request")
+            self._close(request, "shutdown_request")
 
-    def _start(self, taken: Taken, connection: socket.socket) -> Running:
+    def _start(self, request: Request, connection: socket.socket) -> Running:
         """Start the program on *connection*. Raises OSError."""
-        local = taken.request.getsockname()
-        environment = environment_of(self._of, taken, local, self._environment)
-        if isinstance(taken.request, TlsSocket):
-            environment |= _tls_environment(taken.request, taken.certificate)
+        local = request.raw.getsockname()
+        environment = environment_of(self._of, request, local, self._environment)
+        if isinstance(request.raw, TlsSocket):
+            environment |= _tls_environment(request.raw, request.certificate)
         # The interpreter's lock is held meanwhile in any case, so nobody waits longer for this one.
         with self._lock:
             running = start(self._program, connection.fileno(), environment)
-            self._running[running.pid] = running, taken
+            self._running[running.pid] = running, request
             if self._over:
-                _end_at_once(running, taken)
+                _end_at_once(running, request)
         return running
 
-    def _wait(self, running: Running, taken: Taken, relay: Relay | None) -> int:
+    def _wait(self, running: Running, request: Request, relay: Relay | None) -> int:
         """Log what the program says, until it has ended; return how."""
-        say: Callable[[str], None] = lambda line: self._journal.say(  # noqa: E731
-            self._service, "warn", f"{taken.client}: {line}"
+        say: Callable[[str], None] = lambda line: self._log_buffer.say(  # noqa: E731
+            self._service, "warn", f"{request.client}: {line}"
         )
         lines = Lines(say)
         try:
-            self._follow(_Following(running, lines, relay), taken.client)
+            self._follow(_Following(running, lines, relay), request.client)
             with self._lock:
                 del self._running[running.pid]
                 code = running.reap()
@@ -147,7 +147,7 @@ class ProgramServing(Serving):
                 return
             if not following.has_ended:
                 text = f"{client}: {self._program} has run for more than {self._timeout:g} s"
-                self._journal.say(self._service, "error", f"{text}: {number.name}")
+                self._log_buffer.say(self._service, "error", f"{text}: {number.name}")
             following.running.end(number)
         if deadline is not None and not following.until(deadline + TERMINATION):
             following.hang_up()
@@ -193,12 +193,12 @@ class _Following:
             self._poll.unregister(running.pidfd)
 
 
-def _end_at_once(running: Running, taken: Taken) -> None:
+def _end_at_once(running: Running, request: Request) -> None:
     """Kill a program, and end its client's connection if the program does not have that itself."""
     running.end(signal.SIGKILL)
-    if isinstance(taken.request, TlsSocket):
+    if isinstance(request.raw, TlsSocket):
         # The thread that carries what the program wrote may wait for the client to take it.
-        shut_down(taken.request)
+        shut_down(request.raw)
 
 
 def _ends(timeout: float | None) -> Sequence[tuple[signal.Signals, float]]:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.accept.errors import NEXT
-from netd.accept.pause import Resting
+from netd.accept.pause import Pause
 from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
@@ -25,8 +25,8 @@ from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.pending import Desk
 from netd.execution.reactor.tls import Tls
-from netd.execution.reactor.transport import Build, Place, StreamTransport, UnixTransport
-from netd.execution.request import Taken
+from netd.execution.reactor.transport import Build, ListenerContext, StreamTransport, UnixTransport
+from netd.execution.request import Request
 from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
@@ -47,13 +47,13 @@ class Acceptor:
         build: Build,
         admission: Admission,
         accounts: Accounts,
-        resting: Resting,
+        resting: Pause,
         reactor: Any,
         desk: Desk | None = None,
         tls: Tls | None = None,
     ) -> None:
         """*desk* receives connections that do not begin by being served; *tls* is the service's."""
-        self._place = Place(service, source.transport.value, accounts, reactor, tls)
+        self._place = ListenerContext(service, source.transport.value, accounts, reactor, tls)
         self._desk = desk
         if desk is not None:
             desk.host = self
@@ -101,7 +101,7 @@ class Acceptor:
             is_proxied=self._desk is not None and self._desk.knows_proxies,
         )
         for transport in list(self._place.open):
-            reason = self._refuses(transport.taken)
+            reason = self._refuses(transport.request)
             if reason is not None:
                 self._expel(transport, f"{BY_LISTS}: {reason}")
 
@@ -113,14 +113,14 @@ class Acceptor:
 
     def _expel(self, transport: StreamTransport, why: str) -> None:
         """End a connection, and say why."""
-        self._accounts.say("info", f"{transport.taken.client}: {why}")
+        self._accounts.say("info", f"{transport.request.client}: {why}")
         transport.abortConnection()  # type: ignore[no-untyped-call]
 
     def doRead(self) -> None:
         """Take a bounded number of connections. Raises nothing."""
         for _ in range(BATCH):
             try:
-                taken = self._take()
+                request = self._take()
             except OSError as error:
                 if error.errno not in NEXT:
                     self._resting.rest(self, error)
@@ -133,7 +133,7 @@ class Acceptor:
                 self._resting.rest(self, error)
                 return
             self._resting.works(self)
-            self._begin(taken)
+            self._begin(request)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor complains of the listener, which somebody has shut down."""
@@ -143,79 +143,81 @@ class Acceptor:
     def logPrefix(self) -> str:
         return self._place.service
 
-    def _begin(self, taken: Taken) -> None:
+    def _begin(self, request: Request) -> None:
         since = time.monotonic()
-        if self._desk is None or not self._desk.receives(taken, since):
-            self.admit(taken, since, None)
+        if self._desk is None or not self._desk.receives(request, since):
+            self.admit(request, since, None)
 
     # Host: what the desk asks for. And below that, what becomes of those who have begun.
 
-    def refuses_early(self, taken: Taken) -> str | None:
+    def refuses_early(self, request: Request) -> str | None:
         """Ask the lists before the client has shown who it is; nobody in a dry run."""
         gate = self._admission.gate
         if gate is None or self._admission.dry_run:
             return None
-        return gate.refuses_early(taken.client_address, taken.peer)
+        return gate.refuses_early(request.client_address, request.peer)
 
-    def turn_away(self, taken: Taken, reason: str, since: float) -> None:
+    def turn_away(self, request: Request, reason: str, since: float) -> None:
         """Count and log a client that has not begun, and close its connection."""
         accounts = self._accounts
         accounts.shared.refused += 1
         accounts.log(
-            self._place.name, taken.client, f"refused: {reason}", since, traffic(taken.request)
+            self._place.name, request.client, f"refused: {reason}", since, traffic(request.raw)
         )
         with suppress(OSError):
-            taken.request.close()
+            request.raw.close()
         accounts.show()
 
-    def admit(self, taken: Taken, since: float, header: Header | None) -> None:
+    def admit(self, request: Request, since: float, header: Header | None) -> None:
         """Ask the rules, and serve."""
         # Most connections come here, and each call from here would cost all of them something.
         accounts, gate = self._accounts, self._admission.gate
-        slot = accounts.enter(taken.client, since)
-        reason = None if gate is None else gate.refuses(*taken.facts)
-        if reason is not None and not self._is_dry(taken, slot, since, reason):
+        slot = accounts.enter(request.client, since)
+        reason = None if gate is None else gate.refuses(*request.facts)
+        if reason is not None and not self._is_dry(request, slot, since, reason):
             slot.refused += 1
-            carried = traffic(taken.request)
+            carried = traffic(request.raw)
             with suppress(OSError):
-                taken.request.close()
-            accounts.log(self._place.name, taken.client, f"refused: {reason}", since, carried)
+                request.raw.close()
+            accounts.log(self._place.name, request.client, f"refused: {reason}", since, carried)
             accounts.leave(slot)
             return
-        if accounts.wear is not None:
-            accounts.wear.took()
+        if accounts.recycle is not None:
+            accounts.recycle.took()
         self._number += 1
-        transport = self._kind(taken, slot, since, self._place, self._number, header)
+        transport = self._kind(request, slot, since, self._place, self._number, header)
         if self._admission.filter is None:
             transport.open(self._build)
         else:
             self._ask(transport)
 
-    def transport(self, taken: Taken, since: float, header: Header | None) -> StreamTransport:
+    def transport(self, request: Request, since: float, header: Header | None) -> StreamTransport:
         """Make the transport of a client, who is inside from now on, for its handshake."""
-        slot = self._accounts.enter(taken.client, since)
+        slot = self._accounts.enter(request.client, since)
         self._number += 1
-        return self._kind(taken, slot, since, self._place, self._number, header)
+        return self._kind(request, slot, since, self._place, self._number, header)
 
     def admit_shaken(self, transport: StreamTransport) -> None:
         """Ask all rules, now that the client has shown its certificate, and serve."""
-        reason = self._refuses(transport.taken)
-        if reason is None or self._is_dry(transport.taken, transport.slot, transport.since, reason):
-            if self._accounts.wear is not None:
-                self._accounts.wear.took()
+        reason = self._refuses(transport.request)
+        if reason is None or self._is_dry(
+            transport.request, transport.slot, transport.since, reason
+        ):
+            if self._accounts.recycle is not None:
+                self._accounts.recycle.took()
             self._ask(transport)
         else:
             transport.refuse(reason)
 
-    def _refuses(self, taken: Taken) -> str | None:
+    def _refuses(self, request: Request) -> str | None:
         """Ask the lists."""
         gate = self._admission.gate
-        return None if gate is None else gate.refuses(*taken.facts)
+        return None if gate is None else gate.refuses(*request.facts)
 
     def _ask(self, transport: StreamTransport) -> None:
         """Ask the filter, and serve."""
         admission = self._admission
-        asked = admission.refuses(transport.taken, transport.shown)
+        asked = admission.refuses(transport.request, transport.shown)
         if asked is None:
             transport.open(self._build)
         else:
@@ -227,21 +229,23 @@ class Acceptor:
         self, transport: StreamTransport, asked_by: Admission, reason: str | None
     ) -> None:
         """The filter has decided; in the meantime it may have written, or hung up."""
-        taken = transport.taken
+        request = transport.request
         if reason is None and self._admission is not asked_by:
-            reason = self._refuses(taken)
+            reason = self._refuses(request)
         if transport.disconnected:
             return
         if transport.is_leaving():
             transport.refuse(reason or REFUSED)
-        elif reason is None or self._is_dry(taken, transport.slot, transport.since, reason):
+        elif reason is None or self._is_dry(request, transport.slot, transport.since, reason):
             transport.open(self._build)
         else:
             transport.refuse(reason)
 
-    def _is_dry(self, taken: Taken, slot: Slot, since: float, reason: str) -> bool:
+    def _is_dry(self, request: Request, slot: Slot, since: float, reason: str) -> bool:
         """Whether a refusal is only counted and logged, which it then has been."""
         if self._admission.dry_run:
             slot.refused += 1
-            self._accounts.log(self._place.name, taken.client, f"would be refused: {reason}", since)
+            self._accounts.log(
+                self._place.name, request.client, f"would be refused: {reason}", since
+            )
         return self._admission.dry_run

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from netd.execution.recycle import Wear
+from netd.execution.recycle import Recycle
 from netd.execution.tracebacks import user_traceback
 from netd.ipc.scoreboard import Slot
-from netd.log.buffer import Journal
-from netd.log.record import NOTHING, Served, Traffic
+from netd.log.buffer import LogBuffer
+from netd.log.record import NOTHING, AccessRecord, Traffic
 
 
 class Accounts:
@@ -20,11 +20,15 @@ class Accounts:
     """
 
     def __init__(
-        self, service: str, slots: Sequence[Slot], journal: Journal, wear: Wear | None = None
+        self,
+        service: str,
+        slots: Sequence[Slot],
+        log_buffer: LogBuffer,
+        recycle: Recycle | None = None,
     ) -> None:
         self._service = service
-        self._journal = journal
-        self.wear = wear
+        self._log_buffer = log_buffer
+        self.recycle = recycle
         """Counts what the lists admit, where that has a bound."""
         *listed, self.shared = slots
         self._free = list(reversed(listed))
@@ -45,8 +49,8 @@ class Accounts:
         slot.leave()
         if slot is not self.shared:
             self._free.append(slot)
-        if self.wear is not None:
-            self.wear.finished()
+        if self.recycle is not None:
+            self.recycle.finished()
         self._inside -= 1
         if not self._inside and self._empty is not None:
             self._tell_empty()
@@ -54,8 +58,8 @@ class Accounts:
     def show(self) -> None:
         """Make visible what the shared slot has counted."""
         self.shared.leave()
-        if self.wear is not None:
-            self.wear.finished()
+        if self.recycle is not None:
+            self.recycle.finished()
 
     def when_empty(self, call: Callable[[], None]) -> None:
         """Call once when nobody is inside, at once if nobody is."""
@@ -73,13 +77,13 @@ class Accounts:
     ) -> None:
         """Log the end of a request."""
         now = time.monotonic()
-        self._journal.add(
-            Served(now, self._service, transport, client, verdict, now - since, carried)
+        self._log_buffer.add(
+            AccessRecord(now, self._service, transport, client, verdict, now - since, carried)
         )
 
     def say(self, level: str, text: str) -> None:
         """Log a line."""
-        self._journal.say(self._service, level, text)
+        self._log_buffer.say(self._service, level, text)
 
     def say_raised(self, transport: str, client: str, what: str, error: BaseException) -> None:
         """Log what a user's code has raised, with its traceback."""

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.admission.reactor_filter import ReactorFilter
-from netd.execution.request import Taken
+from netd.execution.request import Request
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Admission:
         gate = Gate(lists, None, of_unix=of_unix, is_proxied=is_proxied)
         return replace(self, gate=gate, dry_run=False)
 
-    def refuses(self, taken: Taken, request: Any) -> Deferred[str | None] | None:
-        """Ask the filter about *request*; None if there is no filter."""
+    def refuses(self, request: Request, shown: Any) -> Deferred[str | None] | None:
+        """Ask the filter about *shown*, which it knows the request as; None without a filter."""
         if self.filter is None:
             return None
-        return self.filter.refuses(request, taken.client_address, taken.client)
+        return self.filter.refuses(shown, request.client_address, request.client)

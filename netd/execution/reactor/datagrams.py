@@ -10,13 +10,13 @@ from typing import Any, Final
 from twisted.internet.protocol import DatagramProtocol
 
 from netd.accept.errors import NEXT
-from netd.accept.pause import Resting
+from netd.accept.pause import Pause
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.ports import DatagramTransport
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.request import Refused, Request, TooLong
 from netd.ipc.scoreboard import Slot
 from netd.listening import replies as senders
 from netd.listening.replies import Sender
@@ -40,7 +40,7 @@ class Datagrams:
         source: Source,
         admission: Admission,
         accounts: Accounts,
-        resting: Resting,
+        resting: Pause,
         *,
         is_proxied: bool = False,
     ) -> None:
@@ -54,11 +54,11 @@ class Datagrams:
         self._admission = admission
         self._of_unix = source.transport.is_unix
         self._resting = resting
-        self._serve: Callable[[Taken], None]
+        self._serve: Callable[[Request], None]
         self._under_way = 0
         self._stopped = False
 
-    def connect(self, transport: DatagramTransport, serve: Callable[[Taken], None]) -> None:
+    def connect(self, transport: DatagramTransport, serve: Callable[[Request], None]) -> None:
         """Receive when *transport* is read, and call *serve*, which raises nothing."""
         self.transport = transport
         self._serve = serve
@@ -87,7 +87,7 @@ class Datagrams:
         """Receive a bounded number of datagrams. Raises nothing."""
         for _ in range(BATCH):
             try:
-                taken = self._take()
+                request = self._take()
             except TooLong as too_long:
                 self.accounts.shared.dropped += 1
                 self.accounts.say("warn", f"dropped: {too_long}")
@@ -106,7 +106,7 @@ class Datagrams:
             except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
                 self.rest(error)
                 break
-            self._begin(taken)
+            self._begin(request)
         self.accounts.show()
 
     def rest(self, error: BaseException) -> None:
@@ -122,12 +122,12 @@ class Datagrams:
         """Log what the user's code has raised."""
         self.accounts.say_raised(self.name, client, what, error)
 
-    def hold(self, taken: Taken, since: float) -> Slot:
+    def hold(self, request: Request, since: float) -> Slot:
         """A datagram is under way until ``release``."""
         self._under_way += 1
         if self._under_way == AT_ONCE:
             self.transport.stopReading()  # type: ignore[no-untyped-call]
-        return self.accounts.enter(taken.client, since)
+        return self.accounts.enter(request.client, since)
 
     def release(self, slot: Slot) -> None:
         """A datagram that was under way is done."""
@@ -136,53 +136,53 @@ class Datagrams:
             self.transport.startReading()
         self.accounts.leave(slot)
 
-    def _begin(self, taken: Taken) -> None:
-        admission, wear = self._admission, self.accounts.wear
+    def _begin(self, request: Request) -> None:
+        admission, recycle = self._admission, self.accounts.recycle
         gate = admission.gate
-        reason = None if gate is None else gate.refuses(*taken.facts)
-        if reason is not None and not self._passes(taken, reason, time.monotonic()):
+        reason = None if gate is None else gate.refuses(*request.facts)
+        if reason is not None and not self._passes(request, reason, time.monotonic()):
             return
-        if wear is not None:
-            wear.took()
+        if recycle is not None:
+            recycle.took()
         if admission.filter is None:
-            self._serve(taken)
+            self._serve(request)
         else:
-            self._ask(taken, admission)
+            self._ask(request, admission)
 
-    def _ask(self, taken: Taken, admission: Admission) -> None:
+    def _ask(self, request: Request, admission: Admission) -> None:
         since = time.monotonic()
-        asked = admission.refuses(taken, (taken.request[0], self.transport))
+        asked = admission.refuses(request, (request.raw[0], self.transport))
         assert asked is not None
-        asked.addCallback(partial(self._answered, taken, since, admission))
+        asked.addCallback(partial(self._answered, request, since, admission))
         if not asked.called:
-            slot = self.hold(taken, since)
+            slot = self.hold(request, since)
             asked.addBoth(lambda _: self.release(slot))
 
     def _answered(
-        self, taken: Taken, since: float, asked_by: Admission, reason: str | None
+        self, request: Request, since: float, asked_by: Admission, reason: str | None
     ) -> None:
         """The filter has decided."""
         gate = self._admission.gate
         if reason is None and self._admission is not asked_by and gate is not None:
-            reason = gate.refuses(*taken.facts)
-        if reason is None or self._passes(taken, reason, since):
-            self._serve(taken)
+            reason = gate.refuses(*request.facts)
+        if reason is None or self._passes(request, reason, since):
+            self._serve(request)
 
     def _refuse(self, refused: Refused) -> None:
         """Count and log a datagram that is not as it has to be."""
-        taken = refused.taken
+        request = refused.request
         self.accounts.shared.refused += 1
-        carried = traffic(taken.request)
+        carried = traffic(request.raw)
         why = f"refused: {refused.reason}, {refused.detail}"
-        self.accounts.log(self.name, taken.client, why, refused.since, carried)
+        self.accounts.log(self.name, request.client, why, refused.since, carried)
 
-    def _passes(self, taken: Taken, reason: str, since: float) -> bool:
+    def _passes(self, request: Request, reason: str, since: float) -> bool:
         """Count and log a refusal; whether the client comes in all the same."""
         dry = self._admission.dry_run
         kind = "would be refused" if dry else "refused"
         self.accounts.shared.refused += 1
-        carried = traffic(taken.request)
-        self.accounts.log(self.name, taken.client, f"{kind}: {reason}", since, carried)
+        carried = traffic(request.raw)
+        self.accounts.log(self.name, request.client, f"{kind}: {reason}", since, carried)
         return dry
 
 
@@ -198,9 +198,9 @@ class ProtocolDatagrams:
         self._protocol = protocol
         self._of_inet6 = of_inet6
 
-    def serve(self, taken: Taken) -> None:
+    def serve(self, request: Request) -> None:
         """Call the protocol, with the address as Twisted has it."""
-        (data, _), address, client, *_ = taken
+        (data, _), address, client, *_ = request
         if self._of_inet6 or isinstance(address, Proxied):
             address = _pair(address)
         self._shared.served += 1

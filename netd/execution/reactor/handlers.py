@@ -15,7 +15,7 @@ from netd.execution.handler_timeout import overdue
 from netd.execution.reactor.datagrams import Datagrams
 from netd.execution.reactor.task import Task
 from netd.execution.reactor.transport import Build, StreamTransport
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.execution.sources.datagram import NAME as ANCILLARY
 from netd.execution.sources.datagram import Datagram
 from netd.handlers.asynchronous import AsyncRequestHandler, run
@@ -76,7 +76,7 @@ class HandlerProtocol(StreamProtocol):
     async def _serve(self) -> None:
         try:
             await run(
-                self._make(self.transport, self._connection.taken.client_address, self._server)
+                self._make(self.transport, self._connection.request.client_address, self._server)
             )
         except BaseException as error:
             if self._lost and isinstance(error, ConnectionError | CancelledError):
@@ -130,44 +130,44 @@ class HandlerDatagrams:
         self._make = make
         self._server = server
 
-    def serve(self, taken: Taken) -> None:
+    def serve(self, request: Request) -> None:
         """Start the handler. Most are done at once; the others are listed until they are."""
         since = time.monotonic()
         stay = _Stay()
-        task = Task(self._serve(taken, since, stay))
+        task = Task(self._serve(request, since, stay))
         if task.ended:
             return
-        stay.slot = self._datagrams.hold(taken, since)
+        stay.slot = self._datagrams.hold(request, since)
         seconds = self._handler_timeout
         if seconds is not None:
             reactor: Any = self._datagrams.transport.reactor
-            stay.deadline = reactor.callLater(seconds, self._overdue, task, taken, seconds, stay)
+            stay.deadline = reactor.callLater(seconds, self._overdue, task, request, seconds, stay)
 
-    def _overdue(self, task: Task, taken: Taken, seconds: float, stay: _Stay) -> None:
+    def _overdue(self, task: Task, request: Request, seconds: float, stay: _Stay) -> None:
         """The handler has run for too long: what it awaits is cancelled."""
         stay.deadline = None
         stay.is_overdue = True
-        self._accounts.say("error", overdue(taken.client, seconds, task.where()))
+        self._accounts.say("error", overdue(request.client, seconds, task.where()))
         task.cancel()
 
-    async def _serve(self, taken: Taken, since: float, stay: _Stay) -> None:
+    async def _serve(self, request: Request, since: float, stay: _Stay) -> None:
         name, shared = self._datagrams.name, self._accounts.shared
         transport = self._datagrams.transport
-        transport.answered = taken.client_address
-        request = (taken.request[0], transport)
+        transport.answered = request.client_address
+        shown = (request.raw[0], transport)
         shared.served += 1
         verdict = "served"
         try:
-            handler = self._make(request, taken.client_address, self._server)
-            if isinstance(taken.request, Datagram):
-                setattr(handler, ANCILLARY, values(taken.request.messages))
+            handler = self._make(shown, request.client_address, self._server)
+            if isinstance(request.raw, Datagram):
+                setattr(handler, ANCILLARY, values(request.raw.messages))
             await run(handler)
         except BaseException as error:
             verdict = "failed"
             shared.failed += 1
             if not (stay.is_overdue and isinstance(error, CancelledError)):
-                self._datagrams.say_raised(taken.client, "the handler", error)
-        self._accounts.log(name, taken.client, verdict, since, traffic(taken.request))
+                self._datagrams.say_raised(request.client, "the handler", error)
+        self._accounts.log(name, request.client, verdict, since, traffic(request.raw))
         if stay.slot is not None:
             self._end(stay, stay.slot)
 

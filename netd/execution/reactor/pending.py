@@ -13,11 +13,11 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.accept.first_bytes import GONE, Arrival, NotAdmitted
+from netd.accept.first_bytes import GONE, FirstBytes, NotAdmitted
 from netd.accept.pending import Reception
 from netd.execution.reactor.tls import Tls, TlsTransport
 from netd.execution.reactor.transport import StreamTransport
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.model.peer import Credentials
 from netd.proxy.header import Header
 
@@ -28,16 +28,16 @@ HANDSHAKE: Final = "handshake"
 class Host(Protocol):
     """Who takes the connections, and serves them when they have begun. Raises nothing."""
 
-    def refuses_early(self, taken: Taken) -> str | None:
+    def refuses_early(self, request: Request) -> str | None:
         """Whether the lists refuse a client before its handshake, and why."""
 
-    def turn_away(self, taken: Taken, reason: str, since: float) -> None:
+    def turn_away(self, request: Request, reason: str, since: float) -> None:
         """Close a connection that has not begun."""
 
-    def admit(self, taken: Taken, since: float, header: Header | None) -> None:
+    def admit(self, request: Request, since: float, header: Header | None) -> None:
         """Ask the rules about a connection that has begun, and serve it."""
 
-    def transport(self, taken: Taken, since: float, header: Header | None) -> StreamTransport:
+    def transport(self, request: Request, since: float, header: Header | None) -> StreamTransport:
         """Make the transport of a client, who is inside from now on, for its handshake."""
 
     def admit_shaken(self, transport: StreamTransport) -> None:
@@ -71,17 +71,19 @@ class Desk:
         """Whether a client may be another one than its peer."""
         return self._is_proxy is not None
 
-    def receives(self, taken: Taken, since: float) -> bool:
+    def receives(self, request: Request, since: float) -> bool:
         """Take over a connection; False for one that can be served at once. Raises nothing."""
-        is_proxied = self._is_proxy is not None and self._is_proxy(taken.client_address, taken.peer)
+        is_proxied = self._is_proxy is not None and self._is_proxy(
+            request.client_address, request.peer
+        )
         if not is_proxied and self.tls is None:
             return False
-        reason = None if is_proxied else self.host.refuses_early(taken)
+        reason = None if is_proxied else self.host.refuses_early(request)
         if reason is None:
             self.reception.make_room()
-            Newcomer(self, taken, since, is_proxied=is_proxied).begin()
+            Newcomer(self, request, since, is_proxied=is_proxied).begin()
         else:
-            self.host.turn_away(taken, reason, since)
+            self.host.turn_away(request, reason, since)
         return True
 
 
@@ -92,18 +94,18 @@ class Newcomer:
     In the reactor's thread.
     """
 
-    __slots__ = ("_arrival", "_desk", "_taken", "_transport", "fileno")
+    __slots__ = ("_arrival", "_desk", "_request", "_transport", "fileno")
 
-    def __init__(self, desk: Desk, taken: Taken, since: float, *, is_proxied: bool) -> None:
-        taken.request.setblocking(False)
-        self.fileno = taken.request.fileno
+    def __init__(self, desk: Desk, request: Request, since: float, *, is_proxied: bool) -> None:
+        request.raw.setblocking(False)
+        self.fileno = request.raw.fileno
         self._desk = desk
-        self._taken = taken
+        self._request = request
         self._transport: StreamTransport | None = None
-        self._arrival = Arrival(
-            taken.request,
-            taken.client_address,
-            taken.client,
+        self._arrival = FirstBytes(
+            request.raw,
+            request.client_address,
+            request.client,
             since,
             awaits_header=is_proxied,
             awaits_byte=desk.tls is not None,
@@ -153,23 +155,23 @@ class Newcomer:
     def _turn_away(self, reason: str) -> None:
         self._desk.reactor.removeReader(self)
         self._desk.reception.leave(self)
-        self._desk.host.turn_away(self._taken, reason, self._arrival.since)
+        self._desk.host.turn_away(self._request, reason, self._arrival.since)
 
     def _go_on(self) -> None:
         arrival, desk = self._arrival, self._desk
         if arrival.is_proxied:
-            self._taken = self._taken._replace(
+            self._request = self._request._replace(
                 client_address=arrival.client_address, client=arrival.client, peer=None
             )
         if desk.tls is None:
             desk.reception.leave(self)
-            desk.host.admit(self._taken, arrival.since, arrival.header)
+            desk.host.admit(self._request, arrival.since, arrival.header)
             return
-        reason = None if arrival.header is None else desk.host.refuses_early(self._taken)
+        reason = None if arrival.header is None else desk.host.refuses_early(self._request)
         if reason is not None:
             self._turn_away(reason)
             return
-        self._transport = desk.host.transport(self._taken, arrival.since, arrival.header)
+        self._transport = desk.host.transport(self._request, arrival.since, arrival.header)
         self._transport.shake_hands(TlsTransport(desk.tls, self._shaken))
         if not self._transport.disconnected:
             # Something is there; what cannot be done with it now, the reactor finds again.

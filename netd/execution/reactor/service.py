@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from twisted.internet.protocol import DatagramProtocol
 
-from netd.accept.pause import Resting
+from netd.accept.pause import Pause
 from netd.accept.pending import Reception
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
@@ -30,9 +30,9 @@ from netd.execution.reactor.ports import (
 from netd.execution.reactor.runnable import factory_of, is_handler
 from netd.execution.reactor.tls import Tls
 from netd.execution.reactor.transport import Build
-from netd.execution.recycle import Wear
+from netd.execution.recycle import Recycle
 from netd.ipc.scoreboard import Slot
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from netd.model.peer import Credentials
 from netd.model.service import HANDSHAKES
@@ -90,9 +90,9 @@ class ReactorService:
         listeners: Sequence[Listener],
         slots: Sequence[Slot],
         reactor: Any,
-        journal: Journal,
+        log_buffer: LogBuffer,
         datagram_size: int = 8192,
-        wear: Wear | None = None,
+        recycle: Recycle | None = None,
         handler_timeout: float | None = None,
         begins: Begins = BEGINS,
     ) -> None:
@@ -103,8 +103,8 @@ class ReactorService:
         self._reactor = reactor
         self._datagram_size = datagram_size
         self._slots = slots
-        self._accounts = Accounts(name, slots, journal, wear)
-        self._resting = Resting(reactor, partial(journal.say, name))
+        self._accounts = Accounts(name, slots, log_buffer, recycle)
+        self._resting = Pause(reactor, partial(log_buffer.say, name))
         self._tls = begins.tls
         self._reception = Reception(begins.handshakes, begins.timeout, reactor)
         self._factory: Any = None
@@ -117,13 +117,13 @@ class ReactorService:
             else:
                 self._acceptors.append(self._acceptor(listener))
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Start what the service runs, and begin to take.
 
         Without *taking*, nothing is taken before ``resume``. Raises whatever ``startFactory``,
         ``startProtocol`` or ``listening`` raises.
         """
-        if not taking:
+        if not accepting:
             self.suspend()
         if is_handler(self._what):
             for server in self._servers:

@@ -24,7 +24,7 @@ from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.hangups import Hangups
 from netd.execution.reactor.starttls import StartTls
 from netd.execution.reactor.tls import Tls, TlsTransport
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
 from netd.log.record import NOTHING
@@ -80,7 +80,7 @@ class Sending:
                 transport.end(error)
 
 
-class Place:
+class ListenerContext:
     """What the connections of one listener have in common. In the thread of *reactor*."""
 
     __slots__ = ("accounts", "hangups", "name", "open", "reactor", "sending", "service", "tls")
@@ -114,19 +114,19 @@ class StreamTransport(tcp.Server):
 
     def __init__(
         self,
-        taken: Taken,
+        request: Request,
         slot: Slot,
         since: float,
-        place: Place,
+        place: ListenerContext,
         number: int,
         header: Header | None = None,
     ) -> None:
-        tcp.Connection.__init__(self, taken.request, _NOBODY, place.reactor)
+        tcp.Connection.__init__(self, request.raw, _NOBODY, place.reactor)
         self.server = None  # type: ignore[assignment]
         self._place = place
         self.sessionno = number
-        self.client = taken.client_address
-        self.taken = taken
+        self.client = request.client_address
+        self.request = request
         self.slot = slot
         self.since = since
         self._verdict: str | None = None
@@ -145,7 +145,7 @@ class StreamTransport(tcp.Server):
     def _name(self) -> None:
         """Set what Twisted's getPeer() looks at."""
         if self._header is not None:  # which says all of it
-            self.hostname = self.taken.client
+            self.hostname = self.request.client
             return
         if len(self.client) == 4:
             self._addressType = IPv6Address
@@ -165,7 +165,7 @@ class StreamTransport(tcp.Server):
         return super().getHost()  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} #{self.sessionno} of {self.taken.client}>"
+        return f"<{type(self).__name__} #{self.sessionno} of {self.request.client}>"
 
     def logPrefix(self) -> str:
         """The service: what is logged while its code runs is said by it."""
@@ -414,7 +414,7 @@ class StreamTransport(tcp.Server):
             elif self._is_truncated:
                 self.slot.truncated += 1
                 self._verdict = f"{self._verdict}: {TRUNCATED}"
-            place, client = self._place, self.taken.client
+            place, client = self._place, self.request.client
             place.accounts.log(place.name, client, self._verdict, self.since, self._carried)
             place.accounts.leave(self.slot)
 
@@ -427,7 +427,7 @@ class StreamTransport(tcp.Server):
         """Log what the user's code has raised; the request has failed."""
         self._fail()
         place = self._place
-        place.accounts.say_raised(place.name, self.taken.client, what, error)
+        place.accounts.say_raised(place.name, self.request.client, what, error)
 
     def _fail(self) -> None:
         if self._verdict != "failed":
@@ -437,7 +437,7 @@ class StreamTransport(tcp.Server):
     def say_overdue(self, where: str, seconds: float) -> None:
         """The handler has run for too long, and was at *where*; the request has failed."""
         self._fail()
-        self._place.accounts.say("error", overdue(self.taken.client, seconds, where))
+        self._place.accounts.say("error", overdue(self.request.client, seconds, where))
 
     def note_certificate(self) -> str | None:
         """Keep who the client is by the certificate of its handshake; or why nobody can tell."""
@@ -447,12 +447,12 @@ class StreamTransport(tcp.Server):
         except ValueError as error:
             return str(error)
         if certificate is not None:
-            self.taken = self.taken._replace(certificate=certificate)
+            self.request = self.request._replace(certificate=certificate)
         return None
 
     def say_handshake_failed(self, reason: str) -> None:
         """TLS was started on a connection that has begun, and in vain."""
-        self._place.accounts.say("info", f"{self.taken.client}: no TLS: {reason}")
+        self._place.accounts.say("info", f"{self.request.client}: no TLS: {reason}")
 
     def say_truncated(self) -> None:
         """The client's TLS stream has ended without TLS's own end."""

@@ -12,10 +12,10 @@ from typing import Any, Final, NoReturn
 
 from netd.accept.errors import EXHAUSTED
 from netd.accept.first_bytes import PROXY_HEADER
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.stream import peer_of
 from netd.execution.tracebacks import user_traceback
-from netd.listening.handler_view import NoHeader, TooLarge, taking
+from netd.listening.handler_view import NoHeader, TooLarge, accepting
 from netd.model.address import Transport, client_text
 from netd.proxy.datagrams import Proxied, text_of
 
@@ -27,7 +27,7 @@ Say = Callable[[str, str], None]
 """Given a level and a text for the log, from any thread."""
 
 
-class HookedSource:
+class GetRequestSource:
     """Takes by *server*'s ``get_request()``, which may do a handshake with its client.
 
     *listener* is the service's own socket, and watched. What the override raises costs its own
@@ -49,7 +49,7 @@ class HookedSource:
         self._text = client_text(transport)
         self._failures = 0
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Take one request. Raises BlockingIOError when there was none, or its client was lost.
 
         Raises TooLong where UDPServer's own ``get_request`` would have cut a datagram.
@@ -57,10 +57,10 @@ class HookedSource:
         if self.transport.is_datagram:
             # Another process may have been faster, and the override cannot be told that.
             self._listener.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        with taking():
+        with accepting():
             request, address = self._get()
         peer = None if isinstance(address, Proxied) else peer_of(request)
-        return Taken(request, address, self._shown(address), peer)
+        return Request(request, address, self._shown(address), peer)
 
     def _shown(self, address: Any) -> str:
         """An address for people, be it none that a socket has."""
@@ -71,7 +71,7 @@ class HookedSource:
 
     def _get(self) -> tuple[Any, Any]:
         try:
-            taken = self._server.get_request()
+            request = self._server.get_request()
         except BlockingIOError:
             if self._somebody_waits():  # whom the override has not taken
                 self._count_failure()
@@ -79,7 +79,7 @@ class HookedSource:
         except TooLarge as error:
             raise TooLong(self._shown(error.sender), error.limit) from None
         except NoHeader as error:
-            nothing = Taken((b"", self._listener), error.sender, self._shown(error.sender), None)
+            nothing = Request((b"", self._listener), error.sender, self._shown(error.sender), None)
             raise Refused(nothing, PROXY_HEADER, error.reason) from None
         except OSError as error:
             if error.errno in EXHAUSTED and not isinstance(error, ssl.SSLError):
@@ -92,7 +92,7 @@ class HookedSource:
             self._failed("error", f"get_request() raised\n{user_traceback(error)}")
         else:
             self._failures = 0
-            return taken
+            return request
 
     def _failed(self, level: str, text: str) -> NoReturn:
         """Log it and go on with the next client, or after a rest."""

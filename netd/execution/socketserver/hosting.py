@@ -48,7 +48,7 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True)
-class Hooks:
+class Overrides:
     """Which methods of a server are not the standard library's own; those that are cost nothing."""
 
     get_request: bool
@@ -64,7 +64,7 @@ class Hooks:
     server_close: bool
 
     @classmethod
-    def of(cls, server: object) -> Hooks:
+    def of(cls, server: object) -> Overrides:
         """Find the overrides of a server class, or of an object, whose own attributes count too."""
         return cls(**{field.name: is_override(server, field.name) for field in fields(cls)})
 

@@ -17,7 +17,7 @@ _SOON: Final = 0.001
 """Seconds between two calls of ``handle_timeout``, at least, however short a ``timeout`` is."""
 
 
-class Ticks:
+class LoopHooks:
     """Calls the overrides of one server object while nobody else does.
 
     *actions* calls ``service_actions`` under the server's lock, *timed_out* ``handle_timeout``;
@@ -67,7 +67,7 @@ class Ticks:
             self._actions()
 
 
-class ThreadTicks(Ticks):
+class ThreadLoopHooks(LoopHooks):
     """The same by a thread of its own, since what it calls may wait."""
 
     def __init__(
@@ -93,7 +93,7 @@ class ThreadTicks(Ticks):
             self.act()
 
 
-class ReactorTicks(Ticks):
+class ReactorLoopHooks(LoopHooks):
     """The same in the reactor's thread, where the process must have no other.
 
     What waits there holds up the taking of requests, as it does in ``serve_forever()``.

@@ -7,13 +7,13 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.model.address import Transport
 
 _FLAGS: Final = os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC
 
 
-class HandedOver:
+class PassedOnRequests:
     """A source (``netd.execution.interfaces.Source``) that is filled from within the process.
 
     ``put`` is for any thread. Holds no more than has been taken from the service's listeners.
@@ -24,7 +24,7 @@ class HandedOver:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self._event = os.eventfd(0, _FLAGS)
-        self._requests: deque[Taken] = deque()
+        self._requests: deque[Request] = deque()
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -33,12 +33,12 @@ class HandedOver:
         """The descriptor to watch: it counts what is here."""
         return self._event
 
-    def put(self, taken: Taken) -> None:
+    def put(self, request: Request) -> None:
         """Hand over a request, which whoever takes it closes."""
-        self._requests.append(taken)
+        self._requests.append(request)
         os.eventfd_write(self._event, 1)
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Take the oldest request. Raises BlockingIOError when there is none."""
         os.eventfd_read(self._event)
         return self._requests.popleft()

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from netd.admission.peers import UCRED
-from netd.execution.request import Taken, TooLong
+from netd.execution.request import Request, TooLong
 from netd.listening.ancillary import SPACE, Messages, close_descriptors, values
 from netd.listening.replies import Allowance, sender
 from netd.model.address import Transport, client_text
@@ -35,7 +35,7 @@ class InetDatagram:
         self._limit = limit
         self._text = client_text(transport)
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Receive one packet."""
         # One byte more than the limit tells a long packet from one that just fits. (MSG_TRUNC
         # would tell its length, but recvfrom then returns memory that was never written.)
@@ -43,7 +43,7 @@ class InetDatagram:
         client = self._text(address)
         if len(data) > self._limit:
             raise TooLong(client, self._limit)
-        return Taken((data, self._shown), address, client, None)
+        return Request((data, self._shown), address, client, None)
 
 
 class UnixDatagram:
@@ -61,7 +61,7 @@ class UnixDatagram:
         self._shown = shown
         self._limit = limit
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Receive one packet."""
         data, ancillary, _flags, address = self._receive(
             self._limit + 1, self.space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -74,7 +74,7 @@ class UnixDatagram:
                 peer, client = Credentials(uid, gid), f"uid:{uid},pid:{pid}"
         if len(data) > self._limit:
             raise TooLong(client, self._limit)
-        return Taken(self.request(data, ancillary), address, client, peer)
+        return Request(self.request(data, ancillary), address, client, peer)
 
     def request(self, data: bytes, messages: Messages) -> Any:
         """What a handler gets."""
@@ -172,7 +172,7 @@ class InetMessages:
         self._asked_for = asked_for
         self._text = client_text(transport)
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Receive one packet."""
         data, messages, _, address = self._receive(self._limit + 1, SPACE, _FLAGS)
         client = self._text(address)
@@ -182,7 +182,7 @@ class InetMessages:
         request = datagram(data, shown, messages) if self._asked_for else (data, shown)
         allowance_of = self._allowance_of
         allowance = None if allowance_of is None else allowance_of(data, client)
-        return Taken(request, sender(address, messages, allowance), client, None)
+        return Request(request, sender(address, messages, allowance), client, None)
 
 
 class UnixMessages(UnixDatagram):

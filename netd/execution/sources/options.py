@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from netd.execution.interfaces import Source
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.listening.options.apply import CannotSet, apply
 from netd.model.socket_options import SetOption
 
@@ -34,18 +34,18 @@ class ConnectionOptions:
         self._options = tuple(options)
         self._say = say
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Take one connection. Raises what the other source raises."""
-        taken: Taken = self._take()
-        request = taken.request
-        if isinstance(request, socket.socket):
+        request: Request = self._take()
+        connection = request.raw
+        if isinstance(connection, socket.socket):
             for option in self._options:
                 try:
-                    apply(request, (option,))
+                    apply(connection, (option,))
                 except CannotSet as error:
                     if error.errno in UNTAKEABLE:  # else the client has gone
                         self._leave_out(option, error)
-        return taken
+        return request
 
     def _leave_out(self, option: SetOption, error: CannotSet) -> None:
         """Set an option no more; more than one thread may find that out at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netd.accept.first_bytes import PROXY_HEADER
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.datagram import like
 from netd.proxy.datagrams import Proxied, text_of, unwrapped
 from netd.proxy.header import InvalidHeader
@@ -27,22 +27,22 @@ class ProxiedDatagrams:
         self._proxies = proxies
         self._limit = limit
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Receive one datagram. Raises what every source does, and Refused."""
-        taken: Taken = self._take()
-        if self._proxies.has(taken.client_address, taken.peer):
-            taken = _by_a_proxy(taken)
-        if len(taken.request[0]) > self._limit:
-            raise TooLong(taken.client, self._limit)
-        return taken
+        request: Request = self._take()
+        if self._proxies.has(request.client_address, request.peer):
+            request = _by_a_proxy(request)
+        if len(request.raw[0]) > self._limit:
+            raise TooLong(request.client, self._limit)
+        return request
 
 
-def _by_a_proxy(taken: Taken) -> Taken:
-    data, _ = taken.request
+def _by_a_proxy(request: Request) -> Request:
+    data, _ = request.raw
     try:
-        payload, address = unwrapped(data, taken.client_address)
+        payload, address = unwrapped(data, request.client_address)
     except InvalidHeader as error:
-        raise Refused(taken, PROXY_HEADER, str(error)) from None
+        raise Refused(request, PROXY_HEADER, str(error)) from None
     if not isinstance(address, Proxied):  # the proxy speaks for itself
-        return taken._replace(request=like(taken.request, payload))
-    return Taken(like(taken.request, payload), address, text_of(address), None)
+        return request._replace(raw=like(request.raw, payload))
+    return Request(like(request.raw, payload), address, text_of(address), None)

@@ -12,7 +12,7 @@ import socket
 from typing import Any, Final
 
 from netd.admission.peers import credentials_of
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.ipc.handoff import receive
 from netd.listening.counted import CountedSocket
 from netd.model.address import Transport, client_text
@@ -47,12 +47,12 @@ class InetStream:
         self._accept = listener.accept
         self._text = client_text(transport)
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Accept one connection; the caller closes it."""
         request, address = self._accept()
         if request.fileno() < STANDARD:
             request = socket.socket(fileno=clear_of_standard(request.detach()))
-        return Taken(request, address, self._text(address), None)
+        return Request(request, address, self._text(address), None)
 
 
 class UnixStream:
@@ -67,7 +67,7 @@ class UnixStream:
         self._accept = listener.accept
         self._with_groups = with_groups
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Accept one connection, in a socket that counts its bytes; the caller closes it."""
         accepted, address = self._accept()
         descriptor = clear_of_standard(accepted.detach())
@@ -75,11 +75,11 @@ class UnixStream:
         try:
             pid, credentials = credentials_of(request, with_groups=self._with_groups)
         except OSError:
-            return Taken(request, address, "unix", None)
-        return Taken(request, address, f"uid:{credentials.uid},pid:{pid}", credentials)
+            return Request(request, address, "unix", None)
+        return Request(request, address, f"uid:{credentials.uid},pid:{pid}", credentials)
 
 
-class Handed:
+class HandoffSource:
     """Takes connections that the daemon has taken, and waited for until they had begun."""
 
     may_block = False
@@ -89,7 +89,7 @@ class Handed:
         self.fileno = queue.fileno
         self._queue = queue
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         """Take one connection; the caller closes it."""
         descriptor, handed = receive(self._queue)
         kind = CountedSocket if self.transport.is_unix else socket.socket
@@ -98,7 +98,7 @@ class Handed:
         request.settimeout(socket.getdefaulttimeout())  # as accept() leaves it: it was not to block
         # Of a proxy's client the kernel does not know the credentials.
         peer = None if handed.is_proxied else peer_of(request)
-        return Taken(request, handed.client_address, handed.client, peer, since=handed.since)
+        return Request(request, handed.client_address, handed.client, peer, since=handed.since)
 
 
 def peer_of(request: Any) -> Credentials | None:

@@ -18,7 +18,7 @@ END: Final = -1
 """What ``poll`` returns from ``end`` on."""
 
 
-class Watch:
+class Epoll:
     """Waits for sources and for the end, in any of the threads of one service.
 
     With *shared*, several threads wait. Then a source is EPOLLONESHOT: its event goes to one
@@ -76,19 +76,19 @@ class Watch:
 
     # Any thread.
 
-    def wait_for(self, descriptor: int) -> None:
+    def add(self, descriptor: int) -> None:
         """Report once that a connection can be read; whether sources are watched or not."""
         self._epoll.register(descriptor, _READABLE_ONCE)
 
-    def wait_more(self, descriptor: int, *, to_write: bool = False) -> None:
+    def modify(self, descriptor: int, *, to_write: bool = False) -> None:
         """Report it once more; or that it can be written to."""
         self._epoll.modify(descriptor, _WRITABLE_ONCE if to_write else _READABLE_ONCE)
 
-    def wait_no_more(self, descriptor: int) -> None:
+    def remove(self, descriptor: int) -> None:
         """Report nothing more of a connection, which is not closed yet."""
         self._epoll.unregister(descriptor)
 
-    def again(self, descriptor: int) -> None:
+    def rearm(self, descriptor: int) -> None:
         """The source's event has been dealt with; report the next."""
         if self._shared:
             try:  # noqa: SIM105 - suppress() costs every client as much as the call itself
@@ -108,7 +108,7 @@ class Watch:
     def resume(self, descriptor: int) -> None:
         """Watch a source again that has rested, unless taking has been stopped."""
         if self._shared:
-            self.again(descriptor)
+            self.rearm(descriptor)
         elif self._watching or descriptor in self._always:
             self._add(descriptor)
 

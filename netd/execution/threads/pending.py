@@ -20,14 +20,14 @@ from functools import partial
 from typing import Final, Protocol
 
 from netd.accept.early_drop import drops_early
-from netd.accept.first_bytes import Arrival, NotAdmitted
+from netd.accept.first_bytes import FirstBytes, NotAdmitted
 from netd.accept.pending import CROWDED, LAST_CALL, TIMED_OUT
 from netd.core.deadlines import Deadlines
 from netd.core.reactor import Reactor
 from netd.core.shutting_down import shut_down
 from netd.execution.blocking_tls import Handshakes, TlsSocket, failure_text
 from netd.execution.interfaces import Source
-from netd.execution.request import Refused, Taken
+from netd.execution.request import Refused, Request
 
 HANDSHAKE: Final = "handshake"
 
@@ -52,19 +52,19 @@ class Beginning:
         "_has_arrived",
         "_refuses",
         "ended_by",
+        "request",
         "socket",
-        "taken",
     )
 
     def __init__(
         self,
-        taken: Taken,
-        arrival: Arrival,
-        refuses: Callable[[Taken], str | None],
+        request: Request,
+        arrival: FirstBytes,
+        refuses: Callable[[Request], str | None],
         handshakes: Handshakes | None,
     ) -> None:
-        self.taken = taken
-        self.socket: socket.socket = taken.request
+        self.request = request
+        self.socket: socket.socket = request.raw
         self._arrival = arrival
         self._has_arrived = False
         self._refuses = refuses
@@ -81,7 +81,7 @@ class Beginning:
         """The descriptor that is waited for; -1 when it is closed."""
         return self.socket.fileno()
 
-    def go_on(self) -> Taken:
+    def go_on(self) -> Request:
         """Go on as far as what the client has sent leads, and return the request that comes of it.
 
         Raises BlockingIOError when there is more to wait for, and Refused.
@@ -96,13 +96,13 @@ class Beginning:
             raise self.refused(self.ended_by)
         # As accept() leaves it.
         self.socket.settimeout(socket.getdefaulttimeout())
-        return self.taken
+        return self.request
 
     def refused(self, reason: str, detail: str = "") -> Refused:
         """That it does not come to be served, and why."""
         if self.ended_by is not None:
             reason, detail = self.ended_by, ""
-        return Refused(self.taken, reason, detail, self._arrival.since)
+        return Refused(self.request, reason, detail, self._arrival.since)
 
     def hang_up(self, why: str) -> None:
         """Wait for it no more: whoever goes on with it next is told so. Any thread."""
@@ -119,11 +119,11 @@ class Beginning:
         self._has_arrived = True
         if arrival.is_proxied:
             # Whose credentials the kernel knows is the proxy.
-            self.taken = self.taken._replace(
+            self.request = self.request._replace(
                 client_address=arrival.client_address, client=arrival.client, peer=None
             )
         if arrival.header is not None:
-            reason = self._refuses(self.taken)
+            reason = self._refuses(self.request)
             if reason is not None:
                 raise self.refused(reason)
 
@@ -131,7 +131,7 @@ class Beginning:
         try:
             if not isinstance(self.socket, TlsSocket):
                 self.socket = handshakes.begin(self.socket)
-                self.taken = self.taken._replace(request=self.socket)
+                self.request = self.request._replace(raw=self.socket)
                 if self.ended_by is not None:
                     # While the socket changed: the one that was shut down may have been empty.
                     raise self.refused(self.ended_by)
@@ -143,7 +143,7 @@ class Beginning:
         except (OSError, ValueError) as error:  # ValueError: of a certificate that cannot be read
             raise self.refused(HANDSHAKE, failure_text(error)) from None
         if certificate is not None:
-            self.taken = self.taken._replace(certificate=certificate)
+            self.request = self.request._replace(certificate=certificate)
 
 
 class Beginnings:
@@ -233,11 +233,11 @@ class Beginnings:
 class Lists(Protocol):
     """Who is asked about a client as soon as it is known who that is."""
 
-    def refuses_early(self, taken: Taken) -> str | None:
+    def refuses_early(self, request: Request) -> str | None:
         """The reason word, or None."""
 
 
-class Entrance:
+class HandshakeSource:
     """A source whose connections begin by something else than a request.
 
     What it takes from *source* is a ``Beginning``, which whoever takes it waits for, as one of
@@ -252,7 +252,7 @@ class Entrance:
         source: Source,
         waiting: Beginnings,
         lists: Lists,
-        is_proxy: Callable[[Taken], bool] | None,
+        is_proxy: Callable[[Request], bool] | None,
         handshakes: Handshakes | None,
         patience: float = 0.0,
     ) -> None:
@@ -267,34 +267,34 @@ class Entrance:
         # So that the thread counts as busy meanwhile, and others are started where all are.
         self.may_block = patience > 0
 
-    def take(self) -> Taken | Beginning:
+    def take(self) -> Request | Beginning:
         """Take one connection. Raises as every source does, and Refused."""
-        taken: Taken = self._take()
-        is_proxied = self._is_proxy is not None and self._is_proxy(taken)
+        request: Request = self._take()
+        is_proxied = self._is_proxy is not None and self._is_proxy(request)
         if not is_proxied and self._handshakes is None:
-            return taken
-        since = time.monotonic() if taken.since is None else taken.since
+            return request
+        since = time.monotonic() if request.since is None else request.since
         if self.waiting.seconds_left(since) < 0:  # in the queue
-            raise Refused(taken, TIMED_OUT, "", since)
+            raise Refused(request, TIMED_OUT, "", since)
         if not self.waiting.make_room():
-            raise Refused(taken, CROWDED)
+            raise Refused(request, CROWDED)
         if not is_proxied:
-            reason = self._refuses(taken)
+            reason = self._refuses(request)
             if reason is not None:
-                raise Refused(taken, reason)
-        taken.request.setblocking(False)
-        arrival = Arrival(
-            taken.request,
-            taken.client_address,
-            taken.client,
+                raise Refused(request, reason)
+        request.raw.setblocking(False)
+        arrival = FirstBytes(
+            request.raw,
+            request.client_address,
+            request.client,
             since,
             awaits_header=is_proxied,
             awaits_byte=self._handshakes is not None,
         )
-        beginning = Beginning(taken, arrival, self._refuses, self._handshakes)
+        beginning = Beginning(request, arrival, self._refuses, self._handshakes)
         return self._begun(beginning) if self.may_block else beginning
 
-    def _begun(self, beginning: Beginning) -> Taken | Beginning:
+    def _begun(self, beginning: Beginning) -> Request | Beginning:
         """Wait for a short while for what it takes to begin. Raises Refused."""
         share = max(0.0, 1 - len(self.waiting) / STANDING_STILL)
         until = time.monotonic() + self._patience * share

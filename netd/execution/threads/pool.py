@@ -2,7 +2,7 @@
 
 Accepting in the reactor and handing each connection to a thread costs two hand-overs of the
 interpreter's lock, as much as starting a new thread. So every thread stays in a loop: take,
-watch again, serve, take again. It watches its source again (``Watch``) before anything that can
+watch again, serve, take again. It watches its source again (``Epoll``) before anything that can
 block, so the next thread wakes for the next client, and none is stranded behind a handler.
 """
 
@@ -27,9 +27,9 @@ from netd.core.pool_size import LOOK_INTERVAL, Growth, Sample
 from netd.core.reactor import Reactor
 from netd.execution.handler_timeout import HandlerTimeout
 from netd.execution.interfaces import InnerSource, Service, Source
-from netd.execution.recycle import Wear
-from netd.execution.request import Refused, Taken, TooLong
-from netd.execution.threads.epoll import END, Watch
+from netd.execution.recycle import Recycle
+from netd.execution.request import Refused, Request, TooLong
+from netd.execution.threads.epoll import END, Epoll
 from netd.execution.threads.pending import Beginning, Beginnings, WaitsToWrite
 
 LAST_WAIT: Final = 50
@@ -48,13 +48,13 @@ class Bounds:
 
     handler_timeout: float | None
     """Seconds."""
-    wear: Wear | None
+    recycle: Recycle | None
     spare: int
     """Threads that there may be beside the usual ones, for those that are written off."""
     hung: Callable[[int], None]
 
 
-class TakingThreads:
+class AcceptingThreads:
     """The threads of one service: at most *maximum*, started and retired as needed.
 
     *sources* says for each source the service that serves what is taken from it; *inner* does for
@@ -88,17 +88,17 @@ class TakingThreads:
             for source, service in (*sources.items(), *inner.items())
         }
         self._bounds = bounds
-        if bounds is not None and bounds.wear is not None:
+        if bounds is not None and bounds.recycle is not None:
             # Not of *inner*: what these serve was counted when it was taken.
             for service in sources.values():
-                service.count_by(partial(self._admitted, bounds.wear))
+                service.count_by(partial(self._admitted, bounds.recycle))
         self._timeout = self._handler_timeout(bounds)
         numbers = maximum + (bounds.spare if bounds is not None else 0)
         self._pool = ThreadPool(0, numbers, name)
         self._pool.threadFactory = thread_factory  # type: ignore[assignment]
         self._growth = Growth(maximum)
         self._is_alone = maximum == 1
-        self._watch = Watch(
+        self._watch = Epoll(
             [source.fileno() for source in sources],
             [source.fileno() for source in inner],
             shared=not self._is_alone,
@@ -113,7 +113,7 @@ class TakingThreads:
         self._written_off: set[int] = set()
 
         # Each entry is written by its own thread, and read by whoever looks.
-        self._taken = [0] * numbers
+        self._accepted = [0] * numbers
         self._waiting: dict[int, int] = {}
         self._waiting_at_last_look: dict[int, int] = {}
         self._looking = False
@@ -137,10 +137,10 @@ class TakingThreads:
 
     # The reactor's thread.
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Begin to take requests, with one thread; without *taking*, after ``resume``."""
         self._pool.start()
-        if taking:
+        if accepting:
             self._watch.start()
         self._add(1)
 
@@ -220,7 +220,7 @@ class TakingThreads:
             self._looking = True
         with self._lock:
             size = self._size - self._surplus
-        sample = Sample(time.monotonic(), sum(self._taken), time.process_time())
+        sample = Sample(time.monotonic(), sum(self._accepted), time.process_time())
         change = self._growth.look(sample, size)
         if change > 0:
             self._add(change)
@@ -252,7 +252,7 @@ class TakingThreads:
         """
         waiting, before = self._waiting.copy(), self._waiting_at_last_look
         self._waiting_at_last_look = waiting
-        rests = any(before.get(number) == taken for number, taken in waiting.items())
+        rests = any(before.get(number) == request for number, request in waiting.items())
         if rests:
             self._growth.rest()
         return rests
@@ -357,7 +357,7 @@ class TakingThreads:
 
         The last thread waits for ever, so an idle service never wakes up.
         """
-        self._waiting[number] = self._taken[number]
+        self._waiting[number] = self._accepted[number]
         try:
             while True:
                 ready = self._watch.poll(-1 if self._size == 1 else self._idle_time)
@@ -385,34 +385,34 @@ class TakingThreads:
             return
         source, service = self._sources[descriptor]
         if source.may_block:
-            self._watch.again(descriptor)
-            service.expect(number)
+            self._watch.rearm(descriptor)
+            service.mark_busy(number)
             self._have_somebody_look()
         try:
-            taken = source.take()
+            request = source.take()
         except BaseException as error:  # not only Exception: get_request() may be a user's
             if source.may_block:
-                service.expect_no_more(number)
+                service.mark_idle(number)
             self._took_none(number, descriptor, service, error)
             return
         if not source.may_block:
-            self._watch.again(descriptor)
+            self._watch.rearm(descriptor)
         if self._failing:
             self._recover(descriptor)
-        if isinstance(taken, Beginning):
+        if isinstance(request, Beginning):
             if source.may_block:
-                service.expect_no_more(number)
-            self._wait_for(number, taken, service)
+                service.mark_idle(number)
+            self._wait_for(number, request, service)
         else:
-            self._serve(number, taken, service)
+            self._serve(number, request, service)
 
-    def _serve(self, number: int, taken: Taken, service: Service) -> None:
-        self._taken[number] += 1
+    def _serve(self, number: int, request: Request, service: Service) -> None:
+        self._accepted[number] += 1
         self._have_somebody_look()
         if self._bounds is None:
-            service.serve(number, taken)
+            service.serve(number, request)
         else:
-            self._serve_bounded(self._bounds, service, number, taken)
+            self._serve_bounded(self._bounds, service, number, request)
 
     def _wait_for(self, number: int, beginning: Beginning, service: Service) -> None:
         """Have whichever thread is free go on when the client has said something."""
@@ -421,7 +421,7 @@ class TakingThreads:
         self._beginnings[descriptor] = beginning, service
         self._waiting_to_begin.add(beginning)
         try:
-            self._watch.wait_for(descriptor)
+            self._watch.add(descriptor)
         except OSError as error:  # ENOMEM, ENOSPC: epoll_ctl(2)
             del self._beginnings[descriptor]
             self._wait_no_more(descriptor, beginning)
@@ -435,10 +435,10 @@ class TakingThreads:
         # A handshake takes as long as many a handler, and without the interpreter's lock.
         self._have_somebody_look()
         try:
-            taken = beginning.go_on()
+            request = beginning.go_on()
         except BlockingIOError as error:
             self._beginnings[descriptor] = beginning, service
-            self._watch.wait_more(descriptor, to_write=isinstance(error, WaitsToWrite))
+            self._watch.modify(descriptor, to_write=isinstance(error, WaitsToWrite))
         except (
             Exception
         ) as error:  # not BaseException: no user code runs before the handshake is over
@@ -448,13 +448,13 @@ class TakingThreads:
             service.refuse(number, error)
         else:
             self._wait_no_more(descriptor, beginning)
-            self._serve(number, taken, service)
+            self._serve(number, request, service)
 
     def _wait_no_more(self, descriptor: int, beginning: Beginning) -> None:
         assert self._waiting_to_begin is not None
         if beginning.fileno() == descriptor:
             with suppress(OSError):
-                self._watch.wait_no_more(descriptor)
+                self._watch.remove(descriptor)
         self._waiting_to_begin.remove(beginning)
 
     def _took_none(
@@ -462,13 +462,13 @@ class TakingThreads:
     ) -> None:
         """Go on after a source had nobody, or could not be taken from."""
         if isinstance(error, TooLong):
-            self._watch.again(descriptor)
+            self._watch.rearm(descriptor)
             service.drop(number, error)
         elif isinstance(error, Refused):
-            self._watch.again(descriptor)
+            self._watch.rearm(descriptor)
             service.refuse(number, error)
         elif isinstance(error, OSError) and error.errno in NEXT:
-            self._watch.again(descriptor)
+            self._watch.rearm(descriptor)
             if self._failing:
                 self._recover(descriptor)
         else:  # an override's, or MemoryError, or a bug of ours: never a dead service
@@ -481,20 +481,22 @@ class TakingThreads:
             self._looking = True
             self._reactor.callFromThread(self._look)
 
-    def _serve_bounded(self, bounds: Bounds, service: Service, number: int, taken: Taken) -> None:
+    def _serve_bounded(
+        self, bounds: Bounds, service: Service, number: int, request: Request
+    ) -> None:
         """Serve a request that may be the last one, or may take too long."""
         if self._timeout is None:
-            service.serve(number, taken)
+            service.serve(number, request)
         else:
-            self._timeout.begin(number, taken, service)
-            service.serve(number, taken)
+            self._timeout.begin(number, request, service)
+            service.serve(number, request)
             self._timeout.end(number)
-        if bounds.wear is not None:
-            bounds.wear.finished()
+        if bounds.recycle is not None:
+            bounds.recycle.finished()
 
-    def _admitted(self, wear: Wear) -> None:
+    def _admitted(self, recycle: Recycle) -> None:
         """Count a request, which may be the last one; in the thread that serves it."""
-        if wear.took() and self._is_alone:
+        if recycle.took() and self._is_alone:
             # Where there are many threads, each takes until the successor is there: no client is
             # to wait for that.
             self._is_worn = True

@@ -12,15 +12,15 @@ from netd.admission.lists import AccessLists
 from netd.execution.forks.per_request import ForkPerRequest
 from netd.execution.interfaces import InnerSource, Service, Source
 from netd.execution.serving import Serving, WithServing
-from netd.execution.socketserver.get_request import HookedSource
-from netd.execution.socketserver.hooks import HookedServing
+from netd.execution.socketserver.get_request import GetRequestSource
 from netd.execution.socketserver.hosting import Host, adopted, hosted
-from netd.execution.socketserver.loop_hooks import ReactorTicks, ThreadTicks, Ticks
+from netd.execution.socketserver.loop_hooks import LoopHooks, ReactorLoopHooks, ThreadLoopHooks
+from netd.execution.socketserver.overrides import OverridingServing
 from netd.execution.sources.datagram import asks, made
-from netd.execution.threads.pool import Bounds, TakingThreads
+from netd.execution.threads.pool import AcceptingThreads, Bounds
 from netd.execution.threads.service_thread import ServiceThread
-from netd.worker.build.accept import Entrances
-from netd.worker.build.context import Bound, Joint
+from netd.worker.build.accept import PendingBuilder
+from netd.worker.build.context import BoundListener, ServiceContext
 from netd.worker.build.server import HandlerHost, server_of
 from netd.worker.importing import CannotImport, load
 
@@ -30,25 +30,25 @@ class BlockingService:
 
     def __init__(
         self,
-        taking: TakingThreads | ForkPerRequest,
-        ticks: list[Ticks],
+        accepting: AcceptingThreads | ForkPerRequest,
+        loop_hooks: list[LoopHooks],
         close: list[Callable[[], object]],
         kill: Iterable[Callable[[], None]] = (),
         servings: Iterable[Serving] = (),
     ) -> None:
-        self._taking = taking
-        self._ticks = ticks
+        self._taking = accepting
+        self._loop_hooks = loop_hooks
         self._close = close
         self._kill = tuple(kill)
         self._servings = tuple(servings)
-        self.resume = taking.resume
-        self.suspend = taking.suspend
+        self.resume = accepting.resume
+        self.suspend = accepting.suspend
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Begin to take; without *taking*, after ``resume``."""
-        self._taking.start(taking)
-        for ticks in self._ticks:
-            ticks.start()
+        self._taking.start(accepting)
+        for loop_hooks in self._loop_hooks:
+            loop_hooks.start()
 
     def recheck(self, lists: AccessLists) -> None:
         """Ask *lists* from now on, and end the connections that they do not admit."""
@@ -77,86 +77,88 @@ class BlockingService:
                 close()
             stopped()
 
-        for ticks in self._ticks:
-            ticks.stop()
+        for loop_hooks in self._loop_hooks:
+            loop_hooks.stop()
         self._taking.stop(all_have_returned)
 
 
-def by_threads(joint: Joint) -> BlockingService:
+def by_threads(context: ServiceContext) -> BlockingService:
     """Import what the service runs and join it up with its listeners, not yet started.
 
     Raises ``importing.CannotImport``.
     """
-    build = _built(joint)
-    service = joint.service
+    build = _built(context)
+    service = context.service
     most = min(service.threads, build.most_threads)
-    threads = TakingThreads(
+    threads = AcceptingThreads(
         service.name,
         build.sources,
         most,
-        joint.reactor,
-        joint.say,
+        context.reactor,
+        context.say,
         partial(ServiceThread, service=service.name),
         inner=build.inner,
-        bounds=_bounds(joint, most),
+        bounds=_bounds(context, most),
         waiting=build.entrances.waiting,
     )
-    return BlockingService(threads, build.ticks, build.close, servings=build.sources.values())
+    return BlockingService(threads, build.loop_hooks, build.close, servings=build.sources.values())
 
 
-def by_forks(joint: Joint) -> BlockingService:
+def by_forks(context: ServiceContext) -> BlockingService:
     """The same for a service that forks for every request. Raises ``importing.CannotImport``."""
-    build = _built(joint)
+    build = _built(context)
     in_child = build.entrances.in_child
     forks = ForkPerRequest(
         {
             source: in_child(bound, serving)
-            for bound, (source, serving) in zip(joint.listeners, build.sources.items(), strict=True)
+            for bound, (source, serving) in zip(
+                context.listeners, build.sources.items(), strict=True
+            )
         },
         build.inner,
-        joint.slots,
-        joint.board,
-        joint.first_slot,
-        joint.service.handler_timeout,
-        joint.reactor,
-        joint.journal,
-        joint.say,
-        joint.office.relay,
-        joint.office.become_child,
-        joint.suspend,
+        context.slots,
+        context.board,
+        context.first_slot,
+        context.service.handler_timeout,
+        context.reactor,
+        context.log_buffer,
+        context.say,
+        context.office.relay,
+        context.office.become_child,
+        context.suspend,
     )
-    return BlockingService(forks, build.ticks, build.close, servings=build.sources.values())
+    return BlockingService(forks, build.loop_hooks, build.close, servings=build.sources.values())
 
 
-def _built(joint: Joint) -> _Build:
-    build = _Servers(joint) if joint.service.runs.key == "server" else _Handlers(joint)
-    for bound in joint.listeners:
+def _built(context: ServiceContext) -> _Build:
+    build = _Servers(context) if context.service.runs.key == "server" else _Handlers(context)
+    for bound in context.listeners:
         build.add(bound)
     return build
 
 
-def _bounds(joint: Joint, most: int) -> Bounds | None:
-    service, wear = joint.service, joint.wear
-    if service.handler_timeout is None and wear is None:
+def _bounds(context: ServiceContext, most: int) -> Bounds | None:
+    service, recycle = context.service, context.recycle
+    if service.handler_timeout is None and recycle is None:
         return None
-    hung = partial(joint.hung, most)
-    return Bounds(service.handler_timeout, wear, service.spare_threads, hung)
+    hung = partial(context.hung, most)
+    return Bounds(service.handler_timeout, recycle, service.spare_threads, hung)
 
 
 class _Build:
     """What a service's threads are made of, listener by listener."""
 
-    def __init__(self, joint: Joint) -> None:
-        self._joint = joint
-        self._filter = request_filter(joint)
-        self.entrances = Entrances(joint)
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._filter = request_filter(context)
+        self.entrances = PendingBuilder(context)
         self.sources: dict[Source, Serving] = {}
         self.inner: dict[InnerSource, Service] = {}
-        self.ticks: list[Ticks] = []
+        self.loop_hooks: list[LoopHooks] = []
         self.close: list[Callable[[], object]] = []
-        self.most_threads = joint.service.threads
+        self.most_threads = context.service.threads
 
-    def add(self, bound: Bound) -> None:
+    def add(self, bound: BoundListener) -> None:
         """Join a listener up."""
         raise NotImplementedError
 
@@ -164,26 +166,26 @@ class _Build:
 class _Handlers(_Build):
     """A handler class, under a plain server object of the standard library's."""
 
-    def __init__(self, joint: Joint) -> None:
-        super().__init__(joint)
-        runs, options = joint.code, joint.service.options
-        self._class = load(runs.reference, joint.python_path)
+    def __init__(self, context: ServiceContext) -> None:
+        super().__init__(context)
+        runs, options = context.code, context.service.options
+        self._class = load(runs.reference, context.python_path)
         self._handler: Any = partial(self._class, **options) if options else self._class
         if asks(self._class):
-            joint.asks_for_ancillary = True
+            context.asks_for_ancillary = True
             self._handler = partial(made, self._handler, self._class)
 
-    def add(self, bound: Bound) -> None:
-        joint = self._joint
+    def add(self, bound: BoundListener) -> None:
+        context = self._context
         serving = Serving(
-            joint.service.name,
+            context.service.name,
             bound.transport.value,
-            joint.gate(bound, self._filter),
-            joint.service.access.dry_run,
-            joint.slots,
-            joint.journal,
+            context.gate(bound, self._filter),
+            context.service.access.dry_run,
+            context.slots,
+            context.log_buffer,
         )
-        host = HandlerHost(joint.say, joint.suspend)
+        host = HandlerHost(context.say, context.suspend)
         server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
         self.entrances.provide(server, serving)
@@ -193,58 +195,58 @@ class _Handlers(_Build):
 class _Servers(_Build):
     """A server class, or a function that makes a server: an object for each listener."""
 
-    def __init__(self, joint: Joint) -> None:
-        super().__init__(joint)
-        runs = joint.code
-        self._server = load(runs.reference, joint.python_path)
-        self._handler = None if runs.handler is None else load(runs.handler, joint.python_path)
+    def __init__(self, context: ServiceContext) -> None:
+        super().__init__(context)
+        runs = context.code
+        self._server = load(runs.reference, context.python_path)
+        self._handler = None if runs.handler is None else load(runs.handler, context.python_path)
 
-    def add(self, bound: Bound) -> None:
-        joint = self._joint
-        serving = HookedServing(
-            joint.service.name,
+    def add(self, bound: BoundListener) -> None:
+        context = self._context
+        serving = OverridingServing(
+            context.service.name,
             bound.transport,
-            joint.gate(bound, self._filter),
-            joint.service.access.dry_run,
-            joint.slots,
-            joint.journal,
-            joint.suspend,
-            joint.board.busy_pids,
+            context.gate(bound, self._filter),
+            context.service.access.dry_run,
+            context.slots,
+            context.log_buffer,
+            context.suspend,
+            context.board.busy_pids,
         )
         server = self._make(bound, serving)
         serving.host(server)
-        self._joint.asks_for_ancillary = asks(getattr(server, "RequestHandlerClass", None))
+        self._context.asks_for_ancillary = asks(getattr(server, "RequestHandlerClass", None))
         self.entrances.provide(server, serving)
         self.sources[self._source(bound, server, serving)] = serving
-        if serving.hooks.process_request:
+        if serving.overrides.process_request:
             self.inner[serving.handed] = _Handed(serving)
-        if serving.hooks.service_actions or serving.hooks.handle_timeout:
-            self.ticks.append(self._ticks_of(server, serving))
-        if serving.hooks.server_close:
-            self.close.append(partial(_close, joint, server))
+        if serving.overrides.service_actions or serving.overrides.handle_timeout:
+            self.loop_hooks.append(self._ticks_of(server, serving))
+        if serving.overrides.server_close:
+            self.close.append(partial(_close, context, server))
         if not isinstance(self._server, type) and not isinstance(server, ThreadingMixIn):
             self._handle_one_at_a_time(server)
 
-    def _make(self, bound: Bound, host: Host) -> BaseServer:
+    def _make(self, bound: BoundListener, host: Host) -> BaseServer:
         """Make the server object; whatever its constructor raises is a fault of the service's."""
         make: Any = hosted if isinstance(self._server, type) else adopted
-        reference = self._joint.service.runs
+        reference = self._context.service.runs
         try:
             server: BaseServer = make(
                 self._server,
                 bound.shown,
                 host,
                 self._handler,
-                self._joint.service.options,
+                self._context.service.options,
                 self._attributes(bound),
             )
         except BaseException as error:
             raise CannotImport(f'"{reference}" makes no server: {_said(error)}') from error
         return server
 
-    def _attributes(self, bound: Bound) -> dict[str, object]:
+    def _attributes(self, bound: BoundListener) -> dict[str, object]:
         """What the file, or netd, has decided that a class has an attribute for."""
-        service = self._joint.service
+        service = self._context.service
         attributes: dict[str, object] = {"max_children": service.processes}
         if bound.transport.is_datagram:
             attributes["max_packet_size"] = service.datagram_size
@@ -252,64 +254,66 @@ class _Servers(_Build):
 
     def _handle_one_at_a_time(self, server: BaseServer) -> None:
         """A function's server says only now that it has no threads, unless the file said so."""
-        own = self._joint.service.own
+        own = self._context.service.own
         if own.threads is None and own.concurrency is None:
             self.most_threads = 1
 
-    def _source(self, bound: Bound, server: BaseServer, serving: HookedServing) -> Source:
+    def _source(
+        self, bound: BoundListener, server: BaseServer, serving: OverridingServing
+    ) -> Source:
         is_wrapped = getattr(server, "socket", None) is not bound.shown
-        takes_itself = serving.hooks.get_request or is_wrapped
+        takes_itself = serving.overrides.get_request or is_wrapped
         # In a fork it may do a handshake, and nobody waits for that; the worker could not.
-        in_child = self._joint.service.forks and not bound.transport.is_datagram
+        in_child = self._context.service.forks and not bound.transport.is_datagram
         if takes_itself and (in_child or self.entrances.begin(bound)):
             serving.get_what_is_taken()
         elif takes_itself:
-            joint = self._joint
-            hooked = HookedSource(server, bound.socket, bound.transport, joint.say)
-            return joint.with_options(hooked, bound)
+            context = self._context
+            hooked = GetRequestSource(server, bound.socket, bound.transport, context.say)
+            return context.with_options(hooked, bound)
         return self.entrances.source(bound, serving)
 
-    def _ticks_of(self, server: BaseServer, serving: HookedServing) -> Ticks:
-        hooks, joint = serving.hooks, self._joint
-        actions = serving.act if hooks.service_actions else None
-        timed_out = serving.time_out if hooks.handle_timeout else None
-        if joint.service.forks:
+    def _ticks_of(self, server: BaseServer, serving: OverridingServing) -> LoopHooks:
+        overrides, context = serving.overrides, self._context
+        actions = serving.act if overrides.service_actions else None
+        timed_out = serving.time_out if overrides.handle_timeout else None
+        if context.service.forks:
             # A process that forks has one thread.
-            return ReactorTicks(
-                server, actions, timed_out, lambda: serving.last_request, joint.reactor
+            return ReactorLoopHooks(
+                server, actions, timed_out, lambda: serving.last_request, context.reactor
             )
-        factory = partial(ServiceThread, service=joint.service.name)
-        return ThreadTicks(server, actions, timed_out, lambda: serving.last_request, factory)
+        factory = partial(ServiceThread, service=context.service.name)
+        return ThreadLoopHooks(server, actions, timed_out, lambda: serving.last_request, factory)
 
 
 class _Handed(WithServing):
     """Serves what a server passes on late, in a thread of the pool."""
 
-    def __init__(self, serving: HookedServing) -> None:
+    def __init__(self, serving: OverridingServing) -> None:
         super().__init__(serving)
         self.serve = serving.serve_handed
 
 
-def request_filter(joint: Joint) -> RequestFilter | None:
-    function = joint.filter_function()
+def request_filter(context: ServiceContext) -> RequestFilter | None:
+    function = context.filter_function()
     if function is None:
         return None
-    access = joint.service.access
+    access = context.service.access
     # A dry run serves the client that a filter is too slow for.
     return RequestFilter(
         function,
         access.verify_timeout,
-        joint.reactor,
-        joint.say_filter_raised,
+        context.reactor,
+        context.say_filter_raised,
         hang_up=not access.dry_run,
     )
 
 
-def _close(joint: Joint, server: BaseServer) -> None:
+def _close(context: ServiceContext, server: BaseServer) -> None:
     try:
         server.server_close()
     except BaseException as error:
-        joint.say("error", f"server_close() raised {_said(error)}")
+        context.say("error", f"server_close() raised {_said(error)}")
 
 
 def _said(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
-from netd.execution.recycle import Wear
+from netd.execution.recycle import Recycle
 from netd.execution.sources.datagram import (
     Amplification,
     InetDatagram,
@@ -23,13 +23,13 @@ from netd.execution.sources.datagram import (
 )
 from netd.execution.sources.options import ConnectionOptions
 from netd.execution.sources.proxied import ProxiedDatagrams
-from netd.execution.sources.stream import Handed, InetStream, UnixStream
+from netd.execution.sources.stream import HandoffSource, InetStream, UnixStream
 from netd.execution.tracebacks import user_traceback
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import ServiceStart
 from netd.listening.handler_view import ListenerSocket
 from netd.listening.replies import tells_destinations
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.address import Address, Transport
 from netd.model.service import Runs, Service
 from netd.model.socket_options import of_connections
@@ -38,7 +38,7 @@ from netd.worker.build.office import Office
 from netd.worker.importing import load
 
 
-class Bound:
+class BoundListener:
     """One listener of a service in this process, which it lasts for the life of."""
 
     def __init__(self, address: Address, descriptor: int, queue: int | None) -> None:
@@ -60,7 +60,7 @@ def _queue_of(descriptor: int) -> socket.socket:
     return queue
 
 
-class Joint:
+class ServiceContext:
     """What both ways of running a service are joined up from.
 
     Takes over the descriptors of *start*, for the life of the process. *office* is what the
@@ -72,16 +72,16 @@ class Joint:
         start: ServiceStart,
         python_path: Sequence[str],
         reactor: Any,
-        journal: Journal,
+        log_buffer: LogBuffer,
         office: Office,
     ) -> None:
         self.service: Service = start.service
         self.python_path = python_path
         self.reactor = reactor
-        self.journal = journal
+        self.log_buffer = log_buffer
         self.lists = AccessLists.of(self.service.access)
         self.listeners = [
-            Bound(address, descriptor, queue)
+            BoundListener(address, descriptor, queue)
             for address, descriptor, queue in zip(
                 self.service.listen,
                 start.listeners,
@@ -106,19 +106,19 @@ class Joint:
         """Whether handlers of datagrams want to know what came with them."""
         self._is_worn = False
 
-    def _tell_of_proxies(self, bound: Bound) -> None:
+    def _tell_of_proxies(self, bound: BoundListener) -> None:
         """Have a server's own ``get_request()`` receive datagrams without a proxy's header."""
         if bound.transport.is_datagram and self.service.proxies:
             proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
             bound.shown.is_proxy = lambda sender: proxies.has(sender, None)
 
     @property
-    def wear(self) -> Wear | None:
+    def recycle(self) -> Recycle | None:
         """What counts requests and memory, where there is a bound; one for the process."""
         service = self.service
         if not service.max_requests and service.max_memory is None:
             return None
-        return Wear(service.max_requests, service.max_memory, self._worn)
+        return Recycle(service.max_requests, service.max_memory, self._worn)
 
     def _worn(self, why: str) -> None:
         if not self._is_worn:
@@ -149,18 +149,18 @@ class Joint:
 
     def say(self, level: str, text: str) -> None:
         """Log a line of the service's. Any thread."""
-        self.journal.say(self.service.name, level, text)
+        self.log_buffer.say(self.service.name, level, text)
 
-    def source(self, bound: Bound) -> Source:
+    def source(self, bound: BoundListener) -> Source:
         """What takes requests from a listener as they come."""
         return self.with_options(self._source(bound), bound)
 
-    def with_options(self, source: Source, bound: Bound) -> Source:
+    def with_options(self, source: Source, bound: BoundListener) -> Source:
         """*source*, whose connections get the options that the service wants of them."""
         wanted = of_connections(self.service.socket, bound.transport)
         return ConnectionOptions(source, wanted, self.say) if wanted else source
 
-    def _source(self, bound: Bound) -> Source:
+    def _source(self, bound: BoundListener) -> Source:
         limit = self.service.datagram_size
         if bound.transport.is_datagram and self.service.proxies:
             proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
@@ -168,13 +168,13 @@ class Joint:
         if bound.transport.is_datagram:
             return self._datagrams(bound, limit)
         if bound.queue is not None:
-            return Handed(bound.queue, bound.transport)
+            return HandoffSource(bound.queue, bound.transport)
         if bound.transport is Transport.UNIX:
             # Always: the lists of a reload may ask for them while a client is inside.
             return UnixStream(bound.socket, with_groups=True)
         return InetStream(bound.socket, bound.transport)
 
-    def _datagrams(self, bound: Bound, limit: int) -> Source:
+    def _datagrams(self, bound: BoundListener, limit: int) -> Source:
         transport, asks = bound.transport, self.asks_for_ancillary
         if transport is Transport.UNIXGRAM:
             kind = UnixMessages if asks else UnixDatagram
@@ -190,7 +190,7 @@ class Joint:
             )
         return InetDatagram(bound.socket, transport, bound.shown, limit)
 
-    def gate(self, bound: Bound, request_filter: RequestFilter | None) -> Gate | None:
+    def gate(self, bound: BoundListener, request_filter: RequestFilter | None) -> Gate | None:
         """The rules of a listener; None admits everybody."""
         gate = Gate(
             self.lists,

@@ -78,7 +78,7 @@ class HostedPlugin:
         self._say = say
         self._service = IService(maker.makeService(options))
 
-    def start(self, taking: bool = True) -> None:
+    def start(self, accepting: bool = True) -> None:
         """Start it, which takes by itself. Raises what it raises, such as CannotListenError."""
         self._service.privilegedStartService()
         self._service.startService()

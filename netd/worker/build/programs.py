@@ -6,39 +6,39 @@ import os
 from functools import partial
 
 from netd.admission.filter import RequestFilter
-from netd.execution.programs.inetd_wait import WaitingProgram, WaitingPrograms
+from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms
 from netd.execution.programs.serving import ProgramServing
-from netd.execution.threads.pool import Bounds, TakingThreads
+from netd.execution.threads.pool import AcceptingThreads, Bounds
 from netd.execution.threads.service_thread import ServiceThread
 from netd.model.service import Program
-from netd.worker.build.accept import Entrances
+from netd.worker.build.accept import PendingBuilder
 from netd.worker.build.blocking import BlockingService, request_filter
-from netd.worker.build.context import Bound, Joint
+from netd.worker.build.context import BoundListener, ServiceContext
 from netd.worker.build.server import HandlerHost, server_of
 
 
-def by_programs(joint: Joint, program: Program) -> BlockingService:
+def by_programs(context: ServiceContext, program: Program) -> BlockingService:
     """A program for each connection; as many at once as the service has threads.
 
     Raises ``importing.CannotImport``, of a filter.
     """
-    asks = request_filter(joint)
-    servings = [_serving(joint, bound, program, asks) for bound in joint.listeners]
-    entrances = Entrances(joint)
+    asks = request_filter(context)
+    servings = [_serving(context, bound, program, asks) for bound in context.listeners]
+    entrances = PendingBuilder(context)
     sources = {
         entrances.source(bound, serving): serving
-        for bound, serving in zip(joint.listeners, servings, strict=True)
+        for bound, serving in zip(context.listeners, servings, strict=True)
     }
-    service = joint.service
-    wear = joint.wear
+    service = context.service
+    recycle = context.recycle
     # A program that runs for too long is ended by the thread that waits for it.
-    bounds = Bounds(None, wear, 0, partial(joint.hung, service.threads)) if wear else None
-    threads = TakingThreads(
+    bounds = Bounds(None, recycle, 0, partial(context.hung, service.threads)) if recycle else None
+    threads = AcceptingThreads(
         service.name,
         sources,
         service.threads,
-        joint.reactor,
-        joint.say,
+        context.reactor,
+        context.say,
         partial(ServiceThread, service=service.name),
         bounds=bounds,
         waiting=entrances.waiting,
@@ -48,40 +48,40 @@ def by_programs(joint: Joint, program: Program) -> BlockingService:
 
 
 def _serving(
-    joint: Joint, bound: Bound, program: Program, asks: RequestFilter | None
+    context: ServiceContext, bound: BoundListener, program: Program, asks: RequestFilter | None
 ) -> ProgramServing:
-    service = joint.service
+    service = context.service
     serving = ProgramServing(
         service.name,
         bound.transport.value,
-        joint.gate(bound, asks),
+        context.gate(bound, asks),
         service.access.dry_run,
-        joint.slots,
-        joint.journal,
+        context.slots,
+        context.log_buffer,
         program=program,
         transport=bound.transport,
         handler_timeout=service.handler_timeout,
         environment=os.environ,
     )
     # Which closes those who are refused.
-    host = HandlerHost(joint.say, joint.suspend)
+    host = HandlerHost(context.say, context.suspend)
     serving.serve_by(server_of(bound.transport, bound.shown, host), print)
     return serving
 
 
-def by_waiting_programs(joint: Joint, program: Program) -> WaitingPrograms:
+def by_inetd_wait(context: ServiceContext, program: Program) -> InetdWaitPrograms:
     """A program for each listener, which takes for itself."""
-    return WaitingPrograms(
+    return InetdWaitPrograms(
         [
-            WaitingProgram(
+            InetdWaitProgram(
                 program,
                 bound.transport,
                 bound.socket,
                 os.environ,
-                joint.slots[number],
-                joint.reactor,
-                joint.say,
+                context.slots[number],
+                context.reactor,
+                context.say,
             )
-            for number, bound in enumerate(joint.listeners)
+            for number, bound in enumerate(context.listeners)
         ]
     )

@@ -11,68 +11,70 @@ from netd.execution.reactor.tls import Tls
 from netd.execution.sources.datagram import asks
 from netd.tls.peer import ClientCertificate
 from netd.tls.reactor import reactor_context
-from netd.worker.build.context import Bound, Joint
+from netd.worker.build.context import BoundListener, ServiceContext
 from netd.worker.build.server import HandlerHost, server_of
 from netd.worker.importing import CannotImport, load
 
 
-def by_reactor(joint: Joint) -> ReactorService:
+def by_reactor(context: ServiceContext) -> ReactorService:
     """Import what the service runs and join it up with its listeners, not yet started.
 
     Raises ``importing.CannotImport``.
     """
-    service = joint.service
-    what = load(joint.code.reference, joint.python_path)
-    joint.asks_for_ancillary = is_handler(what) and asks(what)
-    request_filter = _request_filter(joint)
-    listeners = [_listener(joint, bound, request_filter) for bound in joint.listeners]
+    service = context.service
+    what = load(context.code.reference, context.python_path)
+    context.asks_for_ancillary = is_handler(what) and asks(what)
+    request_filter = _request_filter(context)
+    listeners = [_listener(context, bound, request_filter) for bound in context.listeners]
     try:
         return ReactorService(
             service.name,
             what,
             service.options,
             listeners,
-            joint.slots,
-            joint.reactor,
-            joint.journal,
+            context.slots,
+            context.reactor,
+            context.log_buffer,
             service.datagram_size,
-            joint.wear,
+            context.recycle,
             service.handler_timeout,
-            _begins(joint),
+            _begins(context),
         )
     except Exception as error:  # a user's factory or protocol
         text = f'"{service.runs}" cannot be made: {type(error).__name__}: {error}'
         raise CannotImport(text) from error
 
 
-def _listener(joint: Joint, bound: Bound, request_filter: ReactorFilter | None) -> Listener:
-    host = HandlerHost(joint.say, joint.suspend)
+def _listener(
+    context: ServiceContext, bound: BoundListener, request_filter: ReactorFilter | None
+) -> Listener:
+    host = HandlerHost(context.say, context.suspend)
     server = server_of(bound.transport, bound.shown, host)
-    admission = Admission(joint.gate(bound, None), request_filter, joint.service.access.dry_run)
+    admission = Admission(context.gate(bound, None), request_filter, context.service.access.dry_run)
     is_proxy = None
-    if joint.service.proxies:
-        is_proxy = Proxies(joint.service.proxies, of_unix=bound.transport.is_unix).has
-    return Listener(joint.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
+    if context.service.proxies:
+        is_proxy = Proxies(context.service.proxies, of_unix=bound.transport.is_unix).has
+    return Listener(context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
 
 
-def _begins(joint: Joint) -> Begins:
-    table = joint.service.tls
+def _begins(context: ServiceContext) -> Begins:
+    table = context.service.tls
     if table is None:
-        return Begins(joint.handshakes)
+        return Begins(context.handshakes)
     asks = table.client_certificate != "none"
     tls = Tls(
         reactor_context(table),
         suppresses_ragged_eofs=table.suppress_ragged_eofs,
         certificate_of=ClientCertificate if asks else None,
         timeout=table.handshake_timeout,
-        reactor=joint.reactor,
+        reactor=context.reactor,
     )
-    return Begins(joint.handshakes, table.handshake_timeout, tls)
+    return Begins(context.handshakes, table.handshake_timeout, tls)
 
 
-def _request_filter(joint: Joint) -> ReactorFilter | None:
-    function = joint.filter_function()
+def _request_filter(context: ServiceContext) -> ReactorFilter | None:
+    function = context.filter_function()
     if function is None:
         return None
-    timeout = joint.service.access.verify_timeout
-    return ReactorFilter(function, timeout, joint.reactor, joint.say_filter_raised)
+    timeout = context.service.access.verify_timeout
+    return ReactorFilter(function, timeout, context.reactor, context.say_filter_raised)

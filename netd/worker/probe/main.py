@@ -20,12 +20,12 @@ from netd.core.prctl import end_with_parent
 from netd.ipc.probe import (
     Answer,
     Facts,
-    Fault,
-    Question,
-    Questions,
-    decode_answer,
-    decode_questions,
-    encode_answer,
+    ProbeError,
+    ProbeRequest,
+    ProbeRequests,
+    decode_reply,
+    decode_requests,
+    encode_reply,
 )
 from netd.model.service import Owner, Reference, Runs
 from netd.worker import importing
@@ -44,16 +44,16 @@ _FILTER: Final = "access.verify_request"
 def main() -> None:
     """Answer the questions on stdin."""
     end_with_parent()
-    questions = decode_questions(sys.stdin.read())
+    questions = decode_requests(sys.stdin.read())
     for answer in ask_all(questions):
-        print(encode_answer(answer), flush=True)
+        print(encode_reply(answer), flush=True)
 
 
 @dataclass
 class _Asked:
     """A child process that is importing."""
 
-    question: Question
+    question: ProbeRequest
     pid: int
     deadline: float
     said: bytes = b""
@@ -65,7 +65,7 @@ class _Asked:
     def answer(self) -> Answer:
         """Read its answer. Raises ValueError."""
         line, _, _ = self.said.lstrip(_STEP_DONE).partition(b"\n")
-        return decode_answer(line.decode())
+        return decode_reply(line.decode())
 
     def importing(self) -> tuple[str, str]:
         """The key and the module that it was at."""
@@ -78,7 +78,7 @@ class _Asked:
         return key, reference.module
 
 
-def ask_all(questions: Questions) -> list[Answer]:
+def ask_all(questions: ProbeRequests) -> list[Answer]:
     """Ask about every service, in its own child process; answers come in the order asked."""
     answers: dict[str, Answer] = {}
     waiting = list(reversed(questions.services))
@@ -93,7 +93,9 @@ def ask_all(questions: Questions) -> list[Answer]:
     return [answers[question.service] for question in questions.services]
 
 
-def _ask(question: Question, questions: Questions, selector: selectors.BaseSelector) -> None:
+def _ask(
+    question: ProbeRequest, questions: ProbeRequests, selector: selectors.BaseSelector
+) -> None:
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -131,13 +133,13 @@ def _conclude(asked: _Asked, timeout: float) -> Answer:
         key, module = asked.importing()
         how_ended = ending(os.waitstatus_to_exitcode(status))
         how = f"took longer than {timeout:g} s" if late else f"ended the process with {how_ended}"
-        return Fault(asked.question.service, key, f'importing "{module}" {how}')
+        return ProbeError(asked.question.service, key, f'importing "{module}" {how}')
 
 
 # In the child.
 
 
-def _answer_and_leave(question: Question, questions: Questions, descriptor: int) -> None:
+def _answer_and_leave(question: ProbeRequest, questions: ProbeRequests, descriptor: int) -> None:
     """Import, write the answer, and end this process whatever happens."""
     try:
         end_with_parent()
@@ -146,12 +148,14 @@ def _answer_and_leave(question: Question, questions: Questions, descriptor: int)
             os.dup2(nothing, standard)
         answer = answer_to(question, questions, lambda: os.write(descriptor, _STEP_DONE))
         with open(descriptor, "w") as pipe:
-            pipe.write(encode_answer(answer) + "\n")
+            pipe.write(encode_reply(answer) + "\n")
     finally:
         os._exit(0)
 
 
-def answer_to(question: Question, questions: Questions, step_done: Callable[[], object]) -> Answer:
+def answer_to(
+    question: ProbeRequest, questions: ProbeRequests, step_done: Callable[[], object]
+) -> Answer:
     """Become what the service's workers will be, import what it runs, and say what that is.
 
     Calls *step_done* after each import but the last.
@@ -160,7 +164,7 @@ def answer_to(question: Question, questions: Questions, step_done: Callable[[], 
     try:
         enter(question.owner, question.environment)
     except NotEntered as error:
-        return Fault(service, error.key, str(error))
+        return ProbeError(service, error.key, str(error))
     if question.owner != Owner():
         end_with_parent()  # which another user forgets (PR_SET_PDEATHSIG, prctl(2))
     importing.put_first(questions.python_path)
@@ -171,14 +175,14 @@ def answer_to(question: Question, questions: Questions, step_done: Callable[[], 
             seen = checked(question.runs)
             _import_filter(question, questions.python_path)
     except Unusable as error:
-        return Fault(service, error.key or question.runs.key, str(error))
+        return ProbeError(service, error.key or question.runs.key, str(error))
     sources = tuple(importing.imported_from(questions.python_path))
     threads = len(os.listdir("/proc/self/task")) > 1
     return Facts(service, seen.requests, seen.execution, sources, seen.server, threads, seen.notes)
 
 
 def _imported(
-    question: Question, runs: Runs, python_path: Sequence[str], step_done: Callable[[], object]
+    question: ProbeRequest, runs: Runs, python_path: Sequence[str], step_done: Callable[[], object]
 ) -> Seen:
     """Import all that a service names, and say what it is. Raises Unusable."""
     loaded: dict[str, Any] = {}
@@ -194,7 +198,7 @@ def _imported(
     return inspected(runs.key, loaded, question.options)
 
 
-def _import_filter(question: Question, python_path: Sequence[str]) -> None:
+def _import_filter(question: ProbeRequest, python_path: Sequence[str]) -> None:
     if question.verify_request is None:
         return
     try:
@@ -203,7 +207,7 @@ def _import_filter(question: Question, python_path: Sequence[str]) -> None:
         raise Unusable(str(error), _FILTER) from error
 
 
-def _steps(question: Question, runs: Runs) -> list[tuple[str, Reference]]:
+def _steps(question: ProbeRequest, runs: Runs) -> list[tuple[str, Reference]]:
     """What is imported, by the key that names it, in order."""
     steps: list[tuple[str, Reference]] = [(runs.key, runs.reference)]
     if runs.handler is not None:

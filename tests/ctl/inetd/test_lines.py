@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from netd.ctl.inetd.lines import Place, significant
+from netd.ctl.inetd.lines import Location, significant
 
 
 class TestSignificant:
     def test_blank_lines_and_comments_do_not_count(self) -> None:
         """A comment may have blanks before it."""
         lines = list(significant("f", b"# a\n\n  \t\n \t# b\nc  d\te\n#f"))
-        assert [(line.place, line.words) for line in lines] == [(Place("f", 5), ("c", "d", "e"))]
+        assert [(line.place, line.words) for line in lines] == [(Location("f", 5), ("c", "d", "e"))]
 
     def test_a_file_may_end_without_a_line_end_or_have_carriage_returns(self) -> None:
         """As files that went through other systems have them."""

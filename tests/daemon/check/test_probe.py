@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netd.daemon.check.probe import ask, settle
-from netd.ipc.probe import Answer, Facts, Fault, ServerFacts
+from netd.ipc.probe import Answer, Facts, ProbeError, ServerFacts
 from netd.listening.description import parse
 from netd.model.service import Access, Configuration, Owner, Reference, Runs, Service
 
@@ -56,9 +56,9 @@ class TestAsk:
         )
         files = [str(tmp_path / name) for name in ("m.py", "rules.py")]
         assert found["b"] == Facts("b", "stream", "blocking", (files[0],))
-        assert found["a"] == Fault("a", "handler", f'there is no module "n" ({tmp_path})')
+        assert found["a"] == ProbeError("a", "handler", f'there is no module "n" ({tmp_path})')
         assert found["c"] == Facts("c", "stream", "blocking", tuple(files))
-        assert isinstance(found["d"], Fault)
+        assert isinstance(found["d"], ProbeError)
         assert found["d"].key == "access.verify_request"
 
     def test_nothing_to_ask(self, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ class TestAsk:
         found = answers(tmp_path, service("none"), own, as_whom=Owner(gid=65534))
         for name, gid in (("none", 65534), ("own", 1234)):
             one = found[name]
-            assert isinstance(one, Fault)
+            assert isinstance(one, ProbeError)
             assert one.message.endswith(f"m.py:2: OSError: {gid}")
 
     def test_probe_dies(self, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ class TestSettle:
     def test_faults_in_the_order_of_the_services(self) -> None:
         """What the probe found and what does not fit come together, service by service."""
         services = [service(name, listen=("udp:0",)) for name in ("c", "a", "b", "d")]
-        fault = Fault("a", "user", "cannot become uid 0")
+        fault = ProbeError("a", "user", "cannot become uid 0")
         _, found = settle(
             configuration(*services),
             {

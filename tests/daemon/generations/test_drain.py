@@ -9,10 +9,10 @@ from contextlib import closing
 import pytest
 from twisted.logger import capturedLogs
 
-from netd.daemon.generations.drain import EMPTYING_INTERVAL, SETTLING, Retirement
-from netd.daemon.generations.generation import Estate
+from netd.daemon.generations.drain import EMPTYING_INTERVAL, SETTLING, DrainingGenerations
+from netd.daemon.generations.generation import Generation
 from netd.daemon.workers.worker import END_DEADLINE
-from netd.ipc.worker import Drain, Stop, Worn
+from netd.ipc.worker import Drain, NeedsRecycling, Stop
 from netd.listening.binding import Listeners
 from netd.model.address import Transport, UnixAddress
 from netd.model.service import Program
@@ -28,15 +28,15 @@ class Scene(Stage):
     def __init__(self, **keys: object) -> None:
         super().__init__()
         self.over = 0
-        self.retirement = Retirement(self.reactor, self._is_over)
-        self.made = self.estate(configuration(service("a", **keys)))
+        self.draining = DrainingGenerations(self.reactor, self._is_over)
+        self.made = self.generation(configuration(service("a", **keys)))
         self.orders("a")
 
     def _is_over(self) -> None:
-        self.over += self.retirement.is_over
+        self.over += self.draining.is_over
 
-    def retire(self, estate: Estate, gone: Listeners, seconds: float = 30.0) -> None:
-        self.retirement.retire(list(estate), gone, seconds)
+    def drain_pools(self, generation: Generation, gone: Listeners, seconds: float = 30.0) -> None:
+        self.draining.drain_pools(list(generation), gone, seconds)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -58,22 +58,22 @@ def scene() -> Iterator[Scene]:
 class TestWithoutListeners:
     def test_drains_at_once(self, scene: Scene) -> None:
         """And is over when the worker has ended; its page is given back."""
-        scene.retire(scene.made, NOBODY)
+        scene.drain_pools(scene.made, NOBODY)
         assert scene.orders("a") == [Drain()]
-        assert list(scene.retirement) == list(scene.made)
+        assert list(scene.draining) == list(scene.made)
         scene.ends("a")
-        assert (scene.over, list(scene.retirement)) == (1, [])
+        assert (scene.over, list(scene.draining)) == (1, [])
         assert pages(list(scene.made)) == [False]
         scene.reactor.advance(2)
         assert not scene.reactor.getDelayedCalls()
 
     def test_nobody_at_all(self, scene: Scene) -> None:
         """A daemon without services stops."""
-        scene.retirement.retire([], NOBODY, 30.0)
+        scene.draining.drain_pools([], NOBODY, 30.0)
         assert scene.over
 
     def test_ends_when_the_time_is_over(self, scene: Scene) -> None:
-        scene.retire(scene.made, NOBODY, 30.0)
+        scene.drain_pools(scene.made, NOBODY, 30.0)
         scene.reactor.advance(29.9)
         assert scene.orders("a") == [Drain()]
         scene.reactor.advance(0.1)
@@ -83,23 +83,23 @@ class TestWithoutListeners:
 
     def test_three_generations_at_most(self, scene: Scene) -> None:
         """The oldest of three on their way out is ended."""
-        scene.retire(scene.made, NOBODY)
-        others = [scene.estate(configuration(service(name))) for name in ("b", "c")]
+        scene.drain_pools(scene.made, NOBODY)
+        others = [scene.generation(configuration(service(name))) for name in ("b", "c")]
         with capturedLogs() as logged:
-            for estate in others:
-                scene.retire(estate, NOBODY)
+            for generation in others:
+                scene.drain_pools(generation, NOBODY)
         assert scene.orders("a") == [Drain(), Stop()]
         assert Stop() not in scene.orders("b")
         assert texts(logged) == ["warn: too many generations are draining: the oldest is ended"]
-        for estate in others:
-            estate.listeners.close()
+        for generation in others:
+            generation.listeners.close()
 
 
 class TestQueues:
     def test_are_emptied_first(self, scene: Scene) -> None:
         """The worker goes on to take until nobody is there; then it drains, and it is closed."""
         with closing(socket.create_connection(scene.address)):
-            scene.retire(scene.made, scene.made.listeners)
+            scene.drain_pools(scene.made, scene.made.listeners)
             scene.reactor.advance(SETTLING)
             scene.reactor.advance(EMPTYING_INTERVAL)
             assert scene.orders("a") == []
@@ -109,7 +109,7 @@ class TestQueues:
         assert next(iter(scene.made.listeners)).socket.fileno() == -1
 
     def test_nobody_new_gets_in(self, scene: Scene) -> None:
-        scene.retire(scene.made, scene.made.listeners)
+        scene.drain_pools(scene.made, scene.made.listeners)
         with closing(socket.socket()) as late:
             late.settimeout(0.1)
             with pytest.raises(TimeoutError):
@@ -117,7 +117,7 @@ class TestQueues:
 
     def test_an_empty_one_of_the_internet_settles(self, scene: Scene) -> None:
         """A handshake may be under way."""
-        scene.retire(scene.made, scene.made.listeners)
+        scene.drain_pools(scene.made, scene.made.listeners)
         assert scene.orders("a") == []
         scene.reactor.advance(SETTLING)
         assert scene.orders("a") == [Drain()]
@@ -128,7 +128,7 @@ class TestQueues:
         scene = Scene(listen=(UnixAddress(Transport.UNIX, str(path)),))
         with closing(socket.socket(socket.AF_UNIX)) as client:
             client.connect(str(path))
-            scene.retire(scene.made, scene.made.listeners)
+            scene.drain_pools(scene.made, scene.made.listeners)
             assert not path.exists()
             assert scene.orders("a") == []
             scene.take()
@@ -139,7 +139,7 @@ class TestQueues:
     def test_a_worker_that_dies_meanwhile_is_replaced(self, scene: Scene) -> None:
         """So those who wait are served by the next one."""
         with closing(socket.create_connection(scene.address)):
-            scene.retire(scene.made, scene.made.listeners)
+            scene.drain_pools(scene.made, scene.made.listeners)
             scene.ends("a", "signal SIGKILL")
             assert len(scene.spawner.processes) == 2
             scene.all_are_ready()
@@ -149,22 +149,22 @@ class TestQueues:
     def test_a_worker_that_is_worn_is_replaced(self, scene: Scene) -> None:
         """As it would be in all its life."""
         with closing(socket.create_connection(scene.address)):
-            scene.retire(scene.made, scene.made.listeners)
-            scene.channel("a").says(Worn("a", "has served 1 request"))
+            scene.drain_pools(scene.made, scene.made.listeners)
+            scene.channel("a").says(NeedsRecycling("a", "has served 1 request"))
             assert len(scene.spawner.processes) == 2
 
     def test_not_longer_than_the_time(self, scene: Scene) -> None:
         """Then who is still in the queue has the end of it."""
         with closing(socket.create_connection(scene.address)):
-            scene.retire(scene.made, scene.made.listeners, 1.0)
+            scene.drain_pools(scene.made, scene.made.listeners, 1.0)
             scene.reactor.advance(1.0)
             assert scene.orders("a") == [Drain(), Stop()]
             assert next(iter(scene.made.listeners)).socket.fileno() == -1
 
     def test_ended_at_once(self, scene: Scene) -> None:
         with closing(socket.create_connection(scene.address)):
-            scene.retire(scene.made, scene.made.listeners)
-            scene.retirement.end()
+            scene.drain_pools(scene.made, scene.made.listeners)
+            scene.draining.end()
             assert scene.orders("a") == [Drain(), Stop()]
 
     def test_of_a_suspended_service(self, scene: Scene) -> None:
@@ -172,7 +172,7 @@ class TestQueues:
         with closing(socket.create_connection(scene.address)):
             next(iter(scene.made)).suspend("a")
             scene.orders("a")
-            scene.retire(scene.made, scene.made.listeners)
+            scene.drain_pools(scene.made, scene.made.listeners)
             scene.reactor.advance(SETTLING)
             assert Drain() in scene.orders("a")
 
@@ -183,7 +183,7 @@ class TestQueues:
             scene.ends("a", "status 1")
             scene.reactor.advance(0)
             scene.ends("a", "status 1")
-            scene.retire(scene.made, scene.made.listeners)
+            scene.drain_pools(scene.made, scene.made.listeners)
             scene.reactor.advance(SETTLING)
             assert scene.over
         scene.close(scene.made)
@@ -192,7 +192,7 @@ class TestQueues:
         """It may leave clients there for as long as it likes."""
         scene = Scene(runs=Program("/bin/x", ("x",), wait=True))
         with closing(socket.create_connection(scene.address)):
-            scene.retire(scene.made, scene.made.listeners)
+            scene.drain_pools(scene.made, scene.made.listeners)
             scene.reactor.advance(SETTLING)
             assert scene.orders("a") == [Drain()]
         scene.close(scene.made)
@@ -202,9 +202,11 @@ class TestOnTheWay:
     def test_to_a_worker_that_takes(self) -> None:
         """Whom the daemon has taken is waited for, unless the service is suspended."""
         stage = Stage()
-        estate = stage.estate(configuration(service("a", proxies=("127.0.0.1",), processes=2)))
-        pool = estate.pools["a"]
-        (listener,) = estate.listeners
+        generation = stage.generation(
+            configuration(service("a", proxies=("127.0.0.1",), processes=2))
+        )
+        pool = generation.pools["a"]
+        (listener,) = generation.listeners
         with socket.create_connection(listener.socket.getsockname(), 10):
             assert not pool.is_expecting
             while not pool.is_expecting:
@@ -216,4 +218,4 @@ class TestOnTheWay:
             pool.drain()
             stage.all_have_ended()
             pool.close()
-        stage.close(estate)
+        stage.close(generation)

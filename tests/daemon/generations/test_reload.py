@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from netd.daemon.generations.generation import Estate
+from netd.daemon.generations.generation import Generation
 from netd.daemon.generations.reload import Outcome, Reload
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.worker import START_DEADLINE
@@ -29,8 +29,8 @@ class Scene(Stage):
 
     def __init__(self) -> None:
         super().__init__()
-        self.old = self.estate(configuration(service("a"), service("b")))
-        self.switched: list[tuple[Estate, list[Pool], Listeners]] = []
+        self.old = self.generation(configuration(service("a"), service("b")))
+        self.switched: list[tuple[Generation, list[Pool], Listeners]] = []
         self.outcomes: list[Outcome] = []
         self.descriptors = descriptors()
         self.orders("a")
@@ -39,7 +39,7 @@ class Scene(Stage):
     def reload(self, wanted: Configuration) -> Reload:
         """Begin one."""
 
-        def switch(new: Estate, replaced: list[Pool], gone: Listeners) -> None:
+        def switch(new: Generation, replaced: list[Pool], gone: Listeners) -> None:
             self.switched.append((new, replaced, gone))
 
         reload = Reload(self.old, wanted, self.builder, switch)
@@ -64,8 +64,8 @@ class Scene(Stage):
     def finish(self) -> None:
         for pool in self.old:
             pool.drain()
-        for estate, _, gone in self.switched:
-            estate.listeners.close()
+        for generation, _, gone in self.switched:
+            generation.listeners.close()
             gone.close()
         self.close(self.old)
 
@@ -89,8 +89,8 @@ class TestDone:
         scene.reload(configuration(service("b"), service("a")))
         (outcome,) = scene.outcomes
         assert outcome.done
-        ((estate, replaced, gone),) = scene.switched
-        assert estate.pools == scene.old.pools
+        ((generation, replaced, gone),) = scene.switched
+        assert generation.pools == scene.old.pools
         assert (replaced, list(gone)) == ([], [])
         assert len(scene.spawner.processes) == 2
 
@@ -106,17 +106,17 @@ class TestDone:
         assert scene.outcomes[0].done
         assert scene.orders("a") == [Resume("a")]
         assert scene.orders("c") == [Resume("c")]
-        ((estate, replaced, gone),) = scene.switched
+        ((generation, replaced, gone),) = scene.switched
         assert replaced == [scene.old.pools["a"]]
-        assert list(estate.pools) == ["a", "b", "c"]
-        assert estate.pools["b"] is scene.old.pools["b"]
+        assert list(generation.pools) == ["a", "b", "c"]
+        assert generation.pools["b"] is scene.old.pools["b"]
         assert list(gone) == []
 
     def test_a_kept_listener_is_the_same(self, scene: Scene) -> None:
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.is_ready("a")
-        ((estate, _, _),) = scene.switched
-        assert [one.socket for one in estate.listeners] == [
+        ((generation, _, _),) = scene.switched
+        assert [one.socket for one in generation.listeners] == [
             one.socket for one in scene.old.listeners
         ]
 
@@ -132,8 +132,8 @@ class TestDone:
         """The worker's name is what pools are kept by."""
         scene.reload(configuration(service("a", worker="w"), service("b", worker="w")))
         scene.is_ready("w")
-        ((estate, replaced, _),) = scene.switched
-        assert list(estate.pools) == ["w"]
+        ((generation, replaced, _),) = scene.switched
+        assert list(generation.pools) == ["w"]
         assert replaced == list(scene.old.pools.values())
 
 
@@ -143,16 +143,16 @@ class TestSuspended:
         scene.old.pools["a"].suspend("a")
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.is_ready("a")
-        ((estate, _, _),) = scene.switched
-        assert estate.pools["a"].suspended_services == {"a"}
+        ((generation, _, _),) = scene.switched
+        assert generation.pools["a"].suspended_services == {"a"}
         assert Resume("a") not in scene.orders("a")
 
     def test_while_the_new_generation_starts(self, scene: Scene) -> None:
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.old.pools["a"].suspend("a")
         scene.is_ready("a")
-        ((estate, _, _),) = scene.switched
-        assert estate.pools["a"].suspended_services == {"a"}
+        ((generation, _, _),) = scene.switched
+        assert generation.pools["a"].suspended_services == {"a"}
         assert Resume("a") not in scene.orders("a")
 
     def test_resumed_while_the_new_generation_starts(self, scene: Scene) -> None:
@@ -160,8 +160,8 @@ class TestSuspended:
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.old.pools["a"].resume("a")
         scene.is_ready("a")
-        ((estate, _, _),) = scene.switched
-        assert estate.pools["a"].suspended_services == frozenset()
+        ((generation, _, _),) = scene.switched
+        assert generation.pools["a"].suspended_services == frozenset()
         assert Resume("a") in scene.orders("a")
 
 
@@ -202,8 +202,8 @@ class TestTakenBack:
     def test_an_address_that_is_taken(self, scene: Scene) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             scene.descriptors += 1
-            taken = InetAddress(Transport.TCP, other.getsockname()[1], "127.0.0.1")
-            new = configuration(service("a", threads=2), service("c", listen=(taken,)))
+            request = InetAddress(Transport.TCP, other.getsockname()[1], "127.0.0.1")
+            new = configuration(service("a", threads=2), service("c", listen=(request,)))
             scene.reload(new)
             assert scene.refused().startswith("services.c: cannot listen on tcp:")
             scene.descriptors -= 1
@@ -242,7 +242,7 @@ class TestLate:
     def plugged(self) -> Iterator[Scene]:
         scene = Scene()
         scene.old.listeners.close()
-        scene.old = scene.estate(configuration(plugin(80)))
+        scene.old = scene.generation(configuration(plugin(80)))
         scene.orders("p")
         yield scene
         scene.finish()

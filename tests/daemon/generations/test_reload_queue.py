@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
-from netd.config.plan import Fate, Plan, Step
+from netd.config.plan import Action, Plan, Step
 from netd.daemon.generations.reload import Outcome
 from netd.daemon.generations.reload_queue import Reloads
 from netd.model.problem import ConfigurationError, Problem
@@ -15,7 +15,7 @@ from tests.daemon.estates import configuration
 from tests.daemon.fakes import texts
 
 NEW = configuration()
-DONE = Outcome(True, Plan((Step("a", Fate.CHANGE, ("threads",)),)))
+DONE = Outcome(True, Plan((Step("a", Action.CHANGE, ("threads",)),)))
 
 
 class Scene:

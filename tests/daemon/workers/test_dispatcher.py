@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from netd.accept.pending import CROWDED, LAST_CALL, TIMED_OUT, Reception
-from netd.daemon.workers.dispatcher import Entrance
-from netd.ipc.handoff import Handed, receive
+from netd.daemon.workers.dispatcher import Dispatcher
+from netd.ipc.handoff import HandoffMetadata, receive
 from netd.log.record import Traffic
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
@@ -33,7 +33,7 @@ SERVICE = Service(
 HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n"
 
 
-class Door:
+class Stage:
     """An entrance at work."""
 
     def __init__(self, service: Service, undo: ExitStack) -> None:
@@ -43,7 +43,7 @@ class Door:
         self.address = listener.getsockname()
         self.reactor = FakeReactor()
         reception = Reception(service.handshakes, HANDSHAKE_TIMEOUT, self.reactor, lambda: 0.999)
-        self.entrance = Entrance(service, ADDRESS, listener, reception, self.reactor)
+        self.entrance = Dispatcher(service, ADDRESS, listener, reception, self.reactor)
         undo.callback(self.entrance.close)
         self.refusals: list[tuple[str, str]] = []
         self.carried: list[Traffic] = []
@@ -73,7 +73,7 @@ class Door:
         assert select.select([self.reactor.readers[-1].fileno()], [], [], PATIENCE)[0]
         self.let_read()
 
-    def handed(self) -> Handed:
+    def handed(self) -> HandoffMetadata:
         """What a worker is given next."""
         descriptor, handed = receive(self.entrance.queue)
         socket.close(descriptor)
@@ -91,7 +91,7 @@ def undo() -> Iterator[ExitStack]:
 
 def test_nobody_is_handed_on_before_he_has_begun(undo: ExitStack) -> None:
     """Nothing of what he says is received."""
-    door = Door(SERVICE, undo)
+    door = Stage(SERVICE, undo)
     client = door.connect()
     assert door.is_empty()
     assert not door.entrance.is_empty
@@ -107,7 +107,7 @@ def test_nobody_is_handed_on_before_he_has_begun(undo: ExitStack) -> None:
 
 def test_denied(undo: ExitStack) -> None:
     """The lists are asked at once."""
-    door = Door(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
+    door = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
     client = door.connect()
     assert client.recv(1) == b""
     assert [reason for _, reason in door.refusals] == ["deny"]
@@ -115,7 +115,7 @@ def test_denied(undo: ExitStack) -> None:
 
 
 def test_a_dry_run_is_for_the_worker_to_log(undo: ExitStack) -> None:
-    door = Door(replace(SERVICE, access=Access(deny=("127.0.0.1",), dry_run=True)), undo)
+    door = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",), dry_run=True)), undo)
     door.connect(b"\x16")
     door.let_read()
     assert not door.is_empty()
@@ -125,7 +125,7 @@ class TestHeader:
     PROXIED = replace(SERVICE, proxies=("127.0.0.1",))
 
     def test_says_who_the_client_is(self, undo: ExitStack) -> None:
-        door = Door(self.PROXIED, undo)
+        door = Stage(self.PROXIED, undo)
         client = door.connect(HEADER)
         door.let_read()
         assert door.is_empty()
@@ -135,13 +135,13 @@ class TestHeader:
 
     def test_lists_speak_of_the_client(self, undo: ExitStack) -> None:
         access = Access(deny=("192.0.2.0/24",))
-        door = Door(replace(self.PROXIED, access=access), undo)
+        door = Stage(replace(self.PROXIED, access=access), undo)
         door.connect(HEADER + b"\x16")
         door.let_read()
         assert door.refusals == [("192.0.2.1:4711", "deny")]
 
     def test_is_due(self, undo: ExitStack) -> None:
-        door = Door(self.PROXIED, undo)
+        door = Stage(self.PROXIED, undo)
         door.connect(b"\x16\x03\x01")
         door.let_read()
         ((_, reason),) = door.refusals
@@ -154,7 +154,7 @@ class TestHeader:
 class TestBounds:
     def test_time(self, undo: ExitStack) -> None:
         """Who has not begun in time is turned away, and nobody else."""
-        door = Door(SERVICE, undo)
+        door = Stage(SERVICE, undo)
         client = door.connect()
         door.reactor.advance(HANDSHAKE_TIMEOUT)
         assert client.recv(1) == b""
@@ -162,20 +162,20 @@ class TestBounds:
 
     def test_crowd(self, undo: ExitStack) -> None:
         """The one that has been waited for longest makes room."""
-        door = Door(replace(SERVICE, handshakes=2), undo)
+        door = Stage(replace(SERVICE, handshakes=2), undo)
         first, *_ = [door.connect() for _ in range(3)]
         assert first.recv(1) == b""
         assert [reason for _, reason in door.refusals] == [CROWDED]
 
     def test_gone(self, undo: ExitStack) -> None:
-        door = Door(SERVICE, undo)
+        door = Stage(SERVICE, undo)
         door.connect().close()
         door.let_read()
         assert [reason for _, reason in door.refusals] == ["gone"]
 
     def test_full_queue(self, undo: ExitStack) -> None:
         """Who finds no room there is put into it as soon as there is some."""
-        door = Door(SERVICE, undo)
+        door = Stage(SERVICE, undo)
         door.entrance._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         clients = [door.connect(b"\x16") for _ in range(60)]
         door.let_read()
@@ -195,7 +195,7 @@ class TestBounds:
 class TestEnd:
     def test_shut(self, undo: ExitStack) -> None:
         """Nobody new is taken; who has been taken goes on."""
-        door = Door(SERVICE, undo)
+        door = Stage(SERVICE, undo)
         client = door.connect()
         door.entrance.shut()
         assert door.entrance not in door.reactor.readers
@@ -203,7 +203,7 @@ class TestEnd:
         assert not door.is_empty()
 
     def test_last_call(self, undo: ExitStack) -> None:
-        door = Door(SERVICE, undo)
+        door = Stage(SERVICE, undo)
         client = door.connect()
         door.entrance.last_call()
         assert door.entrance.is_expecting
@@ -213,8 +213,8 @@ class TestEnd:
 
     def test_two_generations(self, undo: ExitStack) -> None:
         """The listener is the same, and the end of one is not the other's."""
-        door = Door(SERVICE, undo)
-        other = Entrance(
+        door = Stage(SERVICE, undo)
+        other = Dispatcher(
             SERVICE, ADDRESS, door.listener, Reception(10, 5.0, door.reactor), door.reactor
         )
         other.open()

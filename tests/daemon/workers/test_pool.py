@@ -14,11 +14,12 @@ from twisted.logger import LogEvent, capturedLogs
 from netd.core.pool_size import LOOK_INTERVAL
 from netd.daemon.states import WorkerState
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import Placed, WorkerPlace
+from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
     Drain,
+    NeedsRecycling,
     Order,
     Ready,
     Recheck,
@@ -28,7 +29,6 @@ from netd.ipc.worker import (
     Stop,
     Suspend,
     Suspended,
-    Worn,
 )
 from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL
@@ -62,11 +62,11 @@ class Scene:
         self._stack = ExitStack()
         self.reactor = FakeReactor()
         self.spawner = FakeSpawner()
-        self.placed = [self._placed(each) for each in services]
+        self.runtime = [self._runtime(each) for each in services]
         self.changes = 0
         self.pool = Pool(
             "w",
-            self.placed,
+            self.runtime,
             (),
             5.0,
             AS_USUAL,
@@ -77,10 +77,10 @@ class Scene:
             **more,
         )
 
-    def _placed(self, of: Service) -> Placed:
+    def _runtime(self, of: Service) -> ServiceRuntime:
         page = Scoreboard.make(of.name, of.slots)
         listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        return Placed(of, (listener,), page, Scoreboard(page, of.slots))
+        return ServiceRuntime(of, (listener,), page, Scoreboard(page, of.slots))
 
     def _changed(self) -> None:
         self.changes += 1
@@ -140,11 +140,11 @@ class Scene:
         page.close()
 
     def _page(self, of: int) -> Scoreboard:
-        return Scoreboard(self.placed[of].page, self.placed[of].board.slots)
+        return Scoreboard(self.runtime[of].page, self.runtime[of].board.slots)
 
     def client(self, of: int = 0) -> None:
         """Somebody comes, and waits in the backlog."""
-        address = self.placed[of].listeners[0].getsockname()
+        address = self.runtime[of].listeners[0].getsockname()
         self._stack.enter_context(socket.create_connection(address))
 
     def look(self, times: int) -> None:
@@ -385,7 +385,7 @@ class TestGrowth:
 
     def test_never_beyond_the_page(self, elastic: Scene) -> None:
         """Workers that take long to leave have their parts: no worker is started without one."""
-        places = elastic.placed[0].service.places
+        places = elastic.runtime[0].service.places
         for _ in range(5):
             elastic.pool.grow(4)
             elastic.pool.shrink([place.index for place in elastic.pool if place.index])
@@ -414,7 +414,7 @@ class TestViews:
         scene.has_done(0, Counts(served=1), of=1)
         (view,) = scene.pool.views()
         assert (view.index, view.pid) == (0, scene.processes[0].pid)
-        assert (view.slots, view.busy, view.taken) == (5, 2, 9)
+        assert (view.slots, view.busy, view.accepted) == (5, 2, 9)
         assert view.is_up
 
     def test_who_is_seen(self, pair: Scene) -> None:
@@ -434,7 +434,7 @@ class TestDeath:
         pair.pool.drain()
         pair.ends(1)
         assert pair.pool.counts == Counts(15, 1, 2, 3)
-        assert pair.pool.counts_of(pair.placed[0]) == Counts(15, 1, 2, 3)
+        assert pair.pool.counts_of(pair.runtime[0]) == Counts(15, 1, 2, 3)
 
     def test_failure(self, pair: Scene) -> None:
         """Why one of them has not come up is known."""
@@ -664,7 +664,7 @@ class TestWear:
 
     def test_takes_over(self, pair: Scene) -> None:
         """The old one leaves when the new one is ready; nobody else is touched."""
-        pair.channel(0).says(Worn("time", "has served 5 requests"))
+        pair.channel(0).says(NeedsRecycling("time", "has served 5 requests"))
         assert len(pair.processes) == 3
         assert pair.first_slot(2) == 8
         assert pair.orders(0) == []
@@ -679,19 +679,19 @@ class TestWear:
     def test_says_it_again(self, pair: Scene) -> None:
         """One successor is enough."""
         for _ in range(3):
-            pair.channel(0).says(Worn("time", "is old"))
+            pair.channel(0).says(NeedsRecycling("time", "is old"))
         assert len(pair.processes) == 3
 
     def test_the_successor_is_not_counted(self, elastic: Scene) -> None:
         """It is nobody that could be taken back instead of another."""
-        elastic.channel(0).says(Worn("time", "is old"))
+        elastic.channel(0).says(NeedsRecycling("time", "is old"))
         assert [view.index for view in elastic.pool.views()] == [0]
         elastic.is_ready(1)
         assert [view.index for view in elastic.pool.views()] == [1]
 
     def test_the_successor_dies(self, pair: Scene) -> None:
         """It tries again, and the old one serves meanwhile."""
-        pair.channel(0).says(Worn("time", "is old"))
+        pair.channel(0).says(NeedsRecycling("time", "is old"))
         pair.ends(2, "status 1")
         assert pair.orders(0) == []
         pair.is_ready(3)
@@ -701,7 +701,7 @@ class TestWear:
         """A worker that is not needed leaves; who was to replace it stays, and replaces nobody."""
         elastic.pool.grow(1)
         elastic.is_ready(1)
-        elastic.channel(1).says(Worn("time", "is old"))
+        elastic.channel(1).says(NeedsRecycling("time", "is old"))
         elastic.pool.shrink([1])
         assert elastic.pool.size == 2
         elastic.ends(1)
@@ -715,7 +715,7 @@ class TestWear:
     def test_all_at_once(self, pair: Scene) -> None:
         """Every worker may have its successor at the same time."""
         for worker in range(2):
-            pair.channel(worker).says(Worn("time", "is old"))
+            pair.channel(worker).says(NeedsRecycling("time", "is old"))
         assert len(pair.processes) == 4
         pair.is_ready(2, 3)
         assert pair.pool.size == 2
@@ -724,9 +724,9 @@ class TestWear:
     def test_no_room(self, pair: Scene) -> None:
         """With as many that leave as there may be, the next one waits until one has gone."""
         for worker in range(2):
-            pair.channel(worker).says(Worn("time", "is old"))
+            pair.channel(worker).says(NeedsRecycling("time", "is old"))
         pair.is_ready(2, 3)
-        pair.channel(2).says(Worn("time", "is old"))
+        pair.channel(2).says(NeedsRecycling("time", "is old"))
         assert len(pair.processes) == 4
         assert pair.orders(2) == []
         pair.ends(0)
@@ -735,11 +735,11 @@ class TestWear:
     def test_while_it_drains(self, pair: Scene) -> None:
         """Nobody is started for a worker that leaves anyway."""
         pair.pool.drain()
-        pair.channel(0).says(Worn("time", "is old"))
+        pair.channel(0).says(NeedsRecycling("time", "is old"))
         assert len(pair.processes) == 2
 
 
 def test_iterates_over_its_places(pair: Scene) -> None:
     """In the order in which they were made."""
-    assert [type(place) for place in pair.pool] == [WorkerPlace] * 2
+    assert [type(place) for place in pair.pool] == [WorkerHandle] * 2
     assert [place.index for place in pair.pool] == [0, 1]

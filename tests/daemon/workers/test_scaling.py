@@ -69,7 +69,7 @@ class FakePool:
         """A client comes in to each of these workers, after the one that was there has left."""
         for place in places:
             view = self.workers[place]
-            self.workers[place] = replace(view, busy=1, taken=view.taken + view.busy)
+            self.workers[place] = replace(view, busy=1, accepted=view.accepted + view.busy)
 
     def take_all(self) -> None:
         self.take(*range(self.size))
@@ -78,7 +78,7 @@ class FakePool:
         """The client of each of these workers leaves."""
         for place in places:
             view = self.workers[place]
-            self.workers[place] = replace(view, busy=0, taken=view.taken + view.busy)
+            self.workers[place] = replace(view, busy=0, accepted=view.accepted + view.busy)
 
 
 class Scene:
@@ -102,7 +102,7 @@ class Scene:
         """A client comes, and waits in the backlog."""
         self._clients.append(socket.create_connection(self.listener.getsockname()))
 
-    def taken(self) -> None:
+    def accepted(self) -> None:
         """Somebody has taken all clients."""
         for client in self._clients:
             self.listener.accept()[0].close()
@@ -149,7 +149,7 @@ class TestLooking:
         """When a worker is idle by then, nothing is done, and the next client is waited for."""
         scene.comes()
         scene.look()
-        scene.taken()
+        scene.accepted()
         scene.look()
         assert not scene.looks
         assert scene.pool.asked == []
@@ -161,7 +161,7 @@ class TestLooking:
         scene.comes()
         scene.pool.take_all()
         scene.look(2)
-        scene.taken()
+        scene.accepted()
         assert scene.pool.asked == [("grow", 1)]
         scene.pool.come_up()
         scene.look()
@@ -277,11 +277,11 @@ class TestGrowing:
 
     def test_a_worker_that_is_replaced_meanwhile(self, scene: Scene) -> None:
         """What it had taken is not lost of the rate, so nobody is thought to wait."""
-        scene.pool.workers[0] = replace(scene.pool.workers[0], taken=1000)
+        scene.pool.workers[0] = replace(scene.pool.workers[0], accepted=1000)
         scene.comes()
         scene.pool.take_all()
         scene.look()
-        scene.pool.workers[0] = replace(scene.pool.workers[0], pid=999, taken=2, busy=1)
+        scene.pool.workers[0] = replace(scene.pool.workers[0], pid=999, accepted=2, busy=1)
         scene.look()
         assert scene.pool.asked == []
 
@@ -305,7 +305,7 @@ class TestGrowing:
             scene.pool.come_up()
             scene.pool.take_all()
             views = scene.pool.workers
-            views[1:] = [replace(view, taken=view.taken - view.busy) for view in views[1:]]
+            views[1:] = [replace(view, accepted=view.accepted - view.busy) for view in views[1:]]
             scene.look()
 
 
@@ -320,7 +320,7 @@ class TestShrinking:
         scene.pool.come_up()
         scene.comes()
         scene.look()
-        scene.taken()
+        scene.accepted()
         scene.look()
         assert not scene.looks
         return scene

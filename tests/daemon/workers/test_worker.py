@@ -18,8 +18,8 @@ from netd.daemon.workers.worker import (
     LAST_WORDS,
     SHOWN,
     START_DEADLINE,
-    Placed,
-    WorkerPlace,
+    ServiceRuntime,
+    WorkerHandle,
 )
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
@@ -28,13 +28,13 @@ from netd.ipc.worker import (
     Failed,
     Hung,
     Lines,
+    NeedsRecycling,
     Ready,
     Report,
     Shutdown,
     Start,
     Stop,
     Suspended,
-    Worn,
     encode_report,
 )
 from netd.model.address import InetAddress, Transport
@@ -75,15 +75,15 @@ class Scene:
     def __init__(self) -> None:
         self.reactor = FakeReactor()
         self.spawner = FakeSpawner()
-        self.placed = [self._placed("time", 2), self._placed("date", 1)]
+        self.runtime = [self._runtime("time", 2), self._runtime("date", 1)]
         self.lines: list[str] = []
         self.states: list[WorkerState] = []
         self.suspended_services: set[str] = set()
         self.said: list[tuple[str, str]] = []
-        self.place = WorkerPlace(
+        self.place = WorkerHandle(
             "time",
             INDEX,
-            self.placed,
+            self.runtime,
             ("/srv/handlers",),
             7.5,
             WORKER_LOG,
@@ -93,15 +93,15 @@ class Scene:
             self,
         )
 
-    def _placed(self, name: str, listeners: int) -> Placed:
+    def _runtime(self, name: str, listeners: int) -> ServiceRuntime:
         made = service(name, listeners)
         page = Scoreboard.make(name, made.slots)
         sockets = tuple(socket.socket() for _ in range(listeners))
-        return Placed(made, sockets, page, Scoreboard(page, made.slots))
+        return ServiceRuntime(made, sockets, page, Scoreboard(page, made.slots))
 
     # Owner.
 
-    def changed(self, place: WorkerPlace) -> None:
+    def changed(self, place: WorkerHandle) -> None:
         assert place is self.place
         self.states.append(place.state)
 
@@ -111,11 +111,11 @@ class Scene:
     def shutdown(self, service: str) -> None:
         self.said.append(("shutdown", service))
 
-    def suspended(self, place: WorkerPlace, service: str) -> None:
+    def suspended(self, place: WorkerHandle, service: str) -> None:
         assert place is self.place
         self.said.append(("suspended", service))
 
-    def worn(self, place: WorkerPlace) -> None:
+    def worn(self, place: WorkerHandle) -> None:
         assert place is self.place
         self.said.append(("worn", ""))
 
@@ -152,15 +152,15 @@ class Scene:
 
     def _page(self, of: int) -> Scoreboard:
         """A mapping of its own, as a worker has it."""
-        return Scoreboard(self.placed[of].page, PLACES * THREADS)
+        return Scoreboard(self.runtime[of].page, PLACES * THREADS)
 
     def close(self) -> None:
         self.reactor.close()
         self.spawner.close()
-        for placed in self.placed:
-            placed.board.close()
-            os.close(placed.page)
-            for listener in placed.listeners:
+        for runtime in self.runtime:
+            runtime.board.close()
+            os.close(runtime.page)
+            for listener in runtime.listeners:
                 listener.close()
 
 
@@ -200,7 +200,7 @@ class TestStart:
         assert order.graceful_timeout == 7.5
         assert order.log == WORKER_LOG
         assert [start.service for start in order.services] == [
-            placed.service for placed in scene.placed
+            runtime.service for runtime in scene.runtime
         ]
 
     def test_descriptors(self, scene: Scene) -> None:
@@ -210,10 +210,10 @@ class TestStart:
         assert isinstance(order, Start)
         theirs = dict(scene.process.descriptors)
         assert sorted(theirs) == [3, 4, 5, 6, 7, 8]
-        for start, placed in zip(order.services, scene.placed, strict=True):
-            assert theirs[start.scoreboard] == placed.page
+        for start, runtime in zip(order.services, scene.runtime, strict=True):
+            assert theirs[start.scoreboard] == runtime.page
             assert [theirs[number] for number in start.listeners] == [
-                listener.fileno() for listener in placed.listeners
+                listener.fileno() for listener in runtime.listeners
             ]
 
     def test_slots(self, scene: Scene) -> None:
@@ -221,11 +221,11 @@ class TestStart:
         scene.place.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, Start)
-        for start, placed in zip(order.services, scene.placed, strict=True):
-            part = scene.place.slots(placed)
+        for start, runtime in zip(order.services, scene.runtime, strict=True):
+            part = scene.place.slots(runtime)
             assert start.first_slot == part.start == INDEX * THREADS
             assert len(part) == THREADS
-            assert part.stop < placed.board.slots
+            assert part.stop < runtime.board.slots
 
     def test_suspended(self, scene: Scene) -> None:
         """A worker is told at its start of which services nothing is to be taken."""
@@ -356,7 +356,7 @@ class TestDeath:
         scene.has_done(Counts(100, 0, 0, 0), of=1)
         scene.process.ended("signal SIGSEGV")
         assert scene.place.counts == Counts(115, 1, 2, 3)
-        assert scene.placed[0].board.counts() == scene.placed[1].board.counts() == Counts()
+        assert scene.runtime[0].board.counts() == scene.runtime[1].board.counts() == Counts()
         scene.reactor.advance(0)
         scene.has_done(Counts(1, 1, 1, 1))
         scene.process.ended("signal SIGSEGV")
@@ -365,7 +365,7 @@ class TestDeath:
     def test_others_are_left_alone(self, scene: Scene) -> None:
         """What the workers of other places have on the same page is theirs."""
         scene.serve()
-        page = Scoreboard(scene.placed[0].page, scene.placed[0].board.slots)
+        page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.slots)
         for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
             slot = page.slot(number)
             slot.served = 7
@@ -374,8 +374,8 @@ class TestDeath:
         page.close()
         scene.process.ended("signal SIGSEGV")
         assert scene.place.counts == Counts()
-        assert scene.placed[0].board.counts() == Counts(served=14)
-        assert len(scene.placed[0].board.occupants()) == 2
+        assert scene.runtime[0].board.counts() == Counts(served=14)
+        assert len(scene.runtime[0].board.active_connections()) == 2
 
     def test_by_service(self, scene: Scene) -> None:
         """What was done is known for each of the services that share the worker."""
@@ -420,7 +420,7 @@ class TestDeath:
             "error: worker time (pid 101) ended with signal SIGSEGV; "
             "3 connections (192.0.2.1:50001, 192.0.2.2:50002, uid:1000) lost; the next in 0 s"
         ]
-        assert scene.placed[0].board.occupants() == []
+        assert scene.runtime[0].board.active_connections() == []
 
     def test_none_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that dies between clients cost nobody anything, and the line says so."""
@@ -614,7 +614,7 @@ class TestReports:
         [
             (Shutdown("date"), ("shutdown", "date")),
             (Suspended("time"), ("suspended", "time")),
-            (Worn("time", "has served 5 requests"), ("worn", "")),
+            (NeedsRecycling("time", "has served 5 requests"), ("worn", "")),
         ],
         ids=lambda value: type(value).__name__,
     )
@@ -640,12 +640,14 @@ class TestReports:
         channel = scene.channel
         scene.process.ended("status 1")
         scene.reactor.advance(0)
-        channel.says(Shutdown("time"), Suspended("time"), Worn("time", "is old"), Hung("time"))
+        channel.says(
+            Shutdown("time"), Suspended("time"), NeedsRecycling("time", "is old"), Hung("time")
+        )
         assert scene.said == []
         assert not scene.process.killed
 
     @pytest.mark.parametrize(
-        "report", [Shutdown("week"), Suspended(""), Worn("Time", "is old"), Hung("week")]
+        "report", [Shutdown("week"), Suspended(""), NeedsRecycling("Time", "is old"), Hung("week")]
     )
     def test_of_a_foreign_service(
         self, scene: Scene, logged: Sequence[LogEvent], report: Report
@@ -667,7 +669,7 @@ class TestReports:
     def test_worn(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Why a worker is replaced is logged."""
         scene.serve()
-        scene.channel.says(Worn("time", "has served 5 requests"))
+        scene.channel.says(NeedsRecycling("time", "has served 5 requests"))
         assert texts(logged) == [
             "info: worker time (pid 101) has served 5 requests; it is replaced"
         ]

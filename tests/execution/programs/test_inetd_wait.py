@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from netd.execution.programs.inetd_wait import WaitingProgram, WaitingPrograms
+from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms
 from netd.ipc.scoreboard import Scoreboard
 from netd.model.address import Transport
 from netd.model.service import Program
@@ -66,7 +66,7 @@ class Scene:
         self.board = Scoreboard(page, 1)
         os.close(page)
         self.said: list[tuple[str, str]] = []
-        self.waiting = WaitingProgram(
+        self.waiting = InetdWaitProgram(
             Program(arguments[0], arguments, wait=True),
             Transport.TCP,
             self.listener,
@@ -75,7 +75,7 @@ class Scene:
             self.reactor,
             lambda level, text: self.said.append((level, text)),
         )
-        self.programs = WaitingPrograms([self.waiting])
+        self.programs = InetdWaitPrograms([self.waiting])
 
     def client(self) -> socket.socket:
         return socket.create_connection(self.listener.getsockname(), PATIENCE)

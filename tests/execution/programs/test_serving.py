@@ -20,10 +20,10 @@ from netd.core.output_lines import LONGEST_LINE, Lines
 from netd.execution.programs.environment import environment_of
 from netd.execution.programs.serving import ProgramServing
 from netd.execution.programs.spawn import PIPE, Running, read_last, read_some, start
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.handler_view import ListenerSocket
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from netd.model.peer import Credentials
 from netd.model.service import Program
@@ -31,10 +31,10 @@ from netd.worker.build.server import HandlerHost, server_of
 
 PATIENCE = 30.0
 
-INET = Taken(None, ("192.0.2.7", 4711), "192.0.2.7:4711", None)
-INET6 = Taken(None, ("2001:db8::7", 4711, 0, 0), "[2001:db8::7]:4711", None)
-UNIX = Taken(None, "", "uid:1000,pid:42", Credentials(1000, 100))
-STRANGER = Taken(None, "", "unix", None)
+INET = Request(None, ("192.0.2.7", 4711), "192.0.2.7:4711", None)
+INET6 = Request(None, ("2001:db8::7", 4711, 0, 0), "[2001:db8::7]:4711", None)
+UNIX = Request(None, "", "uid:1000,pid:42", Credentials(1000, 100))
+STRANGER = Request(None, "", "unix", None)
 
 
 class TestEnvironment:
@@ -83,9 +83,9 @@ class TestEnvironment:
         ],
     )  # fmt: skip
     def test_names(
-        self, transport: Transport, taken: Taken | None, local: object, expected: dict[str, str]
+        self, transport: Transport, request: Request | None, local: object, expected: dict[str, str]
     ) -> None:
-        assert environment_of(transport, taken, local, {}) == expected
+        assert environment_of(transport, request, local, {}) == expected
 
     def test_nothing_is_left_over(self) -> None:
         """What the daemon was started with of these would lie; all else is kept."""
@@ -261,14 +261,14 @@ class Scene:
         page = Scoreboard.make("test", 1)
         self.board = Scoreboard(page, 1)
         os.close(page)
-        self.journal = Journal(lambda: None)
+        self.log_buffer = LogBuffer(lambda: None)
         self.serving = ProgramServing(
             "test",
             "unix",
             None,
             False,
             [self.board.slot(0)],
-            self.journal,
+            self.log_buffer,
             program=what,
             transport=Transport.UNIX,
             handler_timeout=timeout,
@@ -292,14 +292,14 @@ class Scene:
         client, request = socket.socketpair()
         with client:
             client.shutdown(socket.SHUT_WR)
-            self.serving.serve(0, Taken(request, "", "unix", None))
+            self.serving.serve(0, Request(request, "", "unix", None))
             assert request.fileno() == -1
             client.settimeout(PATIENCE)
             return b"".join(iter(lambda: client.recv(4096), b""))
 
     def log(self) -> str:
         """What has been logged since it was last asked for."""
-        return self.journal.take(1 << 20)
+        return self.log_buffer.take(1 << 20)
 
 
 class TestServing:
@@ -333,18 +333,18 @@ class TestServing:
         text = "exec 3<&0; (read line; echo $line) <&3 & exit 0"
         with client, Scene(sh(text)) as scene:
             client.settimeout(PATIENCE)
-            scene.serving.serve(0, Taken(request, "", "unix", None))
+            scene.serving.serve(0, Request(request, "", "unix", None))
             assert " unix served " in scene.log()
             client.sendall(b"still there\n")
             assert client.recv(100) == b"still there\n"
 
     def test_kill(self) -> None:
         """The program ends, and what it has started."""
-        client, request = socket.socketpair()
+        client, connection = socket.socketpair()
         with client, Scene(sh("trap '' TERM; sleep 1000 & echo in; wait")) as scene:
             client.settimeout(PATIENCE)
-            taken = Taken(request, "", "unix", None)
-            thread = threading.Thread(target=scene.serving.serve, args=(0, taken))
+            request = Request(connection, "", "unix", None)
+            thread = threading.Thread(target=scene.serving.serve, args=(0, request))
             thread.start()
             assert client.recv(10) == b"in\n"
             scene.serving.kill()

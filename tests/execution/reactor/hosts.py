@@ -41,7 +41,7 @@ from netd.execution.tracebacks import user_traceback
 from netd.handlers import AsyncRequestHandler
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.handler_view import ListenerSocket
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from netd.model.service import Access
 from netd.tls.peer import ClientCertificate
@@ -249,11 +249,11 @@ def obey(order: str, descriptors: Sequence[int]) -> None:
     log.addObserver(_print_event)
 
     def tell() -> None:
-        while text := journal.take(1 << 16):
+        while text := log_buffer.take(1 << 16):
             print(text, end="", flush=True)
 
-    journal = Journal(lambda: reactor.callLater(0, tell))
-    service = _service(orders, descriptors, reactor, journal)
+    log_buffer = LogBuffer(lambda: reactor.callLater(0, tell))
+    service = _service(orders, descriptors, reactor, log_buffer)
     if not settings.get("collects", True):
         gc.disable()
     if "descriptors" in settings:
@@ -326,7 +326,7 @@ def _load(name: str) -> Any:
 
 
 def _service(
-    orders: dict[str, Any], descriptors: Sequence[int], reactor: Any, journal: Journal
+    orders: dict[str, Any], descriptors: Sequence[int], reactor: Any, log_buffer: LogBuffer
 ) -> ReactorService:
     settings, count = orders["settings"], orders["slots"]
     page, *listeners = descriptors
@@ -336,12 +336,12 @@ def _service(
         _load(orders["what"]),
         settings.get("options", {}),
         [
-            _made(Transport(name), descriptor, settings, reactor, journal)
+            _made(Transport(name), descriptor, settings, reactor, log_buffer)
             for name, descriptor in zip(orders["listeners"], listeners, strict=True)
         ],
         [board.slot(number) for number in range(count)],
         reactor,
-        journal,
+        log_buffer,
         settings.get("datagram_size", 8192),
         begins=Begins(
             settings.get("handshakes", 100),
@@ -369,7 +369,7 @@ def _made(
     descriptor: int,
     settings: dict[str, Any],
     reactor: Any,
-    journal: Journal,
+    log_buffer: LogBuffer,
 ) -> Listener:
     listener = socket.socket(transport.family, transport.type, fileno=descriptor)
     allow = settings.get("allow")
@@ -379,7 +379,7 @@ def _made(
     gate = Gate(lists, None, of_unix=transport.is_unix, is_proxied=bool(proxies))
 
     def report(client: str, error: BaseException) -> None:
-        journal.say("test", "error", f"{client}: the filter raised\n{user_traceback(error)}")
+        log_buffer.say("test", "error", f"{client}: the filter raised\n{user_traceback(error)}")
 
     asked = None
     if "verify" in settings:

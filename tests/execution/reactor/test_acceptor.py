@@ -71,9 +71,9 @@ class TestEveryTransport:
             listener = host.listeners[transport]
             assert not os.get_blocking(listener.fileno())
             with host.connect(transport) as client:
-                taken, _ = listener.accept()
-                taken.sendall(b"by another one")
-                taken.close()
+                request, _ = listener.accept()
+                request.sendall(b"by another one")
+                request.close()
                 assert read_all(client) == b"by another one"
             if transport == "unix":
                 assert stat.S_IMODE(os.stat(listener.getsockname()).st_mode) == 0o640
@@ -157,7 +157,7 @@ class TestProtocolsThatRaise:
                 host.ask(b"hello")
             host.heard("the protocol raised")
             host.heard("tcp failed")
-            assert host.scoreboard.occupants() == []
+            assert host.scoreboard.active_connections() == []
 
     @pytest.mark.parametrize("at", ["readConnectionLost", "writeConnectionLost"])
     def test_half_close(self, at: str) -> None:
@@ -383,11 +383,11 @@ class TestScoreboard:
         with hosting("Echo") as host, host.connect() as client:
             client.sendall(b"x")
             assert client.recv(1) == b"x"
-            (occupant,) = host.scoreboard.occupants()
-            assert occupant.client == f"127.0.0.1:{client.getsockname()[1]}"
+            (active_connection,) = host.scoreboard.active_connections()
+            assert active_connection.client == f"127.0.0.1:{client.getsockname()[1]}"
             client.close()
             host.heard("served")
-            assert host.scoreboard.occupants() == []
+            assert host.scoreboard.active_connections() == []
 
     def test_more_clients_than_slots(self) -> None:
         """Those beyond are served and counted, and not listed."""
@@ -399,7 +399,7 @@ class TestScoreboard:
                 client.close()
             host.everything()
             assert host.scoreboard.counts().served == 10
-            assert host.scoreboard.occupants() == []
+            assert host.scoreboard.active_connections() == []
 
     def test_at_most_so_many_are_listed(self) -> None:
         with hosting("Echo", slots=3) as host:
@@ -407,7 +407,7 @@ class TestScoreboard:
             for client in clients:
                 client.sendall(b"x")
                 assert client.recv(1) == b"x"
-            assert len(host.scoreboard.occupants()) == 2
+            assert len(host.scoreboard.active_connections()) == 2
             for client in clients:
                 client.close()
 
@@ -426,8 +426,8 @@ class TestStop:
                 assert client.recv(100) == b"after"
                 client.close()
                 host.heard("STOPPED")
-                taken, _ = host.listeners["tcp"].accept()
-                taken.close()
+                request, _ = host.listeners["tcp"].accept()
+                request.close()
 
     def test_with_nobody_inside(self) -> None:
         with hosting("Echo") as host:
@@ -517,7 +517,7 @@ def test_nothing_stays_in_memory(what: str, said: bytes, settings: dict[str, Any
                 read_all(client)
         host.everything()
         assert host.alive == 0
-        assert host.scoreboard.occupants() == []
+        assert host.scoreboard.active_connections() == []
 
 
 SAID = {
@@ -542,7 +542,7 @@ def test_clients_that_do_anything(what: str, seed: int) -> None:
             client.go()
         assert host.everything()[-1] == "STOPPED"
         assert host.alive == 0
-        assert host.scoreboard.occupants() == []
+        assert host.scoreboard.active_connections() == []
 
 
 class Client:

@@ -10,9 +10,9 @@ from contextlib import closing
 import pytest
 
 from netd.execution.reactor.accounts import Accounts
-from netd.execution.recycle import Wear
+from netd.execution.recycle import Recycle
 from netd.ipc.scoreboard import Counts, Scoreboard
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.log.record import Traffic
 
 ALL = 1 << 20
@@ -22,20 +22,22 @@ ALL = 1 << 20
 class Book:
     """Accounts of a service with a page of *slots* slots."""
 
-    def __init__(self, slots: int, wear: Wear | None = None) -> None:
+    def __init__(self, slots: int, recycle: Recycle | None = None) -> None:
         descriptor = Scoreboard.make("test", slots)
         self.board = Scoreboard(descriptor, slots)
         os.close(descriptor)
-        self.journal = Journal(lambda: None)
+        self.log_buffer = LogBuffer(lambda: None)
         own = [self.board.slot(number) for number in range(slots)]
-        self.accounts = Accounts("test", own, self.journal, wear)
+        self.accounts = Accounts("test", own, self.log_buffer, recycle)
 
     def close(self) -> None:
         self.board.close()
 
     @property
     def inside(self) -> list[str]:
-        return sorted(occupant.client for occupant in self.board.occupants())
+        return sorted(
+            active_connection.client for active_connection in self.board.active_connections()
+        )
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ def book() -> Iterator[Book]:
 class TestInside:
     def test_comes_and_goes(self, book: Book) -> None:
         slot = book.accounts.enter("192.0.2.1:1", 12.5)
-        (occupant,) = book.board.occupants()
-        assert (occupant.client, occupant.since) == ("192.0.2.1:1", 12.5)
+        (active_connection,) = book.board.active_connections()
+        assert (active_connection.client, active_connection.since) == ("192.0.2.1:1", 12.5)
         book.accounts.leave(slot)
         assert book.inside == []
 
@@ -94,8 +96,8 @@ def test_memory_is_looked_at() -> None:
         return 0
 
     seconds = itertools.count()
-    wear = Wear(0, 1000, print, clock=lambda: float(next(seconds)), memory=memory)
-    with closing(Book(3, wear)) as book:
+    recycle = Recycle(0, 1000, print, clock=lambda: float(next(seconds)), memory=memory)
+    with closing(Book(3, recycle)) as book:
         book.accounts.leave(book.accounts.enter("client", 0.0))
         assert len(looks) == 1
         book.accounts.show()
@@ -128,13 +130,13 @@ class TestEmpty:
 class TestLog:
     def test_end_of_a_request(self, book: Book) -> None:
         book.accounts.log("tcp", "192.0.2.1:1", "served", 0.0, Traffic(10, 20, 0.0004))
-        line = book.journal.take(ALL)
+        line = book.log_buffer.take(ALL)
         assert "[test#info] 192.0.2.1:1 tcp served " in line
         assert line.endswith(" in=10 out=20 rtt=0.40ms\n")
 
     def test_said(self, book: Book) -> None:
         book.accounts.say("warn", "text")
-        assert book.journal.take(ALL).endswith(" [test#warn] text\n")
+        assert book.log_buffer.take(ALL).endswith(" [test#warn] text\n")
 
     def test_raised(self, book: Book) -> None:
         """With client, transport, and the traceback of the user's code."""
@@ -142,7 +144,7 @@ class TestLog:
             raise KeyError("x")
         except KeyError as error:
             book.accounts.say_raised("udp", "192.0.2.1:1", "the protocol", error)
-        first, *rest = book.journal.take(ALL).splitlines()
+        first, *rest = book.log_buffer.take(ALL).splitlines()
         assert first.endswith("[test#error] 192.0.2.1:1 udp: the protocol raised")
         assert any("test_accounts.py" in line for line in rest)
         assert rest[-1].endswith("KeyError: 'x'")

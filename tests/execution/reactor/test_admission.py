@@ -8,11 +8,11 @@ from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.reactor.admission import Admission
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.model.service import Access
 from tests.reactors import HandReactor
 
-TAKEN = Taken("socket", ("192.0.2.1", 1), "192.0.2.1:1", None)
+TAKEN = Request("socket", ("192.0.2.1", 1), "192.0.2.1:1", None)
 
 
 def test_without_filter() -> None:

@@ -223,7 +223,7 @@ class TestAdmission:
         with hosting("EchoPackets", "udp", verify="stuck", verify_timeout=0.02) as host:
             host.sender().send(b"x")
             host.heard("udp refused: verify_timeout")
-            assert host.scoreboard.occupants() == []
+            assert host.scoreboard.active_connections() == []
 
 
 class TestHandlers:
@@ -241,12 +241,12 @@ class TestHandlers:
             client = host.sender()
             client.send(b"wait")
             host.heard("waiting")
-            (occupant,) = host.scoreboard.occupants()
-            assert occupant.client == f"127.0.0.1:{client.getsockname()[1]}"
+            (active_connection,) = host.scoreboard.active_connections()
+            assert active_connection.client == f"127.0.0.1:{client.getsockname()[1]}"
             client.send(b"next")
             assert {client.recv(10), client.recv(10)} == {b"wait", b"next"}
             assert host.everything()[-1] == "STOPPED"
-            assert host.scoreboard.occupants() == []
+            assert host.scoreboard.active_connections() == []
 
     def test_stop_waits_for_it(self) -> None:
         with hosting("AsyncDelayed", "udp") as host:

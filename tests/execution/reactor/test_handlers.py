@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from netd.execution.reactor.handlers import HandlerDatagrams, HandlerProtocol
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.handlers import AsyncDatagramRequestHandler, AsyncStreamRequestHandler
 from netd.ipc.scoreboard import Counts
 from tests.execution.reactor.test_receiving import PACKET, Stage
@@ -27,7 +27,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.reactor = HandReactor()
-        self.taken = Taken(None, ("192.0.2.1", 1), "192.0.2.1:1", None)
+        self.request = Request(None, ("192.0.2.1", 1), "192.0.2.1:1", None)
         self.told: list[Any] = []
         self.left = 0
 
@@ -250,9 +250,9 @@ class TestDatagrams:
         """It is listed, and when it is done nothing is left of it."""
         wait: Deferred[None] = Deferred()
         self.begin(stage, wait, TIMEOUT)
-        assert len(stage.board.occupants()) == 1
+        assert len(stage.board.active_connections()) == 1
         wait.callback(None)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
         assert stage.reactor.getDelayedCalls() == []
         assert " served " in stage.said
 
@@ -260,7 +260,7 @@ class TestDatagrams:
         """It is cancelled, which is said once, with the place where it was."""
         self.begin(stage, Deferred(), TIMEOUT)
         stage.reactor.advance(TIMEOUT)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
         assert stage.board.counts() == Counts(served=1, failed=1)
         said = stage.said
         assert "has run for more than 5 s" in said

@@ -66,7 +66,7 @@ class TestWho:
         with hosting("Echo", proxies=PROXIES) as host, host.connect() as client:
             client.sendall(line(*FOUR) + b"x")
             assert client.recv(1) == b"x"
-            (found,) = host.scoreboard.occupants()
+            (found,) = host.scoreboard.active_connections()
             assert found.client == "192.0.2.7:4711"
 
 

@@ -14,21 +14,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
 from netd.accept.errors import PAUSE
-from netd.accept.pause import Resting
+from netd.accept.pause import Pause
 from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.datagrams import AT_ONCE, BATCH, Datagrams, ProtocolDatagrams, _pair
 from netd.execution.reactor.ports import ReactorListenerSocket, UdpTransport
-from netd.execution.recycle import Wear
-from netd.execution.request import Taken, TooLong
+from netd.execution.recycle import Recycle
+from netd.execution.request import Request, TooLong
 from netd.ipc.scoreboard import Counts, Scoreboard
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from tests.reactors import HandReactor
 
 CLIENT = ("127.0.0.1", 4711)
-PACKET = Taken((b"data", None), CLIENT, "127.0.0.1:4711", None)
+PACKET = Request((b"data", None), CLIENT, "127.0.0.1:4711", None)
 
 
 class FdReactor(HandReactor):
@@ -54,13 +54,13 @@ class Queue:
     transport = Transport.UDP
     may_block = False
 
-    def __init__(self, things: list[Taken | BaseException]) -> None:
+    def __init__(self, things: list[Request | BaseException]) -> None:
         self.things = things
 
     def fileno(self) -> int:
         return -1
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         if not self.things:
             raise BlockingIOError(errno.EAGAIN, "nothing there")
         thing = self.things.pop(0)
@@ -77,10 +77,10 @@ class Stage:
         descriptor = Scoreboard.make("test", 4)
         self.board = Scoreboard(descriptor, 4)
         os.close(descriptor)
-        self.journal = Journal(lambda: None)
-        self.accounts = Accounts("test", [self.board.slot(n) for n in range(4)], self.journal)
+        self.log_buffer = LogBuffer(lambda: None)
+        self.accounts = Accounts("test", [self.board.slot(n) for n in range(4)], self.log_buffer)
         self.source = Queue([])
-        self.served: list[Taken] = []
+        self.served: list[Request] = []
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._listener.bind(("127.0.0.1", 0))
 
@@ -91,14 +91,14 @@ class Stage:
 
     def datagrams_of(
         self,
-        *things: Taken | BaseException,
+        *things: Request | BaseException,
         verify: Callable[[Any, Any], Any] | None = None,
-        serve: Callable[[Taken], None] | None = None,
+        serve: Callable[[Request], None] | None = None,
     ) -> Datagrams:
         """Begin to receive *things*."""
         self.source.things = list(things)
         asked = None if verify is None else ReactorFilter(verify, 5.0, self.reactor, print)
-        resting = Resting(self.reactor, self.accounts.say)
+        resting = Pause(self.reactor, self.accounts.say)
         self.datagrams = Datagrams(
             "test", self.source, Admission(None, asked, dry_run=False), self.accounts, resting
         )
@@ -114,7 +114,7 @@ class Stage:
 
     @property
     def said(self) -> str:
-        return self.journal.take(1 << 20)
+        return self.log_buffer.take(1 << 20)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ class TestBatch:
 def test_each_counts_as_a_request(stage: Stage) -> None:
     """Where the process is replaced after so many."""
     worn: list[str] = []
-    stage.accounts.wear = Wear(3, None, worn.append, chance=lambda: 0.0)
+    stage.accounts.recycle = Recycle(3, None, worn.append, chance=lambda: 0.0)
     stage.datagrams_of(PACKET, PACKET).receive()
     assert worn == []
     stage.datagrams.transport.connectionLost()
@@ -200,10 +200,10 @@ class TestUnderWay:
         verdict: Deferred[bool] = Deferred()
         datagrams = stage.datagrams_of(PACKET, verify=lambda *_: verdict)
         datagrams.receive()
-        assert [one.client for one in stage.board.occupants()] == ["127.0.0.1:4711"]
+        assert [one.client for one in stage.board.active_connections()] == ["127.0.0.1:4711"]
         verdict.callback(True)
         assert stage.served == [PACKET]
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
 
 class TestFailures:

@@ -12,10 +12,10 @@ import pytest
 from twisted.internet.protocol import Protocol
 
 from netd.execution.reactor.accounts import Accounts
-from netd.execution.reactor.transport import Place, Sending, StreamTransport, _with_scope
+from netd.execution.reactor.transport import ListenerContext, Sending, StreamTransport, _with_scope
 from netd.execution.sources.stream import InetStream
 from netd.ipc.scoreboard import Scoreboard
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from tests.execution.reactor.hosts import PATIENCE, read_all
 from tests.execution.reactor.test_receiving import FdReactor
@@ -43,13 +43,13 @@ class Stage:
         descriptor = Scoreboard.make("test", 2)
         self._board = Scoreboard(descriptor, 2)
         os.close(descriptor)
-        self.journal = Journal(lambda: None)
-        accounts = Accounts("test", [self._board.slot(n) for n in range(2)], self.journal)
+        self.log_buffer = LogBuffer(lambda: None)
+        accounts = Accounts("test", [self._board.slot(n) for n in range(2)], self.log_buffer)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.client = socket.create_connection(self._listener.getsockname(), PATIENCE)
-        taken = InetStream(self._listener, Transport.TCP).take()
-        place = Place("test", "tcp", accounts, self.reactor)
-        self.transport = StreamTransport(taken, accounts.enter("c", 0.0), 0.0, place, 1)
+        request = InetStream(self._listener, Transport.TCP).take()
+        place = ListenerContext("test", "tcp", accounts, self.reactor)
+        self.transport = StreamTransport(request, accounts.enter("c", 0.0), 0.0, place, 1)
         self.transport.open(lambda _: Protocol())
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from netd.accept.errors import EXHAUSTED
 from netd.execution.request import TooLong
-from netd.execution.socketserver.get_request import IN_A_ROW, HookedSource
+from netd.execution.socketserver.get_request import IN_A_ROW, GetRequestSource
 from netd.execution.socketserver.hosting import hosted
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
@@ -44,7 +44,7 @@ class Stage:
         kind: Any = base if take is None else type("Own", (base,), {"get_request": take})
         shown = self._stack.enter_context(ListenerSocket.copy_of(self.listener))
         self.server: Any = hosted(kind, shown, NoHost(), socketserver.BaseRequestHandler, {})
-        self.source = HookedSource(self.server, self.listener, transport, self._say)
+        self.source = GetRequestSource(self.server, self.listener, transport, self._say)
 
     def _bound(self) -> socket.socket:
         made = socket.socket(self.transport.family, self.transport.type)
@@ -97,12 +97,12 @@ def raising(*errors: BaseException) -> Take:
     left = list(errors)
 
     def get_request(server: Any) -> Any:
-        taken = standard(server)
+        request = standard(server)
         if left:
-            if isinstance(taken[0], socket.socket):
-                taken[0].close()
+            if isinstance(request[0], socket.socket):
+                request[0].close()
             raise left.pop(0)
-        return taken
+        return request
 
     return get_request
 
@@ -112,30 +112,30 @@ class TestTaken:
         """What the override returns is the request."""
         stage = make(standard)
         client = stage.comes()
-        taken = stage.source.take()
-        with taken.request:
-            assert taken.request.recv(5) == b"hello"
+        request = stage.source.take()
+        with request.raw:
+            assert request.raw.recv(5) == b"hello"
         host, port = client.getsockname()
-        assert taken.client_address == (host, port)
-        assert (taken.client, taken.peer) == (f"{host}:{port}", None)
+        assert request.client_address == (host, port)
+        assert (request.client, request.peer) == (f"{host}:{port}", None)
         assert stage.said == []
 
     def test_a_unix_connection(self, make: Make) -> None:
         """Who it is, the kernel says, so that lists can be asked."""
         stage = make(standard, Transport.UNIX)
         stage.comes()
-        taken = stage.source.take()
-        with taken.request:
-            assert taken.peer is not None
-            assert (taken.peer.uid, taken.client) == (os.getuid(), "unix")
+        request = stage.source.take()
+        with request.raw:
+            assert request.peer is not None
+            assert (request.peer.uid, request.client) == (os.getuid(), "unix")
 
     @pytest.mark.parametrize("transport", [Transport.UDP, Transport.UNIXGRAM])
     def test_a_datagram(self, make: Make, transport: Transport) -> None:
         """So is a packet, beside the server's socket."""
         stage = make(standard, transport)
         stage.comes()
-        taken = stage.source.take()
-        assert taken.request == (b"hello", stage.server.socket)
+        request = stage.source.take()
+        assert request.raw == (b"hello", stage.server.socket)
 
     def test_something_of_its_own(self, make: Make) -> None:
         """The request may be an object that wraps the connection, and its address anything."""
@@ -150,9 +150,9 @@ class TestTaken:
 
         stage = make(get_request)
         stage.comes()
-        taken = stage.source.take()
-        taken.request.connection.close()
-        assert (taken.client_address, taken.client, taken.peer) == (None, "None", None)
+        request = stage.source.take()
+        request.raw.connection.close()
+        assert (request.client_address, request.client, request.peer) == (None, "None", None)
 
     def test_others_take_meanwhile(self, make: Make) -> None:
         """It may wait for its client; for a packet it does not, since others are not told of it."""
@@ -189,14 +189,14 @@ class TestNobody:
         expected = f"datagram from 127.0.0.1:{port} is longer than 4 bytes"
         with pytest.raises(TooLong, match=expected):
             stage.source.take()
-        assert stage.source.take().request[0] == b"four"
+        assert stage.source.take().raw[0] == b"four"
 
     def test_a_packet_of_exactly_that_size(self, make: Make) -> None:
         """It is whole."""
         stage = make(None, Transport.UDP)
         type(stage.server).max_packet_size = 5
         stage.comes(b"hello")
-        assert stage.source.take().request[0] == b"hello"
+        assert stage.source.take().raw[0] == b"hello"
 
 
 class TestRaising:
@@ -221,7 +221,7 @@ class TestRaising:
         with pytest.raises(BlockingIOError):
             stage.source.take()
         assert stage.said == [("info", f"a client was lost in get_request(): {error}")]
-        stage.source.take().request.close()
+        stage.source.take().raw.close()
 
     @pytest.mark.parametrize("number", sorted(EXHAUSTED))
     def test_out_of_descriptors(self, make: Make, number: int) -> None:
@@ -248,7 +248,7 @@ class TestRaising:
         assert text.startswith("get_request() raised\nTraceback (most recent call last):\n")
         assert "test_get_request.py" in text
         assert os.path.join("netd", "execution") not in text
-        stage.source.take().request.close()
+        stage.source.take().raw.close()
 
     def test_again_and_again(self, make: Make) -> None:
         """One that fails without taking anybody would be asked at once, for ever: it rests."""
@@ -291,5 +291,5 @@ class TestRaising:
         for _ in range(IN_A_ROW - 1):
             with pytest.raises(BlockingIOError):
                 stage.source.take()
-        stage.source.take().request.close()
+        stage.source.take().raw.close()
         assert stage.source._failures == 0

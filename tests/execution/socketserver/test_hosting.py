@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from netd.execution.socketserver.hosting import Hooks, adopted, host_of, hosted, is_override
+from netd.execution.socketserver.hosting import Overrides, adopted, host_of, hosted, is_override
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
 from tests.execution.hosts import FakeHost, NoHost
@@ -470,11 +470,11 @@ class TestHooks:
     )
     def test_none(self, listeners: Listeners, kind: Any) -> None:
         """A class of the library's overrides nothing, before it is made an object and after."""
-        assert not any(vars(Hooks.of(kind)).values())
+        assert not any(vars(Overrides.of(kind)).values())
         transport = Transport.UDP if issubclass(kind, socketserver.UDPServer) else Transport.TCP
-        assert not any(vars(Hooks.of(listeners.hosted(kind, transport))).values())
+        assert not any(vars(Overrides.of(listeners.hosted(kind, transport))).values())
 
-    @pytest.mark.parametrize("name", sorted(Hooks.__dataclass_fields__))
+    @pytest.mark.parametrize("name", sorted(Overrides.__dataclass_fields__))
     def test_each(self, listeners: Listeners, name: str) -> None:
         """In the class, in one of its bases, or put on the object."""
 
@@ -489,11 +489,11 @@ class TestHooks:
             type("Own", (socketserver.ThreadingTCPServer,), {name: override}),
             type("Mixed", (Mixin, socketserver.ThreadingTCPServer), {}),
         ):
-            found = vars(Hooks.of(listeners.hosted(kind)))
+            found = vars(Overrides.of(listeners.hosted(kind)))
             assert [hook for hook in found if found[hook]] == [name]
         server = listeners.hosted(socketserver.TCPServer)
         setattr(server, name, override)
-        assert getattr(Hooks.of(server), name)
+        assert getattr(Overrides.of(server), name)
 
     def test_behind_a_mixin(self) -> None:
         """What the mix-in hides is no override; its server_close calls the one behind it."""

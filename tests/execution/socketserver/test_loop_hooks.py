@@ -9,7 +9,11 @@ from socketserver import BaseRequestHandler, BaseServer
 import pytest
 from twisted.internet.task import Clock
 
-from netd.execution.socketserver.loop_hooks import ACTIONS_INTERVAL, ReactorTicks, ThreadTicks
+from netd.execution.socketserver.loop_hooks import (
+    ACTIONS_INTERVAL,
+    ReactorLoopHooks,
+    ThreadLoopHooks,
+)
 from tests.reactors import PATIENCE, HandReactor
 
 
@@ -23,7 +27,7 @@ class Scene:
         self.last_request = 0.0
         self.server = BaseServer(("", 0), BaseRequestHandler)
         self.server.timeout = timeout
-        self.ticks = ReactorTicks(
+        self.loop_hooks = ReactorLoopHooks(
             self.server,
             self._note(self.acted) if actions else None,
             self._note(self.timed_out) if timed_out else None,
@@ -43,21 +47,21 @@ class TestReactor:
     def test_actions(self) -> None:
         """At least every half a second, as ``serve_forever`` polls."""
         scene = Scene(None)
-        scene.ticks.start()
+        scene.loop_hooks.start()
         scene.run(2.2)
         assert scene.acted == pytest.approx([0.5, 1.0, 1.5, 2.0], abs=0.2)
         assert scene.timed_out == []
 
     def test_time_out_again_and_again(self) -> None:
         scene = Scene(1.0, actions=False)
-        scene.ticks.start()
+        scene.loop_hooks.start()
         scene.run(3.3)
         assert scene.timed_out == pytest.approx([1.0, 2.0, 3.0], abs=0.2)
         assert scene.acted == []
 
     def test_a_request_puts_it_off(self) -> None:
         scene = Scene(1.0)
-        scene.ticks.start()
+        scene.loop_hooks.start()
         scene.run(0.8)
         scene.last_request = scene.reactor.seconds()
         scene.run(0.8)
@@ -68,20 +72,20 @@ class TestReactor:
     def test_both(self) -> None:
         """A longer time-out does not keep the actions waiting."""
         scene = Scene(10.0)
-        scene.ticks.start()
+        scene.loop_hooks.start()
         scene.run(3.0)
         assert len(scene.acted) >= 3.0 / ACTIONS_INTERVAL - 2
 
     def test_no_time_does_not_spin(self) -> None:
         scene = Scene(0.0, actions=False)
-        scene.ticks.start()
+        scene.loop_hooks.start()
         scene.run(0.5)
         assert 5 < len(scene.timed_out) <= 11
 
     def test_stop(self) -> None:
         scene = Scene(1.0)
-        scene.ticks.start()
-        scene.ticks.stop()
+        scene.loop_hooks.start()
+        scene.loop_hooks.stop()
         scene.run(3)
         assert scene.acted == scene.timed_out == []
         assert scene.reactor.getDelayedCalls() == []
@@ -98,9 +102,9 @@ def test_a_thread_calls_and_ends() -> None:
 
     server = BaseServer(("", 0), BaseRequestHandler)
     server.timeout = 0.01
-    ticks = ThreadTicks(server, None, called.set, Clock().seconds, factory)
-    ticks.start()
+    loop_hooks = ThreadLoopHooks(server, None, called.set, Clock().seconds, factory)
+    loop_hooks.start()
     assert called.wait(PATIENCE)
-    ticks.stop()
+    loop_hooks.stop()
     made[0].join(PATIENCE)
     assert not made[0].is_alive()

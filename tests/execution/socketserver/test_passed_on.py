@@ -10,28 +10,28 @@ from collections.abc import Iterator
 import pytest
 
 from netd.accept.errors import NEXT
-from netd.execution.request import Taken
-from netd.execution.socketserver.passed_on import HandedOver
+from netd.execution.request import Request
+from netd.execution.socketserver.passed_on import PassedOnRequests
 from netd.model.address import Transport
 from tests.reactors import PATIENCE
 
 
 @pytest.fixture
-def handed() -> Iterator[HandedOver]:
-    made = HandedOver(Transport.TCP)
+def handed() -> Iterator[PassedOnRequests]:
+    made = PassedOnRequests(Transport.TCP)
     yield made
     made.close()
 
 
-def request(number: int) -> Taken:
-    return Taken(number, ("127.0.0.1", number), f"127.0.0.1:{number}", None)
+def request(number: int) -> Request:
+    return Request(number, ("127.0.0.1", number), f"127.0.0.1:{number}", None)
 
 
-def is_readable(handed: HandedOver) -> bool:
+def is_readable(handed: PassedOnRequests) -> bool:
     return bool(select.select([handed.fileno()], [], [], 0)[0])
 
 
-def test_in_order(handed: HandedOver) -> None:
+def test_in_order(handed: PassedOnRequests) -> None:
     """Who was handed over first is taken first, and as he is."""
     for number in range(3):
         handed.put(request(number))
@@ -40,7 +40,7 @@ def test_in_order(handed: HandedOver) -> None:
     assert len(handed) == 0
 
 
-def test_nobody_is_there(handed: HandedOver) -> None:
+def test_nobody_is_there(handed: PassedOnRequests) -> None:
     """That is like a listener from which another thread has taken the client."""
     assert not is_readable(handed)
     with pytest.raises(BlockingIOError) as caught:
@@ -48,7 +48,7 @@ def test_nobody_is_there(handed: HandedOver) -> None:
     assert caught.value.errno in NEXT
 
 
-def test_reports_until_all_are_taken(handed: HandedOver) -> None:
+def test_reports_until_all_are_taken(handed: PassedOnRequests) -> None:
     """As a listener does."""
     handed.put(request(1))
     handed.put(request(2))
@@ -58,15 +58,15 @@ def test_reports_until_all_are_taken(handed: HandedOver) -> None:
     assert not is_readable(handed)
 
 
-def test_from_many_threads_to_many(handed: HandedOver) -> None:
+def test_from_many_threads_to_many(handed: PassedOnRequests) -> None:
     """Nobody is lost, and nobody taken twice."""
-    taken: list[int] = []
+    received: list[int] = []
 
     def take() -> None:
-        while len(taken) < 400:
+        while len(received) < 400:
             if select.select([handed.fileno()], [], [], 0.001)[0]:
                 try:
-                    taken.append(handed.take().request)
+                    received.append(handed.take().raw)
                 except BlockingIOError:
                     continue
 
@@ -80,13 +80,13 @@ def test_from_many_threads_to_many(handed: HandedOver) -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert sorted(taken) == list(range(400))
+    assert sorted(received) == list(range(400))
 
 
-def test_closed(handed: HandedOver) -> None:
+def test_closed(handed: PassedOnRequests) -> None:
     """Its descriptor goes with it, and a second time does no harm."""
     before = len(os.listdir("/proc/self/fd"))
-    another = HandedOver(Transport.UDP)
+    another = PassedOnRequests(Transport.UDP)
     another.close()
     another.close()
     assert len(os.listdir("/proc/self/fd")) == before

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netd.execution.request import Taken
+from netd.execution.request import Request
 from netd.execution.sources.options import ConnectionOptions
 from netd.execution.sources.stream import InetStream
 from netd.listening.options.apply import read
@@ -25,7 +25,7 @@ def listener() -> Iterator[socket.socket]:
 
 def take(source: ConnectionOptions, listener: socket.socket) -> socket.socket:
     with socket.create_connection(listener.getsockname()):
-        connection: socket.socket = source.take().request
+        connection: socket.socket = source.take().raw
         return connection
 
 
@@ -60,11 +60,11 @@ def test_what_is_no_socket(listener: socket.socket) -> None:
     """An override of ``get_request()`` returns what it likes."""
 
     class Odd(InetStream):
-        def take(self) -> Taken:
-            taken = super().take()
-            taken.request.close()
-            return taken._replace(request=("data", None))
+        def take(self) -> Request:
+            request = super().take()
+            request.raw.close()
+            return request._replace(raw=("data", None))
 
     source = ConnectionOptions(Odd(listener, Transport.TCP), [PRIORITY], lambda *_: None)
     with socket.create_connection(listener.getsockname()):
-        assert source.take().request == ("data", None)
+        assert source.take().raw == ("data", None)

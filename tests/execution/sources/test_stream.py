@@ -121,17 +121,17 @@ class TestInetStream:
         with listening(family, (host, 0)) as listener, connected(listener) as client:
             source = InetStream(listener, inet(family)[0])
             assert source.fileno() == listener.fileno()
-            taken = source.take()
-            with taken.request as request:
-                assert type(request) is socket.socket
-                assert request.gettimeout() is None
-                assert os.get_blocking(request.fileno())
-                assert not request.get_inheritable()
-                assert taken.client_address == client.getsockname()
-                assert taken.client == text_of(client.getsockname())
-                assert taken.peer is None
+            request = source.take()
+            with request.raw as connection:
+                assert type(connection) is socket.socket
+                assert connection.gettimeout() is None
+                assert os.get_blocking(connection.fileno())
+                assert not connection.get_inheritable()
+                assert request.client_address == client.getsockname()
+                assert request.client == text_of(client.getsockname())
+                assert request.peer is None
                 client.sendall(b"hello")
-                assert request.recv(100) == b"hello"
+                assert connection.recv(100) == b"hello"
 
     def test_nobody(self) -> None:
         """It never waits, and taking goes on afterwards."""
@@ -139,7 +139,7 @@ class TestInetStream:
             source = InetStream(listener, Transport.TCP)
             nothing_there(source)
             with connected(listener):
-                source.take().request.close()
+                source.take().raw.close()
             nothing_there(source)
 
 
@@ -151,17 +151,17 @@ class TestUnixStream:
         with listening(socket.AF_UNIX, abstract()) as listener, connected(listener) as client:
             source = UnixStream(listener, with_groups=False)
             assert source.transport is Transport.UNIX
-            taken = source.take()
-            with taken.request as request:
-                assert isinstance(request, CountedSocket)
-                assert request.family is socket.AF_UNIX
-                assert request.gettimeout() is None
-                assert not request.get_inheritable()
-                assert taken.client == MYSELF
-                assert taken.peer == Credentials(os.getuid(), os.getgid())
+            request = source.take()
+            with request.raw as connection:
+                assert isinstance(connection, CountedSocket)
+                assert connection.family is socket.AF_UNIX
+                assert connection.gettimeout() is None
+                assert not connection.get_inheritable()
+                assert request.client == MYSELF
+                assert request.peer == Credentials(os.getuid(), os.getgid())
                 client.sendall(b"hello")
-                assert request.recv(100) == b"hello"
-                assert (request.received, request.sent) == (5, 0)
+                assert connection.recv(100) == b"hello"
+                assert (connection.received, connection.sent) == (5, 0)
             nothing_there(source)
 
     def test_the_address_of_the_peer(self, tmp_path: Path) -> None:
@@ -169,32 +169,32 @@ class TestUnixStream:
         with listening(socket.AF_UNIX, abstract()) as listener:
             source = UnixStream(listener, with_groups=False)
             with connected(listener):
-                taken = source.take()
-                taken.request.close()
-                assert taken.client_address == ""
+                request = source.take()
+                request.raw.close()
+                assert request.client_address == ""
             name = str(tmp_path / "client")
             with socket.socket(socket.AF_UNIX) as client:
                 client.bind(name)
                 client.connect(listener.getsockname())
-                taken = source.take()
-                taken.request.close()
-                assert taken.client_address == name
+                request = source.take()
+                request.raw.close()
+                assert request.client_address == name
 
     def test_groups(self) -> None:
         """Supplementary groups are read where a rule asks for them."""
         with listening(socket.AF_UNIX, abstract()) as listener, connected(listener):
-            taken = UnixStream(listener, with_groups=True).take()
-            taken.request.close()
-            assert taken.peer == Credentials(os.getuid(), os.getgid(), frozenset(os.getgroups()))
+            request = UnixStream(listener, with_groups=True).take()
+            request.raw.close()
+            assert request.peer == Credentials(os.getuid(), os.getgid(), frozenset(os.getgroups()))
 
     def test_unknown_groups(self) -> None:
         """A peer whose groups cannot be read is nobody, rather than one without groups."""
         # The kernel knows no groups of a TCP peer.
         with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener, connected(listener):
-            taken = UnixStream(listener, with_groups=True).take()
-            taken.request.close()
-            assert taken.client == "unix"
-            assert taken.peer is None
+            request = UnixStream(listener, with_groups=True).take()
+            request.raw.close()
+            assert request.client == "unix"
+            assert request.peer is None
 
 
 class TestInetDatagram:
@@ -211,21 +211,21 @@ class TestInetDatagram:
             source = InetDatagram(receiver, inet(family)[1], shown, LIMIT)
             assert source.fileno() == receiver.fileno()
             sender.send(b"hello")
-            taken = source.take()
-            data, answering = taken.request
+            request = source.take()
+            data, answering = request.raw
             assert data == b"hello"
             assert answering is shown
-            assert taken.client_address == sender.getsockname()
-            assert taken.client == text_of(sender.getsockname())
-            assert taken.peer is None
+            assert request.client_address == sender.getsockname()
+            assert request.client == text_of(sender.getsockname())
+            assert request.peer is None
 
     @pytest.mark.parametrize("length", [0, 1, LIMIT - 1, LIMIT])
     def test_lengths_up_to_the_limit(self, length: int) -> None:
         """A packet is taken whole, also an empty one and one of exactly the limit."""
         with receiving(socket.AF_INET, ("127.0.0.1", 0)) as receiver, sending(receiver) as sender:
             sender.send(b"x" * length)
-            taken = InetDatagram(receiver, Transport.UDP, receiver, LIMIT).take()
-            assert taken.request == (b"x" * length, receiver)
+            request = InetDatagram(receiver, Transport.UDP, receiver, LIMIT).take()
+            assert request.raw == (b"x" * length, receiver)
 
     @pytest.mark.parametrize("length", [LIMIT + 1, LIMIT + 2, 60_000])
     def test_longer_ones(self, length: int) -> None:
@@ -238,7 +238,7 @@ class TestInetDatagram:
                 source.take()
             client = text_of(sender.getsockname())
             assert str(caught.value) == f"datagram from {client} is longer than {LIMIT} bytes"
-            assert source.take().request[0] == b"next"
+            assert source.take().raw[0] == b"next"
 
     def test_nobody(self) -> None:
         """It does not wait although the socket, which others share, is a blocking one."""
@@ -256,10 +256,10 @@ class TestUnixDatagram:
             source = UnixDatagram(receiver, receiver, LIMIT)
             assert source.transport is Transport.UNIXGRAM
             sender.send(b"hello")
-            taken = source.take()
-            assert taken.request == (b"hello", receiver)
-            assert taken.client == MYSELF
-            assert taken.peer == Credentials(os.getuid(), os.getgid())
+            request = source.take()
+            assert request.raw == (b"hello", receiver)
+            assert request.client == MYSELF
+            assert request.peer == Credentials(os.getuid(), os.getgid())
 
     def test_the_address_of_the_sender(self) -> None:
         """A handler gets as ``client_address`` what ``recvfrom`` says in ``socketserver``."""
@@ -287,17 +287,17 @@ class TestUnixDatagram:
             sending(receiver) as sender,
         ):
             sender.send(b"hello")
-            taken = UnixDatagram(receiver, receiver, LIMIT).take()
-            assert taken.client == "unix"
-            assert taken.peer is None
+            request = UnixDatagram(receiver, receiver, LIMIT).take()
+            assert request.client == "unix"
+            assert request.peer is None
 
     @pytest.mark.parametrize("length", [0, LIMIT])
     def test_lengths_up_to_the_limit(self, length: int) -> None:
         """A packet is taken whole, also an empty one and one of exactly the limit."""
         with receiving(socket.AF_UNIX, abstract()) as receiver, sending(receiver) as sender:
             sender.send(b"x" * length)
-            taken = UnixDatagram(receiver, receiver, LIMIT).take()
-            assert taken.request[0] == b"x" * length
+            request = UnixDatagram(receiver, receiver, LIMIT).take()
+            assert request.raw[0] == b"x" * length
 
     @pytest.mark.parametrize("length", [LIMIT + 1, 60_000])
     def test_longer_ones(self, length: int) -> None:
@@ -308,7 +308,7 @@ class TestUnixDatagram:
             sender.send(b"next")
             with pytest.raises(TooLong, match=f"datagram from {MYSELF} is longer than 100 bytes"):
                 source.take()
-            assert source.take().request[0] == b"next"
+            assert source.take().raw[0] == b"next"
 
     def test_descriptors_that_come_along(self) -> None:
         """Nobody can fill the process with descriptors by sending it some."""

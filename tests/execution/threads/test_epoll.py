@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from netd.execution.threads.epoll import END, Watch
+from netd.execution.threads.epoll import END, Epoll
 from tests.reactors import PATIENCE
 
 
@@ -49,8 +49,8 @@ def shared(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def watch(*queues: Queue, always: tuple[Queue, ...] = (), shared: bool) -> Watch:
-    return Watch(
+def watch(*queues: Queue, always: tuple[Queue, ...] = (), shared: bool) -> Epoll:
+    return Epoll(
         [each.descriptor for each in queues], [each.descriptor for each in always], shared=shared
     )
 
@@ -101,7 +101,7 @@ class TestWatching:
         watched.start()
         assert watched.poll(0) == queue.descriptor
         watched.stop()
-        watched.again(queue.descriptor)
+        watched.rearm(queue.descriptor)
         assert watched.poll(0) is None
 
     def test_always(self, queue: Queue, other: Queue, shared: bool) -> None:
@@ -111,7 +111,7 @@ class TestWatching:
         other.put()
         assert watched.poll(0) == other.descriptor
         other.take()
-        watched.again(other.descriptor)
+        watched.rearm(other.descriptor)
         assert watched.poll(0) is None
 
     def test_one_after_another(self, queue: Queue, other: Queue, shared: bool) -> None:
@@ -125,7 +125,7 @@ class TestWatching:
             descriptor = watched.poll(0)
             assert descriptor is not None
             seen.append(descriptor)
-            watched.again(descriptor)
+            watched.rearm(descriptor)
         assert sorted(seen[:2]) == sorted(seen[2:]) == sorted([queue.descriptor, other.descriptor])
 
     def test_a_source_that_somebody_has_closed(self, other: Queue, shared: bool) -> None:
@@ -157,7 +157,7 @@ class TestShared:
         queue.put(2)
         watched.start()
         assert watched.poll(0) == queue.descriptor
-        watched.again(queue.descriptor)
+        watched.rearm(queue.descriptor)
         assert watched.poll(0) == queue.descriptor
 
     def test_started_while_a_thread_has_its_event(self, queue: Queue) -> None:
@@ -198,7 +198,7 @@ class TestAlone:
     def test_processes_that_wait_for_the_same_listener(self) -> None:
         """One is woken, and the next one by the next client, while the first is busy."""
         with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
-            watches = [Watch([listener.fileno()], shared=False) for _ in range(2)]
+            watches = [Epoll([listener.fileno()], shared=False) for _ in range(2)]
             for each in watches:
                 each.start()
             for _ in watches:
@@ -228,7 +228,7 @@ class TestResting:
         queue.put()
         watched.start()
         assert watched.poll(0) == queue.descriptor
-        watched.again(queue.descriptor)
+        watched.rearm(queue.descriptor)
         watched.rest(queue.descriptor)
         assert watched.poll(0) is None
         watched.resume(queue.descriptor)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from netd.accept.first_bytes import Arrival
+from netd.accept.first_bytes import FirstBytes
 from netd.accept.pending import CROWDED, TIMED_OUT
 from netd.execution.blocking_tls import Handshakes, TlsSocket
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.stream import InetStream
-from netd.execution.threads.pending import Beginning, Beginnings, Entrance
-from netd.execution.threads.pool import TakingThreads
+from netd.execution.threads.pending import Beginning, Beginnings, HandshakeSource
+from netd.execution.threads.pool import AcceptingThreads
 from netd.model.address import Transport
 from netd.tls.blocking import blocking_context
 from tests.reactors import PATIENCE, ThreadReactor
@@ -32,26 +32,26 @@ HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n"
 class Service:
     """Serves by *handle*, and keeps whom it has been told to refuse."""
 
-    def __init__(self, handle: Callable[[Taken], None]) -> None:
+    def __init__(self, handle: Callable[[Request], None]) -> None:
         self._handle = handle
         self.refused: list[Refused] = []
         self.refusals = threading.Semaphore(0)
         self.expecting: set[int] = set()
         """Threads that count as busy before they serve."""
-        self.early: Callable[[Taken], str | None] = lambda _: None
+        self.early: Callable[[Request], str | None] = lambda _: None
 
-    def serve(self, thread: int, taken: Taken) -> None:
+    def serve(self, thread: int, request: Request) -> None:
         self.expecting.discard(thread)
-        with taken.request:
-            self._handle(taken)
+        with request.raw:
+            self._handle(request)
 
     def refuse(self, thread: int, refused: Refused) -> None:
-        refused.taken.request.close()
+        refused.request.raw.close()
         self.refused.append(refused)
         self.refusals.release()
 
-    def refuses_early(self, taken: Taken) -> str | None:
-        return self.early(taken)
+    def refuses_early(self, request: Request) -> str | None:
+        return self.early(request)
 
     def wait_for_refusals(self, count: int = 1) -> list[str]:
         """The reasons of all who have been refused, when *count* more of them have."""
@@ -62,17 +62,17 @@ class Service:
     def drop(self, thread: int, why: TooLong) -> None:
         raise NotImplementedError
 
-    def expect(self, thread: int) -> None:
+    def mark_busy(self, thread: int) -> None:
         assert thread not in self.expecting
         self.expecting.add(thread)
 
-    def expect_no_more(self, thread: int) -> None:
+    def mark_idle(self, thread: int) -> None:
         self.expecting.remove(thread)
 
-    def begin_anew(self) -> None:
+    def after_fork(self) -> None:
         raise NotImplementedError
 
-    def forked(self) -> None:
+    def child_forked(self) -> None:
         raise NotImplementedError
 
     def count_by(self, admitted: Callable[[], None]) -> None:
@@ -85,10 +85,10 @@ class Service:
         raise NotImplementedError
 
 
-def greet(taken: Taken) -> None:
+def greet(request: Request) -> None:
     """Say who the client is, after its line."""
-    with taken.request.makefile("rb") as lines:
-        taken.request.sendall(taken.client.encode() + b" " + lines.readline())
+    with request.raw.makefile("rb") as lines:
+        request.raw.sendall(request.client.encode() + b" " + lines.readline())
 
 
 class Served:
@@ -109,7 +109,7 @@ class Served:
         self.service = service
         self.address = listener.getsockname()
         self.waiting = Beginnings(most, seconds, reactor, chance=lambda: 0.999)
-        source = Entrance(
+        source = HandshakeSource(
             InetStream(listener, Transport.TLS),
             self.waiting,
             service,
@@ -119,7 +119,7 @@ class Served:
         )
         self._reactor = reactor
         self._stopped = threading.Event()
-        self.threads = TakingThreads(
+        self.threads = AcceptingThreads(
             "test",
             {source: service},
             maximum,
@@ -142,7 +142,7 @@ class Served:
 
 @contextmanager
 def served(
-    handle: Callable[[Taken], None] = greet,
+    handle: Callable[[Request], None] = greet,
     *,
     tls: bool = True,
     proxied: bool = False,
@@ -191,10 +191,10 @@ class TestHandshake:
         """The handler gets a socket of ssl's whose handshake is over."""
         seen: list[Any] = []
 
-        def handle(taken: Taken) -> None:
-            request = taken.request
-            seen.append((type(request), request.version(), request.gettimeout()))
-            greet(taken)
+        def handle(request: Request) -> None:
+            connection = request.raw
+            seen.append((type(connection), connection.version(), connection.gettimeout()))
+            greet(request)
 
         with served(handle) as service:
             assert ask(shake_hands(service.connect())).endswith(b" hello\n")
@@ -344,14 +344,14 @@ class TestBounds:
         ours, theirs = socket.socketpair()
         with ours, theirs, ThreadReactor() as reactor:
             waiting = Beginnings(10, 1.0, reactor)
-            taken = Taken(ours, "", "unix", None, since=time.monotonic() - 1.5)
+            request = Request(ours, "", "unix", None, since=time.monotonic() - 1.5)
             source = InetStream(ours, Transport.TLS)
-            source.take = lambda: taken  # type: ignore[method-assign]
+            source.take = lambda: request  # type: ignore[method-assign]
             handshakes = Handshakes(blocking_context(table()), True, None)
-            entrance = Entrance(source, waiting, Service(greet), None, handshakes, 0.1)
+            entrance = HandshakeSource(source, waiting, Service(greet), None, handshakes, 0.1)
             with pytest.raises(Refused) as refused:
                 entrance.take()
-            assert (refused.value.reason, refused.value.since) == (TIMED_OUT, taken.since)
+            assert (refused.value.reason, refused.value.since) == (TIMED_OUT, request.since)
 
     def test_early_lists(self) -> None:
         """Who is refused by his address does not get as far as a handshake."""
@@ -410,7 +410,7 @@ class TestHeader:
     def test_lists_are_asked_about_the_client(self) -> None:
         """And not about the proxy."""
         with served(tls=False, proxied=True) as service:
-            service.service.early = lambda taken: f"not {taken.client_address[0]}"
+            service.service.early = lambda request: f"not {request.client_address[0]}"
             with suppress(OSError):
                 ask(service.connect(), HEADER)
             assert service.service.wait_for_refusals() == ["not 192.0.2.1"]
@@ -420,8 +420,8 @@ def test_a_beginning_that_is_overdue_does_not_go_on() -> None:
     """Whoever goes on with it next closes it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        arrival = Arrival(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
-        beginning = Beginning(Taken(ours, "", "unix", None), arrival, lambda _: None, None)
+        arrival = FirstBytes(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
+        beginning = Beginning(Request(ours, "", "unix", None), arrival, lambda _: None, None)
         beginning.hang_up(TIMED_OUT)
         with pytest.raises(Refused, match=TIMED_OUT):
             beginning.go_on()
@@ -443,11 +443,11 @@ def test_a_beginning_that_is_hung_up_while_its_socket_changes() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"\x16")
-        arrival = Arrival(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
+        arrival = FirstBytes(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
         handshakes = Interrupted(blocking_context(table()), True, None)
-        beginning = Beginning(Taken(ours, "", "unix", None), arrival, lambda _: None, handshakes)
+        beginning = Beginning(Request(ours, "", "unix", None), arrival, lambda _: None, handshakes)
         handshakes.meanwhile = lambda: beginning.hang_up(TIMED_OUT)
         ours.setblocking(False)
         with pytest.raises(Refused, match=TIMED_OUT) as refused:
             beginning.go_on()
-        refused.value.taken.request.close()
+        refused.value.request.raw.close()

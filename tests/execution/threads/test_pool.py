@@ -14,11 +14,11 @@ import pytest
 
 from netd.accept.errors import PAUSE
 from netd.execution.interfaces import Service, Source
-from netd.execution.recycle import Wear
-from netd.execution.request import Refused, Taken, TooLong
+from netd.execution.recycle import Recycle
+from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.datagram import InetDatagram
 from netd.execution.sources.stream import InetStream
-from netd.execution.threads.pool import IDLE_TIME, Bounds, TakingThreads
+from netd.execution.threads.pool import IDLE_TIME, AcceptingThreads, Bounds
 from netd.model.address import Transport
 from tests.reactors import PATIENCE, ThreadReactor
 
@@ -66,16 +66,16 @@ class Threaded:
     def refuse(self, thread: int, refused: Refused) -> None:
         raise NotImplementedError
 
-    def expect(self, thread: int) -> None:
+    def mark_busy(self, thread: int) -> None:
         raise NotImplementedError
 
-    def expect_no_more(self, thread: int) -> None:
+    def mark_idle(self, thread: int) -> None:
         raise NotImplementedError
 
-    def begin_anew(self) -> None:
+    def after_fork(self) -> None:
         raise NotImplementedError
 
-    def forked(self) -> None:
+    def child_forked(self) -> None:
         raise NotImplementedError
 
     def count_by(self, admitted: Callable[[], None]) -> None:
@@ -106,13 +106,13 @@ class Handlers(Threaded):
     def count_by(self, admitted: Callable[[], None]) -> None:
         self.admitted = admitted
 
-    def expect(self, thread: int) -> None:
+    def mark_busy(self, thread: int) -> None:
         self.expecting.add(thread)
 
-    def expect_no_more(self, thread: int) -> None:
+    def mark_idle(self, thread: int) -> None:
         self.expecting.discard(thread)
 
-    def serve(self, thread: int, taken: Taken) -> None:
+    def serve(self, thread: int, request: Request) -> None:
         self.expecting.discard(thread)
         if self.admits:
             self.admitted()
@@ -123,8 +123,8 @@ class Handlers(Threaded):
             self.most = max(self.most, len(self._inside))
         self.entered.release()
         try:
-            with taken.request:
-                self.handle(taken.request)
+            with request.raw:
+                self.handle(request.raw)
         finally:
             with self._lock:
                 self._inside.discard(thread)
@@ -132,7 +132,7 @@ class Handlers(Threaded):
     def drop(self, thread: int, why: TooLong) -> None:
         self.drops.append(str(why))
 
-    def wait_for(self, count: int) -> None:
+    def add(self, count: int) -> None:
         """Return when *count* more clients have been inside."""
         for _ in range(count):
             assert self.entered.acquire(timeout=PATIENCE), "a client was not taken"
@@ -153,14 +153,14 @@ class Faulty:
     def fileno(self) -> int:
         return self._source.fileno()
 
-    def take(self) -> Taken:
+    def take(self) -> Request:
         self.takes += 1
         for error in self.errors:
             self.failed.release()
             raise error
         return self._source.take()
 
-    def wait_for(self, failures: int) -> None:
+    def add(self, failures: int) -> None:
         for _ in range(failures):
             assert self.failed.acquire(timeout=PATIENCE)
 
@@ -205,7 +205,7 @@ class Pool:
         self.said: list[tuple[str, str]] = []
         self.stopped = threading.Event()
         self.stops = 0
-        self.threads = TakingThreads(
+        self.threads = AcceptingThreads(
             "test", sources, maximum, reactor, self._say, self._thread, idle_time, bounds=bounds
         )
         reactor.run(self.threads.start)
@@ -285,7 +285,7 @@ class TestTaking:
             pool({stream(listener): handlers}),
             connected(listener) as first,
         ):
-            handlers.wait_for(1)
+            handlers.add(1)
             assert ask(listener, b"second\n") == b"second\n"
             first.sendall(b"first\n")
             assert read_all(first) == b"first\n"
@@ -321,7 +321,7 @@ class TestTaking:
             here, there = (stack.enter_context(listening()) for _ in range(2))
             with pool({stream(here): first, stream(there): second}, maximum=1):
                 clients = [stack.enter_context(connected(here)) for _ in range(10)]
-                first.wait_for(1)
+                first.add(1)
                 with connected(there) as other:
                     other.sendall(b"me\n")
                     clients[0].sendall(b"0\n")
@@ -337,8 +337,8 @@ class TestTaking:
         drops: list[str] = []
 
         class Datagrams(Threaded):
-            def serve(self, thread: int, taken: Taken) -> None:
-                assert taken.request[0] == b"short"
+            def serve(self, thread: int, request: Request) -> None:
+                assert request.raw[0] == b"short"
                 served.set()
 
             def drop(self, thread: int, why: TooLong) -> None:
@@ -384,7 +384,7 @@ class TestGrowth:
         handlers = Handlers()
         with listening() as listener, pool({stream(listener): handlers}, maximum=3) as threads:
             clients = [connected(listener) for _ in range(7)]
-            handlers.wait_for(3)
+            handlers.add(3)
             threads.reactor.let_pass(0.1)
             assert threads.alive() == 3
             assert not handlers.entered.acquire(blocking=False)
@@ -402,7 +402,7 @@ class TestGrowth:
             pool({stream(listener): handlers}, maximum=50) as threads,
             connected(listener) as client,
         ):
-            handlers.wait_for(1)
+            handlers.add(1)
             threads.wait_until_one_is_idle()
             started = len(threads.started)
             assert 2 <= started < 50
@@ -426,7 +426,7 @@ class TestGrowth:
             # Twisted's pool keeps what could not be started; it would pile up.
             assert threads.reactor.run(lambda: len(threads.threads._pool.threads)) == 1
             threads.limit = None
-            handlers.wait_for(2)
+            handlers.add(2)
             for client in (first, second):
                 client.sendall(b"x\n")
                 assert read_all(client) == b"x\n"
@@ -473,7 +473,7 @@ class TestRetirement:
             pool({stream(listener): handlers}, 8, SHORT) as threads,
             connected(listener) as busy,
         ):
-            handlers.wait_for(1)
+            handlers.add(1)
             assert ask(listener) == b"hello\n"
             assert not threads.gone.acquire(timeout=10 * SHORT)
             for _ in range(5):
@@ -492,7 +492,7 @@ class TestRetirement:
         handlers = Handlers(meet)
         with listening() as listener, pool({stream(listener): handlers}, 6, SHORT) as threads:
             clients = [connected(listener) for _ in range(6)]
-            handlers.wait_for(6)
+            handlers.add(6)
             for client in clients[1:]:
                 with client:
                     client.sendall(b"bye\n")
@@ -511,7 +511,7 @@ class TestRetirement:
             for _ in range(5):
                 before = len(threads.started)
                 clients = [connected(listener) for _ in range(3)]
-                handlers.wait_for(3)
+                handlers.add(3)
                 for client in clients:
                     with client:
                         client.sendall(b"x\n")
@@ -525,7 +525,7 @@ class TestRetirement:
         handlers = Handlers()
         with listening() as listener, pool({stream(listener): handlers}, 4) as threads:
             clients = [connected(listener) for _ in range(2)]
-            handlers.wait_for(2)
+            handlers.add(2)
             threads.reactor.run(self._take_back, threads, 2)
             for client in clients:
                 with client:
@@ -540,7 +540,7 @@ class TestRetirement:
         with listening() as listener:
             source = Faulty(listener)
             with pool({source: handlers}, 2) as threads, connected(listener) as busy:
-                handlers.wait_for(1)
+                handlers.add(1)
                 threads.wait_until_one_is_idle()
                 threads.reactor.run(self._take_back, threads, 1)
                 # It wakes for a client that another process takes.
@@ -571,7 +571,7 @@ class TestStop:
         handlers = Handlers()
         with listening() as listener, pool({stream(listener): handlers}) as threads:
             clients = [connected(listener) for _ in range(3)]
-            handlers.wait_for(3)
+            handlers.add(3)
             threads.stop()
             for client in clients:
                 threads.reactor.let_pass(0.05)
@@ -589,7 +589,7 @@ class TestStop:
             pool({stream(listener): handlers}) as threads,
             connected(listener) as busy,
         ):
-            handlers.wait_for(1)
+            handlers.add(1)
             threads.stop()
             with connected(listener) as late:
                 busy.sendall(b"bye\n")
@@ -605,11 +605,11 @@ class TestStop:
         at_it, go_on = threading.Event(), threading.Event()
 
         class Slow(Faulty):
-            def take(self) -> Taken:
-                taken = super().take()
+            def take(self) -> Request:
+                request = super().take()
                 at_it.set()
                 assert go_on.wait(PATIENCE)
-                return taken
+                return request
 
         with listening() as listener, pool({Slow(listener): Handlers()}) as threads:
             with connected(listener) as client:
@@ -626,7 +626,7 @@ class TestStop:
         with listening() as listener:
             source = Faulty(listener, OSError(errno.EMFILE, "Too many open files"))
             with pool({source: Handlers()}) as threads, connected(listener):
-                source.wait_for(1)
+                source.add(1)
                 threads.stop()
                 threads.reactor.let_pass(2 * PAUSE)
                 assert source.takes == 1
@@ -702,11 +702,11 @@ class TestErrors:
         with listening() as listener:
             with pool({Faulty(listener, error): Handlers()}, maximum=1) as threads:
                 assert ask(listener) == b"hello\n"
-            (level, text), again = threads.said
+            (level, text), rearm = threads.said
             assert level == "error"
             assert text.startswith("cannot take clients, they wait in the backlog: ")
             assert text.endswith("none left")
-            assert again == ("info", "taking clients again")
+            assert rearm == ("info", "taking clients again")
 
     def test_said_again_after_it_worked(self) -> None:
         """A second shortage is another event, with lines of its own."""
@@ -727,7 +727,7 @@ class TestErrors:
                 connected(broken) as patient,
             ):
                 for failures in range(4):
-                    bad.wait_for(1)
+                    bad.add(1)
                     assert ask(sound) == b"hello\n"
                     assert len(threads.said) == 1, failures
                 patient.sendall(b"x\n")
@@ -778,7 +778,7 @@ class TestNobodyStranded:
         ):
             for burst in range(26):
                 clients = [connected(listener) for _ in range(size - burst % 3)]
-                handlers.wait_for(len(clients))
+                handlers.add(len(clients))
                 for client in reversed(clients):
                     with client:
                         client.sendall(b"%d\n" % burst)
@@ -794,7 +794,7 @@ class TestNobodyStranded:
                     clients = []
                     for _ in range(3):
                         clients.append(burst.enter_context(connected(listener)))
-                        handlers.wait_for(1)
+                        handlers.add(1)
                         threads.reactor.let_pass(0.003)
                     for client in clients:
                         client.sendall(b"x\n")
@@ -811,7 +811,7 @@ class TestNobodyStranded:
                     connected(listener).close()
                 with ExitStack() as burst:
                     clients = [burst.enter_context(connected(each)) for each in listeners * 3]
-                    handlers.wait_for(len(listeners) * 4)
+                    handlers.add(len(listeners) * 4)
                     for client in clients:
                         client.sendall(b"x\n")
                         assert read_all(client) == b"x\n"
@@ -871,8 +871,8 @@ class Hanging(Handlers):
         self.hung.append(threads)
         self.was_told.release()
 
-    def bounds(self, spare: int, wear: Wear | None = None) -> Bounds:
-        return Bounds(SHORT, wear, spare, self.tell)
+    def bounds(self, spare: int, recycle: Recycle | None = None) -> Bounds:
+        return Bounds(SHORT, recycle, spare, self.tell)
 
     def _handle(self, request: socket.socket) -> None:
         request.settimeout(PATIENCE)
@@ -965,7 +965,7 @@ class TestWear:
     def test_one_thread_takes_no_more(self) -> None:
         """Not even when it is told to go on: that is for its successor."""
         worn: list[str] = []
-        bounds = Bounds(None, Wear(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
+        bounds = Bounds(None, Recycle(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
         with (
             listening() as listener,
             pool({stream(listener): Handlers()}, maximum=1, bounds=bounds) as threads,
@@ -982,7 +982,7 @@ class TestWear:
     def test_many_take_on_until_they_are_stopped(self) -> None:
         """Nobody waits for a successor that takes long to come."""
         worn: list[str] = []
-        bounds = Bounds(None, Wear(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
+        bounds = Bounds(None, Recycle(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
         with (
             listening() as listener,
             pool({stream(listener): Handlers()}, maximum=4, bounds=bounds),
@@ -992,7 +992,7 @@ class TestWear:
 
     def test_only_those_count_that_are_admitted(self) -> None:
         worn: list[str] = []
-        bounds = Bounds(None, Wear(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
+        bounds = Bounds(None, Recycle(2, None, worn.append, lambda: 0.0), 0, lambda _: None)
         handlers = Handlers()
         handlers.admits = False
         with (

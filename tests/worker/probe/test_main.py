@@ -13,12 +13,12 @@ from netd.daemon.forkserver.spawn import command
 from netd.ipc.probe import (
     Answer,
     Facts,
-    Fault,
-    Question,
-    Questions,
+    ProbeError,
+    ProbeRequest,
+    ProbeRequests,
     Requests,
-    decode_answer,
-    encode_questions,
+    decode_reply,
+    encode_requests,
 )
 from netd.model.service import Owner, Reference, Runs
 
@@ -46,10 +46,10 @@ def question(
     handler: str = "m:H",
     verify: str | None = None,
     owner: Owner = Owner(),  # noqa: B008
-) -> Question:
+) -> ProbeRequest:
     verify_request = Reference(*verify.split(":")) if verify else None
     runs = Runs("handler", Reference(*handler.split(":")))
-    return Question(name, runs, (), verify_request, owner)
+    return ProbeRequest(name, runs, (), verify_request, owner)
 
 
 def facts(name: str, requests: Requests, *sources: str) -> Facts:
@@ -58,19 +58,19 @@ def facts(name: str, requests: Requests, *sources: str) -> Facts:
 
 
 def asked(
-    directory: Path, *questions: Question, timeout: float = 30, uid: int | None = None
+    directory: Path, *questions: ProbeRequest, timeout: float = 30, uid: int | None = None
 ) -> list[Answer]:
     """What the probe, started as *uid*, answers about handlers in *directory*."""
     done = subprocess.run(
         command("probe"),
-        input=encode_questions(Questions((str(directory),), timeout, questions)),
+        input=encode_requests(ProbeRequests((str(directory),), timeout, questions)),
         capture_output=True,
         text=True,
         timeout=60,
         user=uid,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    return [decode_answer(line) for line in done.stdout.splitlines()]
+    return [decode_reply(line) for line in done.stdout.splitlines()]
 
 
 def answer(directory: Path, module: str, timeout: float = 30) -> Answer:
@@ -83,7 +83,7 @@ def answer(directory: Path, module: str, timeout: float = 30) -> Answer:
 def fault(directory: Path, module: str, timeout: float = 30) -> str:
     """What the probe has against the handler ``H`` of a module with that text."""
     found = answer(directory, module, timeout)
-    assert isinstance(found, Fault)
+    assert isinstance(found, ProbeError)
     assert (found.service, found.key) == ("s", "handler")
     return found.message
 
@@ -230,7 +230,7 @@ class TestFaults:
         if module is not None:
             (tmp_path / "m.py").write_text(module)
         [found] = asked(tmp_path, question())
-        assert isinstance(found, Fault)
+        assert isinstance(found, ProbeError)
         assert found.message.startswith(message.format(directory=tmp_path))
 
     def test_hangs(self, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ class TestFaults:
         questions = [question(name, "slow:H" if name == "slow" else "m:H") for name in names]
         answers = asked(tmp_path, *questions, timeout=2)
         assert [one.service for one in answers] == names
-        assert [isinstance(one, Fault) for one in answers] == [n == "slow" for n in names]
+        assert [isinstance(one, ProbeError) for one in answers] == [n == "slow" for n in names]
 
 
 class TestFilters:
@@ -287,7 +287,7 @@ class TestFilters:
     def test_fault(self, tmp_path: Path, verify: str, message: str) -> None:
         """What is wrong with a filter is said of its own key."""
         (tmp_path / "m.py").write_text(STREAM + "number = 5\n")
-        expected = Fault("s", "access.verify_request", message.format(directory=tmp_path))
+        expected = ProbeError("s", "access.verify_request", message.format(directory=tmp_path))
         assert asked(tmp_path, question(verify=verify)) == [expected]
 
     @pytest.mark.parametrize("verify", ["m:function", "m:lambda_", "m:Class", "m:instance"])
@@ -307,7 +307,7 @@ class TestFilters:
         (tmp_path / "rules.py").write_text("import threading\nthreading.Event().wait()\n")
         [found] = asked(tmp_path, question(verify="rules:admit"), timeout=0.5)
         message = 'importing "rules" took longer than 0.5 s'
-        assert found == Fault("s", "access.verify_request", message)
+        assert found == ProbeError("s", "access.verify_request", message)
 
     def test_crashes(self, tmp_path: Path) -> None:
         """One that crashes is named as well."""
@@ -315,7 +315,7 @@ class TestFilters:
         (tmp_path / "rules.py").write_text("import os\nos._exit(3)\n")
         [found] = asked(tmp_path, question(verify="rules:admit"))
         message = 'importing "rules" ended the process with status 3'
-        assert found == Fault("s", "access.verify_request", message)
+        assert found == ProbeError("s", "access.verify_request", message)
 
 
 class TestMany:
@@ -330,7 +330,7 @@ class TestMany:
         assert [one.service for one in answers] == [f"s{n}" for n in range(100)]
         for number, one in enumerate(answers):
             shown = one.sources[0] if isinstance(one, Facts) else one.message
-            assert shown.endswith(("/", " ")[isinstance(one, Fault)] + f"m{number}.py")
+            assert shown.endswith(("/", " ")[isinstance(one, ProbeError)] + f"m{number}.py")
 
     def test_leaves_no_process_behind(self, tmp_path: Path) -> None:
         """Children are reaped, and those that hang are ended, before the probe leaves."""
@@ -354,7 +354,7 @@ class TestOwner:
         """A module is imported by whom it will run as, so that rights it lacks are found now."""
         (tmp_path / "m.py").write_text(STREAM)
         [found] = asked(tmp_path, question(owner=Owner(65534, 65534)))
-        assert isinstance(found, Fault)
+        assert isinstance(found, ProbeError)
         assert found.key == "handler"
         assert found.message == (
             f'there is no module "m" ({tmp_path}, which uid 65534 cannot read)'
@@ -367,7 +367,7 @@ class TestOwner:
         owners = [Owner(), Owner(gid=65534), Owner()]
         questions = [question(str(n), owner=owner) for n, owner in enumerate(owners)]
         for one in asked(tmp_path, *questions):
-            assert isinstance(one, Fault)
+            assert isinstance(one, ProbeError)
             assert one.message.endswith("OSError: (0, 0, 0)")
 
     @FROM_ROOT
@@ -375,4 +375,4 @@ class TestOwner:
         """Who cannot become a service's user says so, under its key."""
         [found] = asked(tmp_path, question(owner=Owner(0, 0)), uid=65534)
         message = "cannot become uid 0, gid 0: Operation not permitted"
-        assert found == Fault("s", "user", message)
+        assert found == ProbeError("s", "user", message)

@@ -1,4 +1,4 @@
-"""``netd.execution.socketserver.hooks``: what overrides of a server class do to a request."""
+"""``netd.execution.socketserver.overrides``: what overrides of a server class do to a request."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import pytest
 
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
-from netd.execution.request import Taken
-from netd.execution.socketserver.hooks import HookedServing
+from netd.execution.request import Request
 from netd.execution.socketserver.hosting import hosted
+from netd.execution.socketserver.overrides import OverridingServing
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
@@ -51,17 +51,17 @@ class Stage:
         page = Scoreboard.make("test", THREADS)
         self.board = Scoreboard(page, THREADS)
         os.close(page)
-        self.journal = Recording()
+        self.log_buffer = Recording()
         self.suspended = 0
         self.listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         gate = None if access is None else Gate(AccessLists.of(access), None, of_unix=False)
-        self.serving = HookedServing(
+        self.serving = OverridingServing(
             "time",
             Transport.TCP,
             gate,
             False,
             [self.board.slot(number) for number in range(THREADS)],
-            self.journal,
+            self.log_buffer,
             self._suspend,
             lambda: {5, 7},
         )
@@ -72,25 +72,25 @@ class Stage:
     def _suspend(self) -> None:
         self.suspended += 1
 
-    def client(self) -> tuple[Taken, socket.socket]:
+    def client(self) -> tuple[Request, socket.socket]:
         client = socket.create_connection(self.listener.getsockname(), PATIENCE)
         self._stack.enter_context(client)
         client.sendall(b"hello\n")
         request, address = self.listener.accept()
-        return Taken(request, address, f"{address[0]}:{address[1]}", None), client
+        return Request(request, address, f"{address[0]}:{address[1]}", None), client
 
     def run(self, thread: int = 0) -> bytes:
         """Serve one client; returns what it got."""
-        taken, client = self.client()
-        self.serving.serve(thread, taken)
-        assert self.board.occupants() == []
+        request, client = self.client()
+        self.serving.serve(thread, request)
+        assert self.board.active_connections() == []
         return read_all(client)
 
     @property
     def errors(self) -> list[str]:
         """What was raised, by whom it was, and in which words."""
         found = []
-        for text in self.journal.texts:
+        for text in self.log_buffer.texts:
             first, *_, last = text.splitlines()
             assert first.startswith("error: ")
             found.append(f"{first.split(maxsplit=1)[1].partition(' tcp: ')[2] or first}: {last}")
@@ -168,7 +168,7 @@ class TestOrder:
             "shutdown_request", "close_request", "service_actions",
         ]  # fmt: skip
         assert stage.errors == ["the handler raised: ValueError: in handle"]
-        assert stage.journal.verdicts == ["failed"]
+        assert stage.log_buffer.verdicts == ["failed"]
 
     def test_of_one_that_is_refused(self, make: Make) -> None:
         """``socketserver`` shuts down what it does not verify."""
@@ -177,7 +177,7 @@ class TestOrder:
         stage = make(verified)
         assert stage.run() == b""
         assert calls == ["shutdown_request", "close_request", "service_actions"]
-        assert stage.journal.verdicts == ["refused: verify_request"]
+        assert stage.log_buffer.verdicts == ["refused: verify_request"]
         assert stage.board.counts() == Counts(refused=1)
         assert stage.errors == []
 
@@ -204,7 +204,7 @@ class TestOrder:
         """The handler is called at once."""
         stage = make(socketserver.ThreadingTCPServer)
         assert stage.run() == b"HELLO\n"
-        assert not any(vars(stage.serving.hooks).values())
+        assert not any(vars(stage.serving.overrides).values())
         assert stage.board.counts() == Counts(served=1)
 
     def test_of_overrides_on_the_object(self, make: Make) -> None:
@@ -228,9 +228,9 @@ class TestOrder:
                 super().process_request(request, client_address)
 
         stage = make(Server)
-        taken, _ = stage.client()
-        stage.serving.serve(0, taken)
-        assert seen == [(taken.request, taken.client_address)] * 2
+        request, _ = stage.client()
+        stage.serving.serve(0, request)
+        assert seen == [(request.raw, request.client_address)] * 2
 
     def test_last_request(self, make: Make) -> None:
         """It is known when the last one came, for ``handle_timeout``."""
@@ -273,8 +273,8 @@ class TestExclusive:
         stage = make(Server)
         clients = [stage.client() for _ in range(THREADS)]
         threads = [
-            threading.Thread(target=stage.serving.serve, args=(number, taken))
-            for number, (taken, _) in enumerate(clients)
+            threading.Thread(target=stage.serving.serve, args=(number, request))
+            for number, (request, _) in enumerate(clients)
         ]
         threads += [threading.Thread(target=stage.serving.act)]
         threads += [threading.Thread(target=stage.serving.time_out)]
@@ -306,7 +306,7 @@ class TestExclusive:
             thread.start()
         for thread in threads:
             thread.join(PATIENCE)
-        assert stage.journal.verdicts == ["served"] * THREADS
+        assert stage.log_buffer.verdicts == ["served"] * THREADS
 
     def test_of_each_object(self, make: Make) -> None:
         """Two objects of a class do not wait for each other."""
@@ -326,7 +326,7 @@ class TestExclusive:
             thread.start()
         for thread in threads:
             thread.join(PATIENCE)
-        assert all(stage.journal.verdicts == ["served"] for stage in stages)
+        assert all(stage.log_buffer.verdicts == ["served"] for stage in stages)
 
 
 class Odd(Exception):
@@ -366,17 +366,17 @@ class TestRaising:
 
         kind: type = type("Broken", (socketserver.TCPServer,), {name: override})
         stage = make(kind)
-        taken, client = stage.client()
-        stage.serving.serve(0, taken)
+        request, client = stage.client()
+        stage.serving.serve(0, request)
         assert read_all(client) == answer
-        assert taken.request.fileno() == -1
-        assert stage.journal.verdicts == [verdict]
-        [text] = stage.journal.texts
-        assert text.startswith(f"error: {taken.client} tcp: {what} raised\n")
-        assert "test_hooks.py" in text
+        assert request.raw.fileno() == -1
+        assert stage.log_buffer.verdicts == [verdict]
+        [text] = stage.log_buffer.texts
+        assert text.startswith(f"error: {request.client} tcp: {what} raised\n")
+        assert "test_overrides.py" in text
         is_broken = False
         assert stage.run() == b"HELLO\n"
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
     @pytest.mark.parametrize("name", ["service_actions", "handle_timeout"])
@@ -388,7 +388,7 @@ class TestRaising:
 
         stage = make(type("Broken", (socketserver.TCPServer,), {name: override}))
         (stage.serving.act if name == "service_actions" else stage.serving.time_out)()
-        [text] = stage.journal.texts
+        [text] = stage.log_buffer.texts
         assert text.startswith(f"error: {name}() raised\n")
         assert stage.run() == b"HELLO\n"
 
@@ -419,8 +419,8 @@ class TestRaising:
         stage = make(Server, Raising)
         assert stage.run() == b""
         assert stage.errors == ["handle_error() raised: KeyError: 'in handle_error'"]
-        assert "ValueError: in handle" in stage.journal.texts[0]
-        assert stage.journal.verdicts == ["failed"]
+        assert "ValueError: in handle" in stage.log_buffer.texts[0]
+        assert stage.log_buffer.verdicts == ["failed"]
 
     def test_handle_error_that_says_nothing(self, make: Make) -> None:
         """Whoever overrides it may keep it to himself, for every part of a request."""
@@ -436,7 +436,7 @@ class TestRaising:
         stage = make(Server)
         assert stage.run() == b""
         assert seen == ["ValueError('in verify_request')"]
-        assert stage.journal.texts == []
+        assert stage.log_buffer.texts == []
 
     def test_handle_error_of_somebody_else(self, make: Make) -> None:
         """A user's own thread may tell of an error, with a client as it likes."""
@@ -446,7 +446,7 @@ class TestRaising:
             raise ValueError("of mine")
         except ValueError:
             stage.server.handle_error(None, ("192.0.2.1", 7))
-        [text] = stage.journal.texts
+        [text] = stage.log_buffer.texts
         assert text.startswith("error: 192.0.2.1:7 tcp: the handler raised\n")
 
 
@@ -468,29 +468,29 @@ class TestProcessRequest:
     def test_that_keeps_it(self, make: Make) -> None:
         """The connection is the server's then: it stays open, and is logged as what it is."""
         stage = make(Deferring)
-        taken, client = stage.client()
-        stage.serving.serve(0, taken)
-        assert stage.journal.verdicts == ["kept by process_request"]
+        request, client = stage.client()
+        stage.serving.serve(0, request)
+        assert stage.log_buffer.verdicts == ["kept by process_request"]
         assert stage.board.counts() == Counts()
-        with taken.request:
-            taken.request.sendall(b"by means of its own")
+        with request.raw:
+            request.raw.sendall(b"by means of its own")
         assert client.recv(100) == b"by means of its own"
 
     def test_that_passes_it_on_later(self, make: Make) -> None:
         """Another thread hands it to the pool, where it is served as any other."""
         stage = make(Deferring)
-        taken, client = stage.client()
-        stage.serving.serve(0, taken)
+        request, client = stage.client()
+        stage.serving.serve(0, request)
         thread = threading.Thread(target=stage.server.pass_on)
         thread.start()
         thread.join(PATIENCE)
         handed = stage.serving.handed.take()
-        assert handed == taken
+        assert handed == request
         stage.serving.serve_handed(2, handed)
         assert read_all(client) == b"HELLO\n"
-        assert stage.journal.verdicts == ["kept by process_request", "served"]
+        assert stage.log_buffer.verdicts == ["kept by process_request", "served"]
         assert stage.board.counts(range(2, 3)) == Counts(served=1)
-        assert stage.board.occupants() == []
+        assert stage.board.active_connections() == []
 
     def test_that_passes_on_an_earlier_one(self, make: Make) -> None:
         """It is served by the thread that is there."""
@@ -503,12 +503,12 @@ class TestProcessRequest:
 
         stage = make(Lagging)
         clients = [stage.client() for _ in range(2)]
-        for taken, _ in clients:
-            stage.serving.serve(0, taken)
+        for request, _ in clients:
+            stage.serving.serve(0, request)
         assert read_all(clients[0][1]) == b"HELLO\n"
         assert len(stage.serving.handed) == 0
-        assert stage.journal.verdicts == ["kept by process_request", "served"]
-        clients[1][0].request.close()
+        assert stage.log_buffer.verdicts == ["kept by process_request", "served"]
+        clients[1][0].raw.close()
 
     def test_that_passes_on_another(self, make: Make) -> None:
         """What it wraps is what the handler gets, and what is closed; it is the same client."""
@@ -525,14 +525,14 @@ class TestProcessRequest:
 
         seen: list[Any] = []
         stage = make(Wrapping, Seeing)
-        taken, client = stage.client()
-        stage.serving.serve(0, taken)
+        request, client = stage.client()
+        stage.serving.serve(0, request)
         assert read_all(client) == b"HELLO\n"
         [(request, address)] = seen
         assert address == "somebody"
         assert request.fileno() == -1
-        [record] = stage.journal.records
-        assert record.client == taken.client  # type: ignore[union-attr]
+        [record] = stage.log_buffer.records
+        assert record.client == request.client  # type: ignore[union-attr]
 
     def test_that_passes_on_two(self, make: Make) -> None:
         """Each is served, one after the other, and closed."""
@@ -543,12 +543,12 @@ class TestProcessRequest:
                 super().process_request(request, client_address)
 
         stage = make(Doubling)
-        taken, client = stage.client()
+        request, client = stage.client()
         client.sendall(b"again\n")
         client.shutdown(socket.SHUT_WR)
-        stage.serving.serve(0, taken)
+        stage.serving.serve(0, request)
         assert read_all(client).startswith(b"HELLO\n")
-        assert len(stage.journal.verdicts) == 2
+        assert len(stage.log_buffer.verdicts) == 2
 
     def test_that_raises_after_it_has_passed_on_another(self, make: Make) -> None:
         """What it wrapped is closed with what it was given."""
@@ -561,12 +561,12 @@ class TestProcessRequest:
 
         stage = make(Wrapping)
         before = len(os.listdir("/proc/self/fd"))
-        taken, client = stage.client()
-        stage.serving.serve(0, taken)
+        request, client = stage.client()
+        stage.serving.serve(0, request)
         assert read_all(client) == b""
         client.close()
         assert len(os.listdir("/proc/self/fd")) == before
-        assert stage.journal.verdicts == ["failed"]
+        assert stage.log_buffer.verdicts == ["failed"]
 
     def test_that_raises_after_it_has_passed_it_on(self, make: Make) -> None:
         """It failed, and is closed once."""
@@ -582,9 +582,9 @@ class TestProcessRequest:
                 super().shutdown_request(request)
 
         stage = make(Raising)
-        taken, _ = stage.client()
-        stage.serving.serve(0, taken)
-        assert closed == [taken.request]
+        request, _ = stage.client()
+        stage.serving.serve(0, request)
+        assert closed == [request.raw]
         assert stage.board.counts() == Counts(failed=1)
 
     def test_nothing_is_held(self, make: Make) -> None:
@@ -595,21 +595,21 @@ class TestProcessRequest:
                 super().process_request(request, client_address)
 
         stage = make(Server)
-        taken, _ = stage.client()
-        request = weakref.ref(taken.request)
+        request, _ = stage.client()
+        reference = weakref.ref(request.raw)
         gc.disable()
         try:
-            stage.serving.serve(0, taken)
-            del taken
-            assert request() is None
+            stage.serving.serve(0, request)
+            del request
+            assert reference() is None
         finally:
             gc.enable()
 
     def test_of_a_server_that_does_not_override_it(self, make: Make) -> None:
         """A handler that calls it with what it has made up is served here and now."""
         stage = make(socketserver.TCPServer)
-        taken, client = stage.client()
-        stage.server.process_request(taken.request, taken.client_address)
+        request, client = stage.client()
+        stage.server.process_request(request.raw, request.client_address)
         assert read_all(client) == b"HELLO\n"
         assert len(stage.serving.handed) == 0
 
@@ -637,14 +637,14 @@ class TestForks:
         kind = type("Forking", (socketserver.TCPServer,), {name: override})
         stage = make(kind)
         us = os.getpid()
-        taken, _ = stage.client()
-        stage.serving.serve(0, taken)
+        request, _ = stage.client()
+        stage.serving.serve(0, request)
         if os.getpid() != us:  # it has gone on, which is what must not be
             os._exit(77)
         (child,) = children
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == int(raises)
-        taken.request.close()
+        request.raw.close()
 
 
 class TestHost:
@@ -661,8 +661,8 @@ class TestHost:
     def test_recheck_of_who_was_handed_over(self, make: Make) -> None:
         """Other lists end the connection of a client that is served late, as any other's."""
         stage = make(Deferring)
-        taken, client = stage.client()
-        stage.serving.serve(0, taken)
+        request, client = stage.client()
+        stage.serving.serve(0, request)
         stage.server.pass_on()
         entered = threading.Event()
 

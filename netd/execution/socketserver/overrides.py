@@ -18,17 +18,17 @@ from socketserver import BaseServer, ThreadingMixIn
 from typing import Any, Final
 
 from netd.admission.gate import Gate
-from netd.execution.request import Refused, Taken
+from netd.execution.request import Refused, Request
 from netd.execution.serving import HANDLER, Handler, Serving
-from netd.execution.socketserver.hosting import Hooks
-from netd.execution.socketserver.passed_on import HandedOver
+from netd.execution.socketserver.hosting import Overrides
+from netd.execution.socketserver.passed_on import PassedOnRequests
 from netd.execution.sources.datagram import handle
 from netd.execution.sources.stream import peer_of
 from netd.execution.tracebacks import user_traceback
 from netd.ipc.scoreboard import Slot
 from netd.listening.handler_view import offering
 from netd.listening.traffic import traffic
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.log.record import NOTHING
 from netd.model.address import Transport, client_text
 
@@ -37,7 +37,7 @@ RAISED: Final = "verify_request raised"
 GET_REQUEST: Final = "get_request"
 
 
-class HookedServing(Serving):
+class OverridingServing(Serving):
     """Serves what is taken from one source by its server object. The ``Host`` of that object.
 
     It is told of its server by ``host``, since that is made with a host. *suspend* is what
@@ -51,11 +51,11 @@ class HookedServing(Serving):
         gate: Gate | None,
         dry_run: bool,
         slots: Sequence[Slot],
-        journal: Journal,
+        log_buffer: LogBuffer,
         suspend: Callable[[], None],
         busy_processes: Callable[[], set[int]] = set,
     ) -> None:
-        super().__init__(service, transport.value, gate, dry_run, slots, journal)
+        super().__init__(service, transport.value, gate, dry_run, slots, log_buffer)
         self._suspend = suspend
         self._busy_processes = busy_processes
         self._lock = threading.Lock()
@@ -64,163 +64,163 @@ class HookedServing(Serving):
         self._passes_on: Callable[[Any, Any], None]
         """What its ``super()`` comes to."""
         self._current = threading.local()
-        self._hooks: Hooks
+        self._overrides: Overrides
         self._acts = False
         """Whether ``service_actions`` is called after a request."""
         self._text = client_text(transport)
         self._gets_what_was_taken = False
         self.last_request = time.monotonic()
-        self.handed = HandedOver(transport)
+        self.handed = PassedOnRequests(transport)
 
     def host(self, server: BaseServer) -> None:
         """Serve by *server* from now on, with the overrides that it has."""
-        self._hooks = Hooks.of(server)
-        self._acts = self._hooks.service_actions
-        self.serve_by(server, _way_to_handle(server, self._hooks))
+        self._overrides = Overrides.of(server)
+        self._acts = self._overrides.service_actions
+        self.serve_by(server, _way_to_handle(server, self._overrides))
 
     def get_what_is_taken(self) -> None:
         """Call ``get_request`` for each connection that is taken, where TLS comes first on it."""
         self._gets_what_was_taken = True
 
     @property
-    def hooks(self) -> Hooks:
+    def overrides(self) -> Overrides:
         """The overrides of the server object."""
-        return self._hooks
+        return self._overrides
 
     # The thread that took the request.
 
-    def serve(self, thread: int, taken: Taken) -> None:
+    def serve(self, thread: int, request: Request) -> None:
         if self._gets_what_was_taken:
-            self._get(thread, taken)
+            self._get(thread, request)
         else:
-            super().serve(thread, taken)
+            super().serve(thread, request)
 
-    def _get(self, thread: int, taken: Taken) -> None:
+    def _get(self, thread: int, request: Request) -> None:
         """Let ``get_request`` accept what was taken for what comes first on it."""
         since = time.monotonic()
         try:
-            with offering(taken.request, taken.client_address):
-                request, address = self._server.get_request()
+            with offering(request.raw, request.client_address):
+                raw, address = self._server.get_request()
         except BaseException as error:
             self._leave_a_fork(error)
             if not isinstance(error, OSError):  # a client that was lost, to socketserver
-                self._say_raised(taken, error, "get_request()")
-            self.refuse(thread, Refused(taken, GET_REQUEST, "", since))
+                self._say_raised(request, error, "get_request()")
+            self.refuse(thread, Refused(request, GET_REQUEST, "", since))
         else:
-            got = taken._replace(request=request, client_address=address)
-            self._note(taken, got)
+            got = request._replace(raw=raw, client_address=address)
+            self._note(request, got)
             try:
                 super().serve(thread, got)
             finally:
-                self._forget(taken.request)
+                self._forget(request.raw)
 
-    def _note(self, before: Taken, after: Taken) -> None:
+    def _note(self, before: Request, after: Request) -> None:
         """An override goes on with a request: with another socket, perhaps, by which it ends."""
-        if not isinstance(before.request, socket.socket):
+        if not isinstance(before.raw, socket.socket):
             return
-        if isinstance(after.request, socket.socket) and after.request is not before.request:
-            self._became[before.request] = after.request
+        if isinstance(after.raw, socket.socket) and after.raw is not before.raw:
+            self._became[before.raw] = after.raw
         else:
-            self._became.pop(before.request, None)
+            self._became.pop(before.raw, None)
 
-    def _serve(self, taken: Taken, slot: Slot, started: float) -> None:
+    def _serve(self, request: Request, slot: Slot, started: float) -> None:
         self.last_request = started
-        self._serve_as_the_server_says(taken, slot, started)
+        self._serve_as_the_server_says(request, slot, started)
         if self._acts:
             self.act()
 
-    def _serve_as_the_server_says(self, taken: Taken, slot: Slot, started: float) -> None:
-        if not self._hooks.verify_request or self._is_verified(taken, slot, started):
-            if self._hooks.process_request:
-                self._process(taken, slot, started)
+    def _serve_as_the_server_says(self, request: Request, slot: Slot, started: float) -> None:
+        if not self._overrides.verify_request or self._is_verified(request, slot, started):
+            if self._overrides.process_request:
+                self._process(request, slot, started)
             else:
-                self._handle(taken, slot, started)
+                self._handle(request, slot, started)
 
-    def begin_anew(self) -> None:
-        super().begin_anew()
+    def after_fork(self) -> None:
+        super().after_fork()
         # ``service_actions`` is of the loop, which the worker goes on with.
         self._acts = False
 
-    def forked(self) -> None:
+    def child_forked(self) -> None:
         self.last_request = time.monotonic()
         if self._acts:
             self.act()
 
-    def serve_handed(self, thread: int, taken: Taken) -> None:
+    def serve_handed(self, thread: int, request: Request) -> None:
         """Serve a request that was passed on late. Raises nothing."""
         started = time.monotonic()
         slot = self._slots[thread]
-        slot.enter(taken.client, started)
-        self._inside[thread] = taken
+        slot.enter(request.client, started)
+        self._inside[thread] = request
         try:
-            self._handle(taken, slot, started)
+            self._handle(request, slot, started)
         finally:
-            self._leave(thread, taken, slot)
+            self._leave(thread, request, slot)
 
-    def _is_verified(self, taken: Taken, slot: Slot, started: float) -> bool:
+    def _is_verified(self, request: Request, slot: Slot, started: float) -> bool:
         reason = RAISED
         try:
             with self._lock:
-                is_verified = self._server.verify_request(taken.request, taken.client_address)
+                is_verified = self._server.verify_request(request.raw, request.client_address)
             self._leave_a_fork()
             if is_verified:
                 return True
             reason = REFUSED
         except BaseException as error:
             self._leave_a_fork(error)
-            self._report(taken, error, "verify_request()")
+            self._report(request, error, "verify_request()")
         slot.refused += 1
-        carried = traffic(taken.request)
-        self._close(taken, "shutdown_request")
-        self._end(taken, f"refused: {reason}", started, carried)
+        carried = traffic(request.raw)
+        self._close(request, "shutdown_request")
+        self._end(request, f"refused: {reason}", started, carried)
         return False
 
-    def _process(self, taken: Taken, slot: Slot, started: float) -> None:
+    def _process(self, request: Request, slot: Slot, started: float) -> None:
         """Call ``process_request``, and handle what it passes on."""
-        passed_on: list[Taken] = []
+        passed_on: list[Request] = []
         try:
             with self._lock:
-                self._call_process_request(taken, passed_on)
+                self._call_process_request(request, passed_on)
             self._leave_a_fork()
         except BaseException as error:
             self._leave_a_fork(error)
             slot.failed += 1
-            self._report(taken, error, "process_request()")
-            carried = traffic(taken.request)
-            for one in _distinct([taken, *passed_on]):
+            self._report(request, error, "process_request()")
+            carried = traffic(request.raw)
+            for one in _distinct([request, *passed_on]):
                 self._close(one, "shutdown_request")
-            self._end(taken, "failed", started, carried)
+            self._end(request, "failed", started, carried)
             return
-        for request in passed_on:
-            self._note(taken, request)
-            self._handle(request, slot, started)
+        for one in passed_on:
+            self._note(request, one)
+            self._handle(one, slot, started)
         if not passed_on:
             # The server serves it by means of its own, or later.
-            self._end(taken, "kept by process_request", started, NOTHING)
+            self._end(request, "kept by process_request", started, NOTHING)
 
-    def _call_process_request(self, taken: Taken, passed_on: list[Taken]) -> None:
-        def pass_on(request: Any, client_address: Any) -> None:
-            passed_on.append(taken._replace(request=request, client_address=client_address))
+    def _call_process_request(self, request: Request, passed_on: list[Request]) -> None:
+        def pass_on(raw: Any, client_address: Any) -> None:
+            passed_on.append(request._replace(raw=raw, client_address=client_address))
 
         self._passes_on = pass_on
         self._processing = threading.get_ident()
         try:
-            self._server.process_request(taken.request, taken.client_address)
+            self._server.process_request(request.raw, request.client_address)
         finally:
             self._processing = None
             del self._passes_on  # or the last request would last until the next one
 
-    def _report(self, taken: Taken, error: BaseException, what: str = HANDLER) -> None:
-        if not self._hooks.handle_error:
-            self._say_raised(taken, error, what)
+    def _report(self, request: Request, error: BaseException, what: str = HANDLER) -> None:
+        if not self._overrides.handle_error:
+            self._say_raised(request, error, what)
             return
-        self._current.taken = taken, what
+        self._current.request = request, what
         try:
-            self._server.handle_error(taken.request, taken.client_address)
+            self._server.handle_error(request.raw, request.client_address)
         except BaseException as worse:
-            self._say_raised(taken, worse, "handle_error()")
+            self._say_raised(request, worse, "handle_error()")
         finally:
-            self._current.taken = None
+            self._current.request = None
 
     # The thread between requests (Ticks).
 
@@ -240,14 +240,14 @@ class HookedServing(Serving):
         except BaseException as error:
             self._leave_a_fork(error)
             text = f"{method}() raised\n{user_traceback(error)}"
-            self._journal.say(self._service, "error", text)
+            self._log_buffer.say(self._service, "error", text)
 
     # Host: what the super() of an override reaches, in whatever thread that is.
 
     def process(self, server: BaseServer, request: Any, client_address: Any) -> None:
         if threading.get_ident() == self._processing:
             self._passes_on(request, client_address)
-        elif self._hooks.process_request:
+        elif self._overrides.process_request:
             self.handed.put(self._made_up(request, client_address))
         else:  # nobody takes what is handed over
             server.finish_request(request, client_address)
@@ -256,15 +256,15 @@ class HookedServing(Serving):
     def report(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
         if error is not None:
-            taken, what = getattr(self._current, "taken", None) or (
+            request, what = getattr(self._current, "request", None) or (
                 self._made_up(request, client_address),
                 HANDLER,
             )
-            self._say_raised(taken, error, what)
+            self._say_raised(request, error, what)
 
-    def _made_up(self, request: Any, client_address: Any) -> Taken:
+    def _made_up(self, request: Any, client_address: Any) -> Request:
         """A request that comes from a user's code."""
-        return Taken(request, client_address, self._text(client_address), peer_of(request))
+        return Request(request, client_address, self._text(client_address), peer_of(request))
 
     def suspend(self) -> None:
         self._suspend()
@@ -273,15 +273,15 @@ class HookedServing(Serving):
         return self._busy_processes()
 
 
-def _distinct(requests: list[Taken]) -> list[Taken]:
-    return list({id(each.request): each for each in requests}.values())
+def _distinct(requests: list[Request]) -> list[Request]:
+    return list({id(each.raw): each for each in requests}.values())
 
 
-def _way_to_handle(server: BaseServer, hooks: Hooks) -> Handler:
+def _way_to_handle(server: BaseServer, overrides: Overrides) -> Handler:
     """The first of the overrides that ``process_request`` would come to."""
-    if hooks.process_request_thread and isinstance(server, ThreadingMixIn):
+    if overrides.process_request_thread and isinstance(server, ThreadingMixIn):
         return _process
-    return _finish if hooks.finish_request else _handle
+    return _finish if overrides.finish_request else _handle
 
 
 def _process(request: Any, client_address: Any, server: Any) -> None:
