@@ -300,6 +300,7 @@ class TestChoosing:
         assert all(map(is_there, (NETD, THREADING, "floor", "twisted", "asyncio")))
 
 
+@pytest.mark.long
 @needs_compiler
 def test_a_short_run_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     """The whole way: netd, a peer and the floor, started, measured and ended."""

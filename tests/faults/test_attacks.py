@@ -239,6 +239,7 @@ def test_handshakes_cut_at_every_byte(
         site.has_counted(name, counts, others, least, cuts[name])
 
 
+@pytest.mark.long
 def test_renegotiation(site: Site) -> None:
     """A client that asks for it (RFC 5246, 7.4.1.1) gets none, and nobody else notices."""
     openssl = shutil.which("openssl")
@@ -258,6 +259,7 @@ def test_renegotiation(site: Site) -> None:
     assert not others.failures
 
 
+@pytest.mark.long
 def test_unknown_server_names(site: Site, is_long: bool, report: Report) -> None:
     """10 000 of them, by every execution: each gets the service's own certificate.
 

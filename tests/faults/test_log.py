@@ -69,6 +69,7 @@ def test_the_disk_is_full(administered: Administered, tool: LoadTool, report: Re
         serves_and_reloads(administered, tool, report)
 
 
+@pytest.mark.long
 def test_the_reader_has_stopped(administered: Administered, tool: LoadTool, report: Report) -> None:
     """Lines that nobody reads are counted, and hold up nobody."""
     reader, writer = os.pipe()

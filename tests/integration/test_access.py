@@ -98,6 +98,7 @@ class TestLists:
         daemon.stop()
         daemon.log.wait("1 served, 2 refused")
 
+    @pytest.mark.long
     def test_datagrams_are_asked_about_too(self, serve: Callable[[str], RunningDaemon]) -> None:
         """A datagram of a refused source is dropped and logged."""
         daemon = serve('deny = ["127.0.0.2"]')

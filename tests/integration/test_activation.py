@@ -173,6 +173,7 @@ class TestSockets:
             f" socket of that name, {others}"
         )
 
+    @pytest.mark.long
     def test_what_does_not_fit(self, project: Project, sockets: list[socket.socket]) -> None:
         """Is found when it is known what they are."""
         project.handlers(HANDLER + "\n    class Stream(socketserver.StreamRequestHandler): pass")
@@ -334,6 +335,7 @@ def status_of(pid: int) -> str:
 
 
 class TestUnits:
+    @pytest.mark.long
     def test_of_conf(self, project: Project) -> None:
         """The socket unit's sockets are the ones that the configuration beside it wants."""
         unit = configparser.ConfigParser(strict=False, interpolation=None)

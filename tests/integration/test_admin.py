@@ -45,6 +45,7 @@ class TestSocket:
         with pytest.raises(NoDaemon, match=r"no netd answers at .*: No such file"):
             site.client.see("status")
 
+    @pytest.mark.long
     def test_answers_while_handlers_finish(self, site: Administered) -> None:
         """So that somebody can see what it waits for."""
         with site.talk("a") as client:
@@ -91,6 +92,7 @@ class TestHostile:
         assert site.status()["state"] == "running"
         assert not site.daemon.log.matching("Traceback|Unhandled")
 
+    @pytest.mark.long
     def test_clients_that_go_away(self, site: Administered) -> None:
         """In the midst of a drain, too; what they asked for goes on."""
         with site.talk("a") as inside:
@@ -114,6 +116,7 @@ class TestHostile:
             assert client.recv(1) == b""
         until(lambda: answers(site.client), "there is room again")
 
+    @pytest.mark.long
     def test_no_descriptors_left(self, site: Administered) -> None:
         """It waits, and does not spin."""
         import resource
@@ -174,6 +177,7 @@ class TestCommands:
                 assert site.client.do("resume", service="a").ok
                 assert waiting.hear() == b"one"
 
+    @pytest.mark.long
     def test_drain_waits_over_a_reload(self, site: Administered) -> None:
         """Whoever is inside counts, also in a generation that was replaced meanwhile."""
         with site.talk("a") as inside, closing(socket.socket(socket.AF_UNIX)) as asking:
@@ -214,10 +218,12 @@ class TestNetdctl:
             done.stderr == f"netdctl: no netd answers at {tmp_path}/s: No such file or directory\n"
         )
 
+    @pytest.mark.long
     def test_status_for_programs(self, site: Administered) -> None:
         code, said, _ = self.run(site, "status", "--json")
         assert (code, json.loads(said)["pid"]) == (0, site.daemon.pid)
 
+    @pytest.mark.long
     def test_finds_it_by_a_file_that_is_broken(self, site: Administered) -> None:
         """It reads only ``[admin]``."""
         site.project.file.write_text('[admin]\nsocket = "admin.sock"\n[services.a]\nhandler = 1\n')

@@ -46,6 +46,7 @@ class TestBook:
         assert len(listens) == 4
         assert all(":interface=127.0.0.1" in one for one in listens)
 
+    @pytest.mark.long
     def test_forking_time_server(self, daemon: RunningDaemon) -> None:
         """Every client gets the time."""
         for _ in range(3):
@@ -92,6 +93,7 @@ class TestBook:
             with pytest.raises(Fault, match="TypeError"):
                 server.add("2", 3)
 
+    @pytest.mark.long
     def test_xml_rpc_server_turns_others_away(self, daemon: RunningDaemon) -> None:
         """A client of another address hears nothing; the next of 127.0.0.1 is served."""
         address = daemon.address("tcp", "add")

@@ -88,6 +88,7 @@ class TestPrintConfig:
         done = netdctl("print-config", cwd=project.directory)
         assert "# netd.toml:4\n" in done.stdout
 
+    @pytest.mark.long
     def test_of_no_file(self, project: Project) -> None:
         """The files that were looked for are named."""
         if os.path.exists("/etc/netd/netd.toml"):
@@ -99,6 +100,7 @@ class TestPrintConfig:
             "/etc/netd/netd.toml; name a FILE\n"
         )
 
+    @pytest.mark.long
     def test_of_a_file_with_problems(self, project: Project) -> None:
         """The lines of ``check``, and nothing that looks like a configuration."""
         project.configure('[services.hello]\nlisten = ["tcp:0"]\n')

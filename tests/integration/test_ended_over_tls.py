@@ -196,6 +196,7 @@ def test_disconnect_during_starttls(site: Administered) -> None:
         assert client.has_ended()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", ["program", "program-deadline"])
 def test_program_whose_client_takes_nothing(site: Administered, service: str) -> None:
     """The program's end is the connection's end, although there is something left to be sent."""

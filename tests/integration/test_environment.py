@@ -157,6 +157,7 @@ class TestCheck:
         assert done.returncode == 78
         assert "m.py:1: MemoryError" in done.stderr
 
+    @pytest.mark.long
     def test_directory_of_somebody_else(self, configured: Project) -> None:
         """A directory that the service's user cannot enter is a problem of its key."""
         if os.getuid() != 0 or not nobody_can_run_python():

@@ -46,6 +46,7 @@ def limit_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
 
 
+@pytest.mark.long
 def test_no_spinning_and_service_again(project: Project) -> None:
     """The worker rests while there are none, says so once, and serves who waited."""
     project.handlers(HANDLER)

@@ -6,6 +6,8 @@ import os
 import pwd
 import socket
 
+import pytest
+
 from tests.integration.daemons import PATIENCE, Project, netdctl, read_all
 
 
@@ -19,6 +21,7 @@ def ask(path: str, request: bytes) -> bytes:
         return read_all(connection)
 
 
+@pytest.mark.long
 def test_programs_run_as_inetd_ran_them(project: Project) -> None:
     """By their own name, or by another one that the line gives."""
     user = pwd.getpwuid(os.getuid()).pw_name

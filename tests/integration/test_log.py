@@ -99,6 +99,7 @@ class TestLines:
         daemon.stop()
         assert not daemon.log.matching("never seen")
 
+    @pytest.mark.long
     def test_goes_to_twistds_own_observer_when_asked(self, project: Project) -> None:
         """With --logger every line of a worker is an event of its own."""
         project.handlers(HANDLER)
@@ -191,6 +192,7 @@ class TestWanted:
         assert all(re.search(r"#(warn|error|critical)\] ", line) for line in daemon.log.lines)
         assert len(daemon.log.matching(r"\[s#")) == 3
 
+    @pytest.mark.long
     def test_debug(self, project: Project) -> None:
         """Handlers' debugging is there when it is asked for."""
         project.handlers(HANDLER)
@@ -200,6 +202,7 @@ class TestWanted:
         daemon.log.wait(r"\[s#debug\] root: never seen$")
         daemon.log.wait(" unix served ")
 
+    @pytest.mark.long
     def test_without_connections(self, project: Project) -> None:
         """No request has a line, but a failure has its traceback."""
         project.handlers(HANDLER)
@@ -234,6 +237,7 @@ class TestFile:
         assert [text.count('"verdict":"served"') for text in texts] == [1, 1]
         assert objects("".join(texts).splitlines())
 
+    @pytest.mark.long
     def test_cannot_be_opened(self, project: Project) -> None:
         """That is said before anything is bound, with the path and the reason."""
         project.handlers(HANDLER)
@@ -295,6 +299,7 @@ class TestReload:
         assert before.count("imported") == 1
         assert not any(line["message"] == "imported" for line in after)
 
+    @pytest.mark.long
     def test_a_log_that_cannot_be_opened(self, project: Project) -> None:
         """It changes nothing, and the log that there is says why."""
         project.handlers(HANDLER)
@@ -512,6 +517,7 @@ class TestSlow:
 
 
 class TestNowhere:
+    @pytest.mark.long
     def test_without_a_standard_output(self, project: Project) -> None:
         """With stdout closed the daemon serves, and logs to stderr."""
         project.handlers(HANDLER)

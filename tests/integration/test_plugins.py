@@ -171,6 +171,7 @@ class TestHosting:
         os.kill(new, signal.SIGTERM)
         until(lambda: not is_alive(new), "the new daemon leaves")
 
+    @pytest.mark.long
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
     def test_binds_as_its_user(self, with_oddly: Project) -> None:
         """The worker is the user before there is anything of the plugin's."""

@@ -104,6 +104,7 @@ class TestStart:
         )
         assert not (project.directory / "socket").exists()
 
+    @pytest.mark.long
     def test_as_a_daemon_says_it_before_it_forks(self, project: Project) -> None:
         """Without -n the problems are on stderr all the same, and the status too."""
         project.configure(GOOD)
@@ -185,6 +186,7 @@ class TestDaemonised:
 
 
 class TestPlaces:
+    @pytest.mark.long
     def test_of_a_service_whose_name_needs_quotes(self, project: Project) -> None:
         """What only an import shows has its key and line, also where the name has a dot."""
         project.configure("""

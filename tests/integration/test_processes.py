@@ -463,6 +463,7 @@ class TestForks:
         assert pid_of(daemon)
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "they are reaped")
 
+    @pytest.mark.long
     def test_many_at_once_leave_nothing(self, project: Project) -> None:
         """No zombie, no descriptor, no slot."""
         daemon = started(project, FORKS)
@@ -563,6 +564,7 @@ class TestHandlerTimeout:
         assert pid_of(daemon) == pid
         assert daemon.stop() == 0
 
+    @pytest.mark.long
     def test_a_quarter_written_off(self, project: Project) -> None:
         """The worker is replaced; a handler that is inside runs to its end."""
         daemon = started(project, THREAD + 'handler_timeout = "1s"\nthreads = 8\n')
@@ -581,6 +583,7 @@ class TestHandlerTimeout:
         until(lambda: not is_alive(first), "the worker has left")
         assert not daemon.log.matching("lost")
 
+    @pytest.mark.long
     def test_one_that_uses_its_socket_again_is_told(self, project: Project) -> None:
         """Its next use raises, and its thread serves nobody else's connection."""
         daemon = started(project, THREAD + 'handler_timeout = "300ms"\nthreads = 8\n')
@@ -591,6 +594,7 @@ class TestHandlerTimeout:
         daemon.log.wait(r"127.0.0.1:\d+ tcp failed")
         assert pid_of(daemon)
 
+    @pytest.mark.long
     def test_a_function_whose_server_has_no_threads(self, project: Project) -> None:
         """Its only thread hangs, so its process is ended."""
         project.handlers("""
@@ -643,6 +647,7 @@ class TestFaults:
         for _ in range(3):
             assert daemon.ask(b"mess", "p") == b"done True"
 
+    @pytest.mark.long
     def test_threads_left_behind_do_not_keep_a_worker(self, project: Project) -> None:
         """One that is replaced leaves when its time is over, whatever runs on in it."""
         daemon = started(
@@ -652,6 +657,7 @@ class TestFaults:
         until(lambda: pid_of(daemon) != pid, "another worker serves")
         until(lambda: not is_alive(pid), "the worker has left")
 
+    @pytest.mark.long
     def test_blocked_for_ever(self, project: Project) -> None:
         """Handlers that block cost their slots, and nobody else anything."""
         daemon = started(project, PROCESS + "processes = 4\n")
@@ -663,7 +669,7 @@ class TestFaults:
 class TestKilled:
     """Random workers are killed under load, again and again."""
 
-    @pytest.mark.sweep
+    @pytest.mark.long
     @pytest.mark.parametrize("base", [PROCESS, FORKS, THREAD], ids=["process", "forks", "thread"])
     def test_only_what_they_held_is_lost(
         self, project: Project, base: str, request: pytest.FixtureRequest

@@ -92,6 +92,7 @@ class TestConnection:
         assert {key: environment.get(key) for key in expected} == expected
         assert "TCPREMOTEHOST" not in environment
 
+    @pytest.mark.long
     def test_environment_of_a_unix_client(self, project: Project) -> None:
         """Who it is, as the kernel says."""
         started(project, service(python(project, TELL), "unix:socket"))
@@ -151,6 +152,7 @@ class TestConnection:
                 client.shutdown(socket.SHUT_WR)
                 assert read_exactly(client, len(answer)) == answer
 
+    @pytest.mark.long
     def test_a_daemon_keeps_its_connection(self, project: Project) -> None:
         """What the program has left behind has the connection for itself; netd has no copy."""
         text = "(sleep 0.2; read line; echo got $line) & exit 0"
@@ -426,6 +428,7 @@ class TestWait:
                 pids.add(pid)
         assert len(pids) == 6
 
+    @pytest.mark.long
     def test_unix_datagram(self, project: Project) -> None:
         """The same on a Unix socket."""
         started(project, service(python(project, ANSWERS), "unixgram:socket", "wait = true\n"))
@@ -446,6 +449,7 @@ class TestWait:
             assert len(times) < 20
         assert len(count.read_text()) < 20
 
+    @pytest.mark.long
     def test_several_listeners(self, project: Project) -> None:
         """Each has a program of its own, at the same time."""
         text = service(python(project, ACCEPTS), more="wait = true\n")
@@ -460,6 +464,7 @@ class TestWait:
         # Which ends programs that wait for more: they do not end with a daemon that is killed.
         assert daemon.stop() == 0
 
+    @pytest.mark.long
     def test_graceful_stop(self, project: Project) -> None:
         """A program is told to end, and waited for."""
         text = "trap 'echo told >&2; exit 0' TERM; echo in >&2; while :; do sleep 0.02; done"
@@ -470,6 +475,7 @@ class TestWait:
         assert daemon.log.matching("p#warn. told")
         assert daemon.log.matching("/bin/sh ended with status 0")
 
+    @pytest.mark.long
     def test_second_signal(self, project: Project) -> None:
         """One that does not want to is killed."""
         daemon = started(
@@ -487,6 +493,7 @@ class TestWait:
         until(lambda: not is_alive(pid), "the program has gone")
 
 
+@pytest.mark.long
 def test_no_zombies_and_no_descriptors_are_left(project: Project) -> None:
     """A hundred programs later the worker is as it was."""
     daemon = started(project, service(["cat"], more="threads = 4\n"))

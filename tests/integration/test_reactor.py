@@ -81,6 +81,7 @@ class TestSmallServices:
         assert problem.startswith(f"{project.file}:3: services.s.handler: no handler is ")
         assert 'did you mean "echo"' in problem
 
+    @pytest.mark.long
     def test_never_each_other(self, project: Project) -> None:
         """Two workers of one daemon; nothing tells one of the other's port."""
         project.configure(small_services("echo", "chargen"))
@@ -147,6 +148,7 @@ class TestInstalledPackage:
         daemon = project.start(env=environment)
         assert daemon.ask(b"me\n") == b"nobody asks for me\n"
 
+    @pytest.mark.long
     def test_checks(self, project: Project, environment: dict[str, str]) -> None:
         project.configure('[services.who]\nhandler = "finger"\nlisten = ["tcp:0"]')
         command = [str(BIN / "netdctl"), "check", str(project.file)]
@@ -298,6 +300,7 @@ class TestHandlers:
         daemon = self.start(project, "Packets", 'listen = ["udp:0:interface=127.0.0.1"]')
         assert answer(daemon, "s", b"data") == b"DATA"
 
+    @pytest.mark.long
     def test_both(self, project: Project) -> None:
         """One handler on streams and datagrams, with a real server object, and nothing else."""
         daemon = self.start(project, "Any", BOTH)

@@ -88,6 +88,7 @@ class TestMadeByFunctions:
             assert isinstance(methods, list)
             assert "add" in methods
 
+    @pytest.mark.long
     def test_wsgi(self, project: Project) -> None:
         """wsgiref's make_server, and the environment has the listener's port."""
         daemon = serve(

@@ -117,6 +117,7 @@ class TestFates:
             assert old.finish() == b""
         until(lambda: not site.status()["draining"], "the old generation has left")
 
+    @pytest.mark.long
     def test_services_of_a_worker_change_together(self, site: Administered) -> None:
         """It is the worker that is replaced."""
         site.start(words("a", more='worker = "w"') + words("b", more='worker = "w"'))
@@ -140,6 +141,7 @@ class TestSources:
             assert client.ask(b"version") == b"second"
         assert site.pids("b") == other
 
+    @pytest.mark.long
     def test_a_module_that_the_handler_imports(self, site: Administered) -> None:
         """Also what is imported by what is imported."""
         site.project.handlers('version = b"one"\n', "deep")
@@ -199,6 +201,7 @@ class TestTakenBack:
         site.daemon.log.wait(pattern)
         site.daemon.log.wait("not reloaded: the running configuration stays as it is")
 
+    @pytest.mark.long
     def test_a_file_that_is_no_toml(self, running: Administered) -> None:
         self.refused(running, "[services.a\n", r"netd\.toml:\d+: ")
 
@@ -221,11 +224,13 @@ class TestTakenBack:
         text = words("a") + words("b") + words("c").replace("handlers:", "broken:")
         self.refused(running, text, "no_such_module")
 
+    @pytest.mark.long
     def test_a_handler_that_ends_the_process(self, running: Administered) -> None:
         running.project.handlers("import os\nos._exit(3)\n", "broken")
         text = words("a") + words("b") + words("c").replace("handlers:", "broken:")
         self.refused(running, text, 'importing "broken" ended the process with status 3')
 
+    @pytest.mark.long
     def test_a_server_that_cannot_be_made(self, running: Administered) -> None:
         """The import works, so that only the worker can know."""
         running.project.handlers(BROKEN_IN_WORKER, "broken")
@@ -352,9 +357,11 @@ class TestLists:
     def test_threads(self, site: Administered) -> None:
         self.denied(site, words("a"), b"hello", b"hello")
 
+    @pytest.mark.long
     def test_processes(self, site: Administered) -> None:
         self.denied(site, words("a", more='concurrency = "process"'), b"hello", b"hello")
 
+    @pytest.mark.long
     def test_programs(self, site: Administered) -> None:
         service = f'[services.a]\nprogram = ["cat"]\nlisten = ["{TCP}"]\n'
         self.denied(site, service, b"hello", b"hello")
@@ -371,12 +378,14 @@ class TestLists:
         service = f'[services.a]\nprotocol = "handlers:Echo"\nlisten = ["{TCP}"]\n'
         self.denied(site, service, b"hello", b"hello")
 
+    @pytest.mark.long
     def test_forks(self, site: Administered) -> None:
         text = WORDS + "    from socketserver import ForkingTCPServer as Server\n"
         site.project.handlers(text)
         more = 'server = "handlers:Server"\nmax_requests = 1'
         self.denied(site, words("a", more=more), b"hello", b"hello")
 
+    @pytest.mark.long
     def test_those_of_an_earlier_generation(self, site: Administered) -> None:
         """Whoever an earlier reload has left inside is asked, too."""
         site.start(words("a"))
@@ -427,6 +436,7 @@ class TestSuspended:
             for client in waiting:
                 assert client.finish() == b"second\n"
 
+    @pytest.mark.long
     def test_stop_does_not_wait_for_it(self, site: Administered) -> None:
         """Nobody takes those who wait there, so that there is nothing to wait for."""
         site.start(words("a"))
@@ -439,6 +449,7 @@ class TestSuspended:
 
 
 class TestSignals:
+    @pytest.mark.long
     def test_hup(self, site: Administered) -> None:
         """Says in the log what a command would say."""
         site.start(words("a"))

@@ -284,6 +284,7 @@ class TestAttributes:
         assert len(daemon.workers()) >= 1
         assert not daemon.log.matching("lost")
 
+    @pytest.mark.long
     def test_unix_clients_of_a_get_request_are_known(self, project: Project) -> None:
         """An allow list of users goes on working under a class that takes for itself."""
         daemon = serve(
@@ -593,6 +594,7 @@ class TestHooks:
         daemon.log.wait(rf'service s: "handlers:Server" makes no server: ValueError: in {hook}')
         daemon.stop()
 
+    @pytest.mark.long
     def test_that_raises_in_server_close(self, project: Project) -> None:
         """The worker leaves all the same."""
         daemon = self.start(project, "Server")
@@ -734,6 +736,7 @@ class TestHooks:
         assert daemon.ask() == b"served"
         assert daemon.stop() == 0
 
+    @pytest.mark.long
     def test_between_requests_that_raise(self, project: Project) -> None:
         """It is logged, and they are called again."""
         daemon = serve(

@@ -469,6 +469,7 @@ def test_by_tls(executions: Administered, name: str) -> None:
 
 
 class TestReload:
+    @pytest.mark.long
     def test_of_what_stays(self, administered: Administered) -> None:
         """Its options are changed; what comes too late is named, and what cannot be is nothing."""
 

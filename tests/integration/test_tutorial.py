@@ -90,6 +90,7 @@ def reader(project: Project) -> Iterator[Reader]:
     made.stop()
 
 
+@pytest.mark.long
 def test_whole_page(reader: Reader) -> None:
     """From its first block to its last, in an empty directory."""
     blocks = BLOCK.findall(PAGE.read_text())

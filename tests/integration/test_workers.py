@@ -82,6 +82,7 @@ class TestWorkers:
         assert parent == daemon.fork_server() != daemon.pid
         assert [pid] == daemon.workers()
 
+    @pytest.mark.long
     def test_shared_by_services_that_say_so(self, project: Project) -> None:
         """The same worker name is the same process; other services have their own."""
         project.handlers(ODD)
@@ -163,6 +164,7 @@ class TestWorkers:
             daemon.log.wait("worker odd has closed its channel; it is ended")
         assert daemon.ask(b"hello") == b"hello"
 
+    @pytest.mark.long
     def test_outlive_an_exception_that_cannot_be_looked_at(self, project: Project) -> None:
         """Its client is closed all the same, and the thread goes on."""
         project.handlers(ODD)
@@ -204,6 +206,7 @@ class TestWorkers:
         until(lambda: not any(map(is_alive, workers)), "the workers leave")
         socket.create_server((host, port)).close()
 
+    @pytest.mark.long
     def test_finish_their_handlers_when_the_daemon_is_killed(self, project: Project) -> None:
         """A handler that never returns ends at graceful_timeout, also without a daemon."""
         project.handlers(ODD)
@@ -236,6 +239,7 @@ class TestWorkers:
         kinds = {"/proc" if kind.startswith("/proc/") else kind for kind in kinds}
         assert kinds <= {"pipe", "socket", "anon_inode", "/memfd", "/dev/null", "/proc"}
 
+    @pytest.mark.long
     def test_do_not_see_the_terminals_signals(self, project: Project) -> None:
         """Ctrl-C goes to the whole foreground group; the daemon stops everything gracefully."""
         project.handlers(ODD)
@@ -286,6 +290,7 @@ class TestImports:
         assert b"404 <none>" in daemon.ask(b"GET / HTTP/1.0\r\n\r\n", "html")
         assert daemon.ask(b"hello", "odd") == b"hello"
 
+    @pytest.mark.long
     def test_that_stop_working_keep_the_daemon_running(self, project: Project) -> None:
         """A module that breaks later is reported when the worker is replaced, and mended."""
         project.handlers(ODD)

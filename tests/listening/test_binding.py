@@ -22,6 +22,7 @@ from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.listening.description import parse
 from netd.model.address import Address, InetAddress, Transport, UnixAddress
 from netd.model.service import Program, Reference, Runs, Service
+from tests.descriptors import none_left_open
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket away")
 AS_USER = pytest.mark.skipif(os.geteuid() == 0, reason="root is denied nothing")
@@ -492,20 +493,19 @@ class TestAllOrNone:
         (tmp_path / "c").write_text("in the way")
         time = service(f"unix:{tmp_path}/a", f"tcp:{port}:interface=127.0.0.1")
         echo = service(f"unix:{tmp_path}/c", f"unix:{tmp_path}/d", name="echo")
-        descriptors = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(CannotBind, match=f"services.echo: cannot listen on unix:{tmp_path}/c"):
+        with (
+            none_left_open(),
+            pytest.raises(CannotBind, match=f"services.echo: cannot listen on unix:{tmp_path}/c"),
+        ):
             bind_all([time, echo])
-        assert len(os.listdir("/proc/self/fd")) == descriptors
         assert [path.name for path in tmp_path.iterdir()] == ["c"]
         with socket.socket() as client:
             assert client.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
     def test_a_failure_that_is_not_the_system_s_undoes_as_well(self, tmp_path: Path) -> None:
         """A defect shows as what it is, and still leaves no socket behind."""
-        descriptors = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(OverflowError):
+        with none_left_open(), pytest.raises(OverflowError):
             bind_all([service(f"unix:{tmp_path}/a", InetAddress(Transport.TCP, 65536))])
-        assert len(os.listdir("/proc/self/fd")) == descriptors
         assert list(tmp_path.iterdir()) == []
 
 

@@ -25,6 +25,7 @@ from netd.daemon.forkserver.process import STATUS_PATIENCE
 from netd.daemon.forkserver.spawner import ForkSpawner
 from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, receive, send
 from tests.daemon.fakes import texts
+from tests.descriptors import none_left_open
 
 KILLED = ProcessTerminated(None, 9, 9)
 
@@ -175,11 +176,10 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    before = len(os.listdir("/proc/self/fd"))
-    scene = Scene()
-    yield scene
-    scene.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    with none_left_open():
+        scene = Scene()
+        yield scene
+        scene.close()
 
 
 @pytest.fixture

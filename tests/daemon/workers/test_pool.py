@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -34,6 +33,7 @@ from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL
 from netd.model.service import Access, Concurrency, Reference, Runs, Service
 from tests.daemon.fakes import Adopted, FakeProcess, FakeReactor, FakeSpawner, texts
+from tests.descriptors import none_left_open
 
 
 def service(
@@ -467,30 +467,28 @@ class TestDrain:
 
     def test_nothing_is_left(self, made: list[Scene]) -> None:
         """What the pool has opened is closed with it."""
-        before = len(os.listdir("/proc/self/fd"))
-        scene = Scene(service(concurrency="process", processes=4))
-        scene.serve()
-        scene.pool.suspend("time")
-        scene.pool.resume("time")
-        scene.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        with none_left_open():
+            scene = Scene(service(concurrency="process", processes=4))
+            scene.serve()
+            scene.pool.suspend("time")
+            scene.pool.resume("time")
+            scene.close()
 
     def test_discarded(self, made: list[Scene]) -> None:
         """A pool that never served anybody is ended, tells nobody, and gives everything back."""
-        before = len(os.listdir("/proc/self/fd"))
-        scene = Scene(service(processes=2))
-        scene.pool.start()
-        changes = scene.changes
-        scene.pool.discard()
-        for worker in range(2):
-            assert scene.orders(worker) == [Drain(), Stop()]
-            scene.processes[worker].ended("status 0")
-        assert scene.pool.is_closed
-        assert scene.changes == changes
-        scene.reactor.close()
-        scene.spawner.close()
-        scene._stack.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        with none_left_open():
+            scene = Scene(service(processes=2))
+            scene.pool.start()
+            changes = scene.changes
+            scene.pool.discard()
+            for worker in range(2):
+                assert scene.orders(worker) == [Drain(), Stop()]
+                scene.processes[worker].ended("status 0")
+            assert scene.pool.is_closed
+            assert scene.changes == changes
+            scene.reactor.close()
+            scene.spawner.close()
+            scene._stack.close()
 
 
 class TestSuspension:

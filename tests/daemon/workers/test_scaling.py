@@ -20,6 +20,7 @@ from netd.daemon.workers.scaling import (
     processor_time_of,
 )
 from tests.daemon.fakes import FakeReactor
+from tests.descriptors import none_left_open, open_descriptors
 
 MOST = 8
 
@@ -229,14 +230,15 @@ class TestLooking:
 
     def test_no_descriptor_is_lost(self, scene: Scene) -> None:
         """What is watched may change as often as it likes."""
-        before = len(os.listdir("/proc/self/fd"))
-        for _ in range(3):
-            scene.scaling.watch([])
-            scene.scaling.watch([scene.listener])
-        assert len(os.listdir("/proc/self/fd")) == before
+        with none_left_open():
+            for _ in range(3):
+                scene.scaling.watch([])
+                scene.scaling.watch([scene.listener])
+        before = open_descriptors()
         scene.scaling.stop()
         scene.scaling.stop()
-        assert len(os.listdir("/proc/self/fd")) == before - 1
+        closed = before - open_descriptors()
+        assert [where for _, where in closed if "eventpoll" in where] == ["anon_inode:[eventpoll]"]
 
 
 class TestGrowing:

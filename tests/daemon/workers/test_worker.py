@@ -48,6 +48,7 @@ from tests.daemon.fakes import (
     framed,
     texts,
 )
+from tests.descriptors import none_left_open
 
 THREADS = 16
 PLACES = 3
@@ -339,12 +340,11 @@ class TestCannotStart:
 
     def test_nothing_stays_open(self, scene: Scene) -> None:
         """A try that fails gives both ends of its channel back."""
-        before = len(os.listdir("/proc/self/fd"))
-        scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
-        scene.place.start()
-        scene.reactor.pump([0, 0.1, 0.2])
-        scene.reactor.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        with none_left_open():
+            scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
+            scene.place.start()
+            scene.reactor.pump([0, 0.1, 0.2])
+            scene.reactor.close()
 
 
 class TestDeath:

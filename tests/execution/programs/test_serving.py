@@ -28,6 +28,7 @@ from netd.model.address import Transport
 from netd.model.peer import Credentials
 from netd.model.service import Program
 from netd.worker.build.server import HandlerHost, server_of
+from tests.descriptors import none_left_open
 
 PATIENCE = 30.0
 
@@ -41,7 +42,7 @@ class TestEnvironment:
     """The names of UCSPI; nothing that a client can choose but its address."""
 
     @pytest.mark.parametrize(
-        ("transport", "taken", "local", "expected"),
+        ("transport", "client", "local", "expected"),
         [
             (
                 Transport.TCP, INET, ("192.0.2.1", 80),
@@ -83,9 +84,9 @@ class TestEnvironment:
         ],
     )  # fmt: skip
     def test_names(
-        self, transport: Transport, request: Request | None, local: object, expected: dict[str, str]
+        self, transport: Transport, client: Request | None, local: object, expected: dict[str, str]
     ) -> None:
-        assert environment_of(transport, request, local, {}) == expected
+        assert environment_of(transport, client, local, {}) == expected
 
     def test_nothing_is_left_over(self) -> None:
         """What the daemon was started with of these would lie; all else is kept."""
@@ -192,10 +193,8 @@ class TestStart:
     )
     def test_one_that_cannot_be_started(self, path: str, error: type[OSError]) -> None:
         """Nothing stays behind."""
-        before = sorted(os.listdir("/proc/self/fd"))
-        with pytest.raises(error), closing(socket.socket()) as connection:
+        with none_left_open(), pytest.raises(error), closing(socket.socket()) as connection:
             start(program(path), connection.fileno(), {})
-        assert sorted(os.listdir("/proc/self/fd")) == before
 
     def test_where_the_standard_streams_are_closed(self) -> None:
         """What takes their numbers is not mixed up: the program has three, and the right ones."""
