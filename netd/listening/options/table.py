@@ -481,10 +481,26 @@ IMPOSSIBLE: Final[Mapping[str, str]] = MappingProxyType(
         "SO_ATTACH_REUSEPORT_CBPF": _OF_MEMORY,
         "SO_ATTACH_REUSEPORT_EBPF": _OF_MEMORY,
         "TCP_MD5SIG": _OF_MEMORY,
+        "TCP_MD5SIG_EXT": _OF_MEMORY,
         "TCP_ZEROCOPY_RECEIVE": _OF_MEMORY,
         "SO_LOCK_FILTER": "would keep netd from closing the listener without losing clients:"
         " leave it out",
-        "TCP_REPAIR": "is for moving connections that exist: leave it out",
+        **dict.fromkeys(
+            (
+                "TCP_QUEUE_SEQ",
+                "TCP_REPAIR",
+                "TCP_REPAIR_OPTIONS",
+                "TCP_REPAIR_QUEUE",
+                "TCP_REPAIR_WINDOW",
+                "TCP_TIMESTAMP",
+            ),
+            "is for moving connections that exist: leave it out",
+        ),
+        **dict.fromkeys(
+            ("IP_BLOCK_SOURCE", "IP_DROP_SOURCE_MEMBERSHIP", "IP_UNBLOCK_SOURCE"),
+            "changes a membership that exists: name the sources in IP_ADD_SOURCE_MEMBERSHIP",
+        ),
+        "TCP_THIN_DUPACK": "has no effect since Linux 4.11: leave it out",
         "TCP_ULP": 'is for connections that exist; for TLS, listen on "tls:PORT"',
         "IP_BIND_ADDRESS_NO_PORT": _OF_CLIENTS,
         "IP_LOCAL_PORT_RANGE": _OF_CLIENTS,
