@@ -18,12 +18,12 @@ from netd.log.capture import LONGEST_LINE, Speaker
 
 BEFORE = """
 import logging, os, sys, threading
-from netd.log.buffer import Journal
+from netd.log.buffer import LogBuffer
 from netd.model.log import WorkerLog
 from netd.execution.threads.service_thread import ServiceThread
 from netd.log.capture import Speaker, capture
 
-journal = Journal(wake=lambda: None, log=WorkerLog("json", sys.argv[2]))
+journal = LogBuffer(wake=lambda: None, log=WorkerLog("json", sys.argv[2]))
 capture(journal, Speaker("worker"))
 
 def in_thread(service, call, *arguments):

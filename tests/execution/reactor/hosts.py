@@ -171,8 +171,9 @@ def hosting(
     *sockets* are listeners that another host has already. *settings* are ``options``, ``allow``,
     ``deny``, ``verify`` (a function), ``verify_timeout``, ``dry_run``, ``datagram_size``,
     ``descriptors`` (so many may be open beyond those that are), ``collects`` (whether the process
-    collects cyclic garbage), ``path`` (directories of modules), ``tls`` (a Tls, for TLS transports
-    and Unix streams), ``proxies``, ``handshakes``, ``patience`` (seconds until it has begun).
+    collects cyclic garbage), ``collects_last`` (whether it does so before it counts what is left),
+    ``path`` (directories of modules), ``tls`` (a Tls, for TLS transports and Unix streams),
+    ``proxies``, ``handshakes``, ``patience`` (seconds until it has begun).
     """
     if "tls" in settings:
         settings["tls"] = base64.b64encode(pickle.dumps(settings["tls"])).decode()
@@ -261,6 +262,8 @@ def obey(order: str, descriptors: Sequence[int]) -> None:
 
     def stopped() -> None:
         tell()
+        if settings.get("collects_last", False):
+            gc.collect()
         _count()
         print("STOPPED", flush=True)
         reactor.stop()
