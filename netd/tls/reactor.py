@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
-from OpenSSL._util import lib
 from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
@@ -14,6 +13,7 @@ from zope.interface import implementer
 from netd.model.tls import ClientCertificate, Identity, Tls, Version
 from netd.tls import offer, pem
 from netd.tls.names import ServerNames
+from netd.tls.openssl_private import set_groups
 
 _VERSIONS: Final[dict[Version, int]] = {
     "TLSv1.2": SSL.TLS1_2_VERSION,
@@ -83,19 +83,14 @@ def _context(tls: Tls, identity: Identity) -> SSL.Context:
     context.set_cipher_list(offer.CIPHERS.encode())  # sets the security level, too
     if tls.ciphers is not None:
         context.set_cipher_list(tls.ciphers.encode())
-    _offer_groups(context)
+    groups = offer.groups()
+    if groups is not None:
+        set_groups(context, groups)
     if tls.alpn:
         context.set_alpn_select_callback(_select([name.encode() for name in tls.alpn]))
     _load(context, identity)
     _ask_for_certificates(context, tls)
     return context
-
-
-def _offer_groups(context: SSL.Context) -> None:
-    groups = offer.groups()
-    # pyOpenSSL has no method for more than one of them.
-    if groups is not None and not lib.SSL_CTX_set1_curves_list(context._context, groups.encode()):
-        raise ValueError(f"OpenSSL does not know the groups {groups}")
 
 
 def _select(offered: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any]:
