@@ -45,11 +45,6 @@ class Gate:
         """Whether everybody is admitted without a question."""
         return self._lists.is_open and self._filter is None
 
-    @property
-    def needs_certificate(self) -> bool:
-        """Whether an entry of the lists asks for a client's certificate."""
-        return self._lists.needs_certificate
-
     def refuses_early(self, client_address: Any, peer: Credentials | None) -> str | None:
         """Return the reason word before a TLS handshake, or None to go on. Raises nothing.
 
