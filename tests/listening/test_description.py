@@ -106,8 +106,8 @@ class TestInetErrors:
         text = message("tcp6:80:interface=[::1")
         assert (
             text
-            == r'"tcp6:80:interface=[::1" has a "[" without its "]": write "\[" for one '
-            + ("that is meant")
+            == r'"tcp6:80:interface=[::1" has a "[" without its "]": write "\[" for '
+            + "a literal one"
         )
 
     def test_an_option_has_a_value(self) -> None:
@@ -354,8 +354,8 @@ class TestPassed:
         [
             (
                 "systemd:",
-                '"systemd:" has no name: write "systemd:web", as FileDescriptorName= of the socket'
-                " unit has it",
+                '"systemd:" has no name: write "systemd:web", the FileDescriptorName= of the'
+                " socket unit",
             ),
             (
                 "systemd:é",
