@@ -16,6 +16,8 @@ from typing import Final
 
 from netd.admission.lists import CERTIFICATE
 from netd.admission.networks import Unreadable, network, packed
+from netd.tls.names import WILDCARD
+from netd.tls.names import canonical as canonical_name
 
 _FORMS: Final = (
     'an address or network ("10.0.0.0/8", "::1"), a host name, "unix", "uid:1000", "user:alice",'
@@ -146,6 +148,8 @@ def _gid(text: str) -> str:
 
 
 def _id(text: str, kind: str) -> int:
+    # isascii, since isdigit accepts the digits of any script; ten digits, since int() is slow for
+    # thousands of them.
     if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _LARGEST_ID:
         return int(text)
     raise ValueError(f'must be a number from 0 to {_LARGEST_ID}; for a name write "{kind}:NAME"')
@@ -170,12 +174,9 @@ def _certificate(name: str) -> str:
     if _is_address(name):
         number = packed(name)
         return CERTIFICATE + _network_text(number, 8 * len(number))
+    # Kept as it is: a URI in a certificate is compared as a whole text.
     if _URI.fullmatch(name):
         return CERTIFICATE + name
-    # Imported here, since most lists have no such entry, and service-identity takes time to import.
-    from netd.tls.names import WILDCARD
-    from netd.tls.names import canonical as canonical_name
-
     if name.startswith(WILDCARD):
         raise ValueError("a rule names one client; only certificates have wildcards")
     return CERTIFICATE + canonical_name(name)

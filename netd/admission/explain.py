@@ -93,6 +93,7 @@ def explained(access: Access, client: Described) -> Explained:
 
 
 def _refusal(access: Access, client: Described) -> Refusal | None:
+    # The lists themselves decide, so that the explanation cannot differ from the daemon.
     lists = AccessLists.of(access)
     if client.host is None:
         return lists.refuses_unix(client.peer, client.certificate)

@@ -85,7 +85,7 @@ class _Awaiting:
 
     def __init__(
         self,
-        awaitable: Awaitable[Any],
+        awaitable: Awaitable[object],
         returned: Callable[[object], object],
         raised: Callable[[BaseException], object],
     ) -> None:
@@ -94,7 +94,7 @@ class _Awaiting:
         self._is_given_up = False
         self._running = Deferred.fromCoroutine(self._run(awaitable))
 
-    async def _run(self, awaitable: Awaitable[Any]) -> None:
+    async def _run(self, awaitable: Awaitable[object]) -> None:
         try:
             verdict = await awaitable
         except BaseException as error:
@@ -175,7 +175,7 @@ class RequestFilter:
             error.add_note("".join(traceback.format_stack(frames)[-DEEPEST:]).rstrip())
             self._report(client, error)
 
-    def _wait(self, awaitable: Awaitable[Any], question: _Question) -> str | None:
+    def _wait(self, awaitable: Awaitable[object], question: _Question) -> str | None:
         """Run *awaitable* on the reactor and block until it ends or the deadline is over."""
         ended: Future[tuple[object, BaseException | None]] = Future()
         awaiting: list[_Awaiting] = []
@@ -229,7 +229,7 @@ class ReactorFilter:
             return succeed(question.raised(error))
         return succeed(question.returned(verdict))
 
-    def _wait(self, awaitable: Awaitable[Any], question: _Question) -> Deferred[str | None]:
+    def _wait(self, awaitable: Awaitable[object], question: _Question) -> Deferred[str | None]:
         answer: Deferred[str | None] = Deferred()
 
         def end(reason: str | None) -> None:

@@ -85,6 +85,7 @@ class AccessLists:
 
     allow: RuleList | None
     deny: RuleList
+    # Computed once, because they are asked for every connection.
     needs_credentials: bool
     """Whether ``refuses_unix`` needs the client's credentials."""
     needs_certificate: bool
@@ -118,6 +119,7 @@ class AccessLists:
             number = packed(host)
         except Unreadable:
             return Refusal.UNREADABLE_ADDRESS
+        # deny before allow: an entry of deny excludes clients from a network that allow names.
         if self.deny.networks.contains(number) or self.deny.has_certificate(certificate):
             return Refusal.DENY
         if self.allow is None or self.allow.networks.contains(number):

@@ -33,6 +33,7 @@ class Backoff:
         if requests:
             self._next = 0.0
             return 0.0
+        # The first death after a stable time is replaced immediately; only a row of them waits.
         delay = 0.0 if served >= STABLE else self._next
         self._next = min(2 * delay, LONGEST_DELAY) or FIRST_DELAY
         return delay

@@ -66,6 +66,7 @@ def received(
     # Another PID: they were meant for a process that has started this one.
     if variables[_PID] != str(pid) or not variables[_COUNT].isdecimal():
         return Passed(Listeners())
+    # Only here: variables for another process stay for that process.
     for name in _VARIABLES:
         environment.pop(name, None)
     count = min(int(variables[_COUNT]), MOST)
@@ -93,6 +94,7 @@ def _why_unusable(descriptor: int) -> str | None:
     """Why netd cannot listen on a descriptor, which is then closed; None if it can."""
     why = None
     try:
+        # systemd passes them inheritable: every program of a handler would get them.
         os.set_inheritable(descriptor, False)
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             why = "is not a socket"
@@ -123,6 +125,7 @@ def _transport_of(sock: socket.socket) -> Transport | None:
     return next((one for one in _TRANSPORTS if (int(one.family), int(one.type)) == kind), None)
 
 
+# Without TLS, which is no property of a socket: the service's address says whether it is used.
 _TRANSPORTS: Final = (
     Transport.TCP,
     Transport.TCP6,

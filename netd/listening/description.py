@@ -80,6 +80,7 @@ def _check_characters(text: str) -> None:
 
 
 def _split(text: str) -> list[str]:
+    # Character by character: a colon in brackets or after a backslash does not separate.
     parts, bracketed = [""], False
     characters = iter(text)
     for character in characters:
@@ -169,6 +170,7 @@ def _inet(transport: Transport, port: str, options: Mapping[str, str]) -> InetAd
 
 
 def _port(text: str) -> int:
+    # A pattern, since int() also accepts signs, spaces, underscores and the digits of any script.
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise ValueError(f'port "{text}" is not a number from 0 to 65535')
     return int(text)
@@ -183,6 +185,7 @@ def _interface(transport: Transport, text: str) -> str:
     if (literal.version == 6) != (transport.family == socket.AF_INET6):
         other = f"{transport.value}6" if literal.version == 6 else transport.value.rstrip("6")
         raise ValueError(f'interface "{host}" is an IPv{literal.version} address: use {other}:')
+    # The canonical text, so that two spellings of an address are the same listener in a reload.
     return str(literal)
 
 
@@ -194,6 +197,7 @@ def _looked_up(transport: Transport, host: str) -> str:
         raise ValueError(f'interface "{host}": {name} ({error.errno}) {error.strerror}') from None
     except UnicodeError:
         raise ValueError(f'interface "{host}" is neither an address nor a host name') from None
+    # Only the first answer: one description is one listener. gai.conf(5) orders the answers.
     # getaddrinfo leaves the scope out of the text; getnameinfo writes it: fe80::1%eth0.
     numeric = socket.getnameinfo(answers[0][4], socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
     return str(ipaddress.ip_address(numeric))
@@ -207,6 +211,7 @@ def _eai_name(code: int | None) -> str:
 def _unix(transport: Transport, path: str, options: Mapping[str, str]) -> UnixAddress:
     if path.startswith("@"):
         return _abstract(transport, path, options)
+    # Users and groups are looked up now, so that a reload notices when a name gets another number.
     return UnixAddress(
         transport,
         path,

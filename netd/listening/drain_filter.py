@@ -39,6 +39,7 @@ def admit_nobody(listener: socket.socket) -> None:
     TCP handshakes that have begun are completed, and datagrams in the queue stay. A Unix stream
     socket has no filter: unlink its path instead.
     """
+    # A SYN filter only suits TCP; a datagram has no flags to look at.
     is_stream = listener.type == socket.SOCK_STREAM
     if is_stream and listener.family == socket.AF_UNIX:
         return
@@ -53,6 +54,7 @@ def admit_nobody(listener: socket.socket) -> None:
 
 def has_queued_connections(listeners: Iterable[socket.socket]) -> bool:
     """Whether a connection or a datagram is in the queue of one of them."""
+    # poll(2) tells it without accepting, which the pools that drain do.
     queues = select.poll()
     for listener in listeners:
         queues.register(listener, select.POLLIN)

@@ -82,12 +82,14 @@ def _listener_json(listener: Listener) -> _Json:
         "index": listener.index,
         "transport": address.transport.value,
         "descriptor": listener.socket.fileno(),
+        # A reload compares them with what a service wants, and sets only what has changed.
         "options": [_option_json(option) for option in listener.options],
         **where,
     }
 
 
 def _option_json(option: SetOption) -> _Json:
+    # JSON has no bytes; a text is their hexadecimal form.
     values = [one if isinstance(one, int) else one.hex() for one in option.values]
     return {"name": option.name, "values": values}
 
@@ -115,6 +117,7 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     try:
         values = json.loads(text)
         channel = int(values["channel"])
+        # What has to survive an exec is inheritable, and workers must not inherit it.
         os.set_inheritable(channel, False)
         suspended = frozenset(map(str, values["suspended"]))
         return Handover(

@@ -118,6 +118,7 @@ _FAMILIES: Final = {b"TCP4": socket.AF_INET, b"TCP6": socket.AF_INET6}
 
 
 def _version_1(data: bytes) -> tuple[Header, int] | None:
+    # Bounded, so that a client cannot make netd buffer a line without an end.
     end = data.find(b"\r\n", 0, LONGEST_LINE)
     if end < 0:
         if len(data) >= LONGEST_LINE:
@@ -234,6 +235,7 @@ def _proxied(header: bytes, family: int, *, is_known: bool) -> Header:
 def _unix_name(padded: bytes) -> str | bytes:
     """A path, or an abstract name as bytes with its NUL: the forms of Python's sockets."""
     if padded.startswith(b"\0"):
+        # The field has no length: zeros at the end of a name cannot be told from padding.
         name = padded.rstrip(b"\0")
         return name or ""
     return os.fsdecode(padded.partition(b"\0")[0])

@@ -70,6 +70,8 @@ def _server_name_callback(
 
 def _context(tls: Tls, identity: Identity) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # A client could make the server compute by renegotiating, and compression reveals secrets by
+    # the length of what is sent (RFC 7457, 2.6).
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     # Python sets it, but then a truncated stream looks like one that has ended.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
@@ -129,6 +131,7 @@ def _as_file(pem: Pem) -> Iterator[str]:
 
 
 def _in_memory(content: bytes) -> int:
+    # MFD_CLOEXEC: a program that another thread starts meanwhile must not inherit the key.
     descriptor = os.memfd_create("netd-tls", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as memory:

@@ -45,8 +45,10 @@ class ServerNames(Generic[_T]):
         """
         if not asked:
             return None
+        # pyOpenSSL passes the bytes of the client, ssl a text.
         if isinstance(asked, bytes):
             asked = asked.decode("ascii", "replace")
+        # RFC 6066 forbids the dot at the end; some clients send it.
         name = asked.lower().removesuffix(".")
         found = self._exact.get(name)
         if found is None and self._wild:

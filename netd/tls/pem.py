@@ -33,6 +33,7 @@ class NotPem(ValueError):
 
 def certificates(content: bytes) -> list[x509.Certificate]:
     """All certificates, in order; at least one. Raises NotPem."""
+    # One by one, so that an error is about a certificate and not about the rest of the file.
     found = [match[0] for match in _CERTIFICATE.finditer(content)]
     if not found:
         raise NotPem("has no certificate in PEM, -----BEGIN CERTIFICATE-----")

@@ -73,6 +73,7 @@ def made(now: datetime) -> bytes:
         .not_valid_after(now + LIFETIME)
         .add_extension(names, critical=False)
         .add_extension(usage, critical=False)
+        # Not an authority: a client that trusts this certificate trusts nothing that its key signs.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -98,6 +99,7 @@ def write(path: str, content: bytes, uid: int | None = None, gid: int | None = N
             file.flush()
             if uid is not None or gid is not None:
                 os.fchown(descriptor, -1 if uid is None else uid, -1 if gid is None else gid)
+            # Before the rename, or a crash could leave an empty file under the name.
             os.fsync(descriptor)
         os.replace(beside, path)
     except BaseException:

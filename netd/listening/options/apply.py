@@ -68,6 +68,7 @@ def _is_here(option: Option) -> bool:
 
 def in_order(options: Iterable[SetOption]) -> tuple[SetOption, ...]:
     """The order of setting: options before bind first, then the table's; joins before leaves."""
+    # The table has each option that joins before the one that leaves the same groups.
     places = {name: place for place, name in enumerate(OPTIONS)}
     return tuple(
         sorted(
@@ -127,6 +128,7 @@ def change(
         if was == option:
             kept.append(option)
         elif option.applied is Applied.BEFORE_BIND:
+            # Binding again would lose connections; `netdctl plan` says that it needs a restart.
             kept += [was] if was is not None else []
         elif option.leaves is not None:
             _regroup(sock, option, was, undo)
@@ -196,6 +198,7 @@ def _value(sock: socket.socket, option: SetOption) -> int | bytes:
 
 def _reset(sock: socket.socket, option: SetOption) -> None:
     """Set the value of a new socket. A value that cannot be read or set stays."""
+    # The kernel has no call for the default, which the system's settings may have changed.
     with suppress(OSError), socket.socket(sock.family, sock.type) as fresh:
         sock.setsockopt(option.level, option.number, _value(fresh, option))
 

@@ -41,6 +41,7 @@ the NUL."""
 
 
 def _flag(value: object) -> Packed:
+    # TOML has booleans. A number here may have been meant for another option.
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return (int(value),)
@@ -53,6 +54,7 @@ def number(least: int, most: int = LARGEST_INT, unit: str = "") -> Form:
     """A whole number; *unit* is what it counts."""
 
     def read(value: object) -> Packed:
+        # bool is a subclass of int.
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
         # Python's setsockopt takes a C int; a u32 beyond that is the negative one with its bits.
@@ -73,6 +75,7 @@ SIZE: Final = Form("size", _size, ("integer", "string"), ("64KiB",))
 
 
 def _timeval(value: object) -> Packed:
+    # Rounded to microseconds before it is split: 0.3 as a float is a little less than 0.3.
     whole, rest = divmod(round(units.duration(value) * 1_000_000), 1_000_000)
     return (struct.pack("ll", whole, rest),)
 
@@ -104,6 +107,7 @@ def _text(value: object) -> str:
 
 def _name(value: object) -> Packed:
     text = _text(value)
+    # The kernel would cut a longer name off, and then look for another interface or algorithm.
     if not text.isascii() or "\0" in text or len(text) > LONGEST_NAME:
         raise ValueError(f"must be a name of at most {LONGEST_NAME} ASCII characters")
     return (text.encode(),)
@@ -139,7 +143,7 @@ def _index(name: str) -> int:
 
 def _device(value: object) -> Packed:
     text = _text(value)
-    _index(text)
+    _index(text)  # raises if there is none, with the names of those that exist
     return (text.encode(),)
 
 
@@ -194,6 +198,7 @@ def _each(value: object, one: Callable[[str], bytes], form: str) -> Packed:
     texts = value if isinstance(value, list) else [value]
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise ValueError(f"needs a {form}, or a list of at least one")
+    # Joining a group twice fails with EADDRINUSE.
     return tuple(dict.fromkeys(map(one, texts)))
 
 
