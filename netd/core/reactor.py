@@ -1,32 +1,29 @@
-"""What netd uses of a Twisted reactor, as protocols, so that a test can pass a clock instead.
-
-Twisted's own interfaces are zope.interface's, which mypy cannot check arguments against.
-"""
+"""What netd's parts ask of a Twisted reactor, so that a test can hand them a clock instead."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class DelayedCall(Protocol):
-    """A scheduled call (IDelayedCall)."""
+    """A call that is going to be made (IDelayedCall)."""
 
     def active(self) -> bool:
-        """Whether it was neither made nor cancelled yet."""
+        """Whether it has been neither made nor cancelled."""
 
     def cancel(self) -> None:
-        """Do not make the call. Raises if it is not active."""
+        """Do not make it."""
 
 
 class Reactor(Protocol):
     """The parts of IReactorTime and IReactorFromThreads that netd uses."""
 
     def seconds(self) -> float:
-        """The time of the reactor's clock. Twisted's follows the system's clock, which may step."""
+        """The time, of a clock that never steps."""
 
-    def callLater(self, delay: float, call: Callable[..., object], /, *args: object) -> DelayedCall:
-        """Call after *delay* seconds, in the reactor's thread."""
+    def callLater(self, delay: float, call: Callable[..., Any], /, *args: Any) -> DelayedCall:
+        """Call in *delay* seconds, in the reactor's thread."""
 
-    def callFromThread(self, call: Callable[..., object], /, *args: object) -> None:
-        """Call soon in the reactor's thread. Safe from any thread, whose calls keep their order."""
+    def callFromThread(self, call: Callable[..., Any], /, *args: Any) -> None:
+        """Call soon in the reactor's thread; safe from any thread."""

@@ -1,4 +1,4 @@
-"""Deadlines of equal length, so that the oldest one always expires next."""
+"""Deadlines that are equally long, so that the oldest one is always the next."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class EqualDeadlines(Generic[T]):
-    """Calls *expire* for each item that does not end within *seconds*. In the thread of *reactor*.
+    """Calls *expire* for each thing that is not done in *seconds*. In the thread of *reactor*.
 
-    One timer serves all items; without items there is none. (An OrderedDict, because finding the
-    first key of a dict takes longer with each key that was deleted before it.)
+    One timer does for all, however many there are; while nothing is under way there is none.
+    (An OrderedDict finds its first key at once; a dict would pass all that have been deleted.)
     """
 
     def __init__(self, seconds: float, reactor: Reactor, expire: Callable[[T], None]) -> None:
@@ -26,46 +26,45 @@ class EqualDeadlines(Generic[T]):
         self._is_timed = False
 
     def __len__(self) -> int:
-        """How many items have begun and not ended."""
+        """How many things are under way."""
         return len(self._due)
 
-    def begin(self, item: T) -> None:
-        """Start, or restart, the time of *item*."""
-        self._due[item] = self._reactor.seconds() + self._seconds
-        self._due.move_to_end(item)
+    def begin(self, thing: T) -> None:
+        """*thing* is under way, and has the full time."""
+        self._due[thing] = self._reactor.seconds() + self._seconds
+        self._due.move_to_end(thing)
         if not self._is_timed:
             self._is_timed = True
-            self._reactor.callLater(self._seconds, self._check)
+            self._reactor.callLater(self._seconds, self._look)
 
-    def end(self, item: T) -> None:
-        """Forget *item*, if it is known."""
-        self._due.pop(item, None)
+    def end(self, thing: T) -> None:
+        """*thing* is done, or of no interest any more."""
+        self._due.pop(thing, None)
 
     def oldest(self) -> T | None:
-        """The item that began first; None if there is none."""
+        """What has been under way for longest; None if nothing is."""
         return next(iter(self._due), None)
 
     def expire_all(self) -> None:
-        """Expire every item now."""
-        for item in list(self._due):
-            self._expire_one(item)
+        """The time of everything is over."""
+        for thing in list(self._due):
+            self._expire_one(thing)
 
-    def _check(self) -> None:
-        # The timer is not cancelled when an item ends: it checks too early, and starts again.
+    def _look(self) -> None:
         self._is_timed = False
         now = self._reactor.seconds()
         try:
             while self._due:
-                item, when = next(iter(self._due.items()))
+                thing, when = next(iter(self._due.items()))
                 if when > now:
                     break
-                self._expire_one(item)
-        finally:  # *expire* may raise, and the other items still need the timer
+                self._expire_one(thing)
+        finally:
             if self._due and not self._is_timed:
                 self._is_timed = True
                 when = next(iter(self._due.values()))
-                self._reactor.callLater(max(0.0, when - now), self._check)
+                self._reactor.callLater(max(0.0, when - now), self._look)
 
-    def _expire_one(self, item: T) -> None:
-        if self._due.pop(item, None) is not None:
-            self._expire(item)
+    def _expire_one(self, thing: T) -> None:
+        if self._due.pop(thing, None) is not None:
+            self._expire(thing)
