@@ -59,7 +59,7 @@ def _is_here(option: Option) -> bool:
     family, kind = min(option.fit.kinds)
     try:
         with socket.socket(family, kind) as tried:
-            # The value may be wrong for the option. Only ENOPROTOOPT means that there is none.
+            # 0 may be a wrong value, or need a right. Those errors mean that the option exists.
             tried.setsockopt(option.level, option.number, 0)
     except OSError as error:
         return error.errno not in (errno.ENOPROTOOPT, errno.EAFNOSUPPORT)
@@ -212,7 +212,7 @@ def try_out(transport: Transport, options: Iterable[SetOption]) -> Mapping[str, 
     except OSError:  # no IPv6 here; bind reports that
         return found
     with tried:
-        # As on the real socket: the kernel refuses IPv4 options on an IPv6-only one.
+        # As on the real socket, which is set up before its options are.
         if transport.family == socket.AF_INET6:
             only = not of_both_families(options)
             tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
