@@ -1,7 +1,7 @@
-"""Which rule of a service's lists decides on a client, for people. Pure but for users and groups.
+"""Which entry of a service's lists decides about a client. Pure, except for users and groups.
 
-A client is described as an entry is written: an address, ``unix``, ``user:alice``, ``gid:100``,
-``certificate:client.example``; or by several of them, since a client may have more than one.
+A client is described in the form of entries: an address, ``unix``, ``user:alice``, ``gid:100``,
+``certificate:client.example``. Several of them describe one client.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from netd.admission.networks import Unreadable, packed
 from netd.model.peer import Credentials
 from netd.model.service import Access
 
-_NOBODY: Final = 2**32 - 1
-"""The uid and gid of nobody in particular (chown(2)), where only the other one is said."""
+_UNKNOWN_ID: Final = 2**32 - 1
+"""A uid or gid that no entry matches, for a client of whom only the other one is given."""
 
 
 @dataclass(frozen=True)
 class _Names:
-    """A client's certificate, as far as it is described."""
+    """A certificate that has only the given names."""
 
     names: frozenset[str]
 
@@ -36,16 +36,16 @@ class _Names:
 
 @dataclass(frozen=True)
 class Described:
-    """A client that might come."""
+    """A hypothetical client."""
 
     host: str | None
-    """An Internet client's address; None is a client of a Unix socket."""
+    """The address of an Internet client; None for a Unix client."""
     peer: Credentials | None = None
     certificate: _Names | None = None
 
     @classmethod
     def by(cls, words: Iterable[str]) -> Described:
-        """Read what describes a client. Raises ValueError that says what is wrong."""
+        """Read a description. Raises ValueError that says what is wrong."""
         hosts: list[str] = []
         is_unix = False
         peers: list[Credentials] = []
@@ -63,18 +63,18 @@ class Described:
                 elif kind == "uid":
                     peers.append(_credentials(int(number)))
                 elif kind == "gid":
-                    peers.append(Credentials(_NOBODY, int(number)))
+                    peers.append(Credentials(_UNKNOWN_ID, int(number)))
                 else:
-                    raise ValueError(f'"{word}" is no address; a client has one address')
+                    raise ValueError(f'"{word}" is not an address; a client has one address')
         if len(hosts) + (is_unix or bool(peers)) != 1:
             raise ValueError("a client has one address, or is one of a Unix socket")
         certificate = _Names(frozenset(names)) if names else None
-        return cls(hosts[0] if hosts else None, _together(peers), certificate)
+        return cls(hosts[0] if hosts else None, _combined(peers), certificate)
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What the lists say of a client, and by which entry; None where it is by none."""
+    """The decision about a client, and the entry it is based on, if there is one."""
 
     refusal: Refusal | None
     by: str | None = None
@@ -83,7 +83,7 @@ class Explained:
 
 
 def explained(access: Access, client: Described) -> Explained:
-    """Say what becomes of *client*, as ``AccessLists`` decides it."""
+    """Explain the decision of ``AccessLists`` about *client*."""
     refusal = _refusal(access, client)
     if refusal is Refusal.DENY:
         return Explained(refusal, "deny", _first(access.deny, client))
@@ -93,6 +93,7 @@ def explained(access: Access, client: Described) -> Explained:
 
 
 def _refusal(access: Access, client: Described) -> Refusal | None:
+    # The lists themselves decide, so that the explanation cannot differ from the daemon.
     lists = AccessLists.of(access)
     if client.host is None:
         return lists.refuses_unix(client.peer, client.certificate)
@@ -120,22 +121,22 @@ def _is_address(text: str) -> bool:
 
 
 def _credentials(uid: int) -> Credentials:
-    """A user's, with the groups that the system's databases have for him."""
+    """The credentials of a user, with the groups in the system's databases."""
     try:
         user = pwd.getpwuid(uid)
     except KeyError:
-        return Credentials(uid, _NOBODY)
+        return Credentials(uid, _UNKNOWN_ID)
     groups: Iterator[int] | Sequence[int] = ()
     with suppress(OSError):
         groups = os.getgrouplist(user.pw_name, user.pw_gid)
     return Credentials(uid, user.pw_gid, frozenset(groups))
 
 
-def _together(peers: Sequence[Credentials]) -> Credentials | None:
-    """One client with all that was said of it."""
+def _combined(peers: Sequence[Credentials]) -> Credentials | None:
+    """Combine what was given for one client."""
     if not peers:
         return None
-    uid = next((peer.uid for peer in peers if peer.uid != _NOBODY), _NOBODY)
-    gids = [peer.gid for peer in peers if peer.gid != _NOBODY]
+    uid = next((peer.uid for peer in peers if peer.uid != _UNKNOWN_ID), _UNKNOWN_ID)
+    gids = [peer.gid for peer in peers if peer.gid != _UNKNOWN_ID]
     groups = frozenset(gids).union(*(peer.groups for peer in peers))
-    return Credentials(uid, gids[0] if gids else _NOBODY, groups)
+    return Credentials(uid, gids[0] if gids else _UNKNOWN_ID, groups)

@@ -1,21 +1,22 @@
-"""The whole question: may this client come in? Lists first, then the service's own filter."""
+"""Whether a client is admitted: the lists first, then the service's own filter."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from netd.admission.filter import RequestFilter
 from netd.admission.lists import AccessLists
+from netd.model.address import SocketAddress
 from netd.model.peer import Credentials, PeerCertificate
 
 REMEMBERED: Final = 4096
-"""Addresses whose answer by the lists is kept, in two thirds of a mebibyte: most clients come
-again, a datagram's at once. Looking one up costs a seventh of asking the lists."""
+"""Addresses whose answer from the lists is cached, in two thirds of a mebibyte. Most clients come
+again, those that send datagrams immediately; the cache costs a seventh of asking the lists."""
 
 
 class Gate:
-    """Decides for the clients of one listener. Safe from any thread."""
+    """Decides about the clients of one listener. Safe from any thread."""
 
     def __init__(
         self,
@@ -25,10 +26,10 @@ class Gate:
         of_unix: bool,
         is_proxied: bool = False,
     ) -> None:
-        """With *is_proxied* a client may have an address of another family than the listener."""
+        """With *is_proxied* a client's address may be of another family than the listener's."""
         self._lists = lists
         self._refuses_inet = lru_cache(REMEMBERED)(lists.refuses_inet)
-        # Where no certificate matters there is no difference, and one memory for both.
+        # If no entry needs a certificate, both questions have the same answer and share a cache.
         self._refuses_early_inet = self._refuses_inet
         if lists.needs_certificate:
             self._refuses_early_inet = lru_cache(REMEMBERED)(lists.refuses_early_inet)
@@ -42,38 +43,35 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody is admitted without a question."""
+        """Whether every client is admitted, so that nothing needs to be asked."""
         return self._lists.is_open and self._filter is None
 
-    @property
-    def needs_certificate(self) -> bool:
-        """Whether an entry of the lists asks for a client's certificate."""
-        return self._lists.needs_certificate
-
-    def refuses_early(self, client_address: Any, peer: Credentials | None) -> str | None:
+    def refuses_early(self, client_address: SocketAddress, peer: Credentials | None) -> str | None:
         """Return the reason word before a TLS handshake, or None to go on. Raises nothing.
 
-        Nobody is refused whose certificate might yet let him in, and the filter is not asked.
+        A client that its certificate could admit is not refused. The filter is not asked.
         """
         if self._lists.is_open:
             return None
-        if self._is_unix(client_address):
+        host = self._host(client_address)
+        if host is None:
             return self._lists.refuses_early_unix(peer)
-        return self._refuses_early_inet(client_address[0])
+        return self._refuses_early_inet(host)
 
     def refuses(
         self,
-        request: Any,
-        client_address: Any,
+        request: object,
+        client_address: SocketAddress,
         client: str,
         peer: Credentials | None,
         certificate: PeerCertificate | None = None,
     ) -> str | None:
         """Ask the lists, then the filter: the reason word, or None to admit. Raises nothing.
 
-        *request* and *client_address* are what ``socketserver`` passes, *client* names the
-        client for people, *peer* is who a Unix client is, *certificate* what the client has shown.
+        *request* and *client_address* are what ``socketserver`` passes. *client* is the client's
+        name in the log, *peer* the credentials of a Unix client, *certificate* the verified one.
         """
+        # The filter is a user's code and may be slow, so refused clients do not reach it.
         reason = self.refuses_by_lists(client_address, peer, certificate)
         if reason is not None:
             return reason
@@ -81,25 +79,34 @@ class Gate:
 
     def refuses_by_lists(
         self,
-        client_address: Any,
+        client_address: SocketAddress,
         peer: Credentials | None,
         certificate: PeerCertificate | None = None,
     ) -> str | None:
-        """Ask the lists only, as ``refuses`` does."""
+        """Ask only the lists, as ``refuses`` does."""
         if self._lists.is_open:
             return None
-        if self._is_unix(client_address):
+        host = self._host(client_address)
+        if host is None:
             return self._lists.refuses_unix(peer, certificate)
         if certificate is None or not self._lists.needs_certificate:
-            return self._refuses_inet(client_address[0])
-        return self._lists.refuses_inet(client_address[0], certificate)
+            return self._refuses_inet(host)
+        # Not cached: the answer depends on the certificate, and each client has its own.
+        return self._lists.refuses_inet(host, certificate)
 
-    def refuses_by_filter(self, request: Any, client_address: Any, client: str) -> str | None:
-        """Ask the filter only, as ``refuses`` does."""
+    def refuses_by_filter(
+        self, request: object, client_address: SocketAddress, client: str
+    ) -> str | None:
+        """Ask only the filter, as ``refuses`` does."""
         if self._filter is None:
             return None
         return self._filter.refuses(request, client_address, client)
 
-    def _is_unix(self, client_address: Any) -> bool:
-        """By its listener; the address itself says it where a proxy may have named it."""
-        return not isinstance(client_address, tuple) if self._is_proxied else self._of_unix
+    def _host(self, client_address: SocketAddress) -> str | None:
+        """The address to look up in the lists; None for a Unix client.
+
+        The listener's family decides. Only a proxy may name a client of another one.
+        """
+        if self._of_unix and not self._is_proxied:
+            return None
+        return client_address[0] if isinstance(client_address, tuple) else None

@@ -12,11 +12,11 @@ from netd.model.peer import Credentials, PeerCertificate
 from netd.model.service import Access
 
 CERTIFICATE: Final = "certificate:"
-"""What an entry begins with that stands for a name in a client's certificate."""
+"""The prefix of an entry for a name in a client's certificate."""
 
 
 class Refusal(StrEnum):
-    """Why the lists refuse a client; the words are for the log and the metrics."""
+    """Why the lists refuse a client. The words are in logs and metrics."""
 
     DENY = "deny"
     NOT_ALLOWED = "not-allowed"
@@ -25,18 +25,18 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleList:
-    """The entries of one list, each kind where it is asked."""
+    """The entries of one list, by kind."""
 
     networks: NetworkSet
     any_unix: bool
     uids: frozenset[int]
     gids: frozenset[int]
     certificates: tuple[str, ...] = ()
-    """Names, one of which a client's certificate has to be for."""
+    """Names. A client's certificate matches if it is for one of them."""
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> RuleList:
-        """Sort canonical entries (netd.admission.entries). Raises ValueError for any other."""
+        """Sort canonical entries (netd.admission.entries) by kind. Raises ValueError for others."""
         peers: dict[str, set[int]] = {"uid": set(), "gid": set()}
         networks, certificates = [], []
         any_unix = False
@@ -55,11 +55,11 @@ class RuleList:
 
     @property
     def needs_credentials(self) -> bool:
-        """Whether an entry asks who a Unix client is."""
+        """Whether an entry needs the credentials of a Unix client."""
         return bool(self.uids or self.gids)
 
     def has_peer(self, peer: Credentials | None) -> bool:
-        """Whether an entry matches a Unix client; None is one that nobody knows."""
+        """Whether an entry matches a Unix client; None is one with unknown credentials."""
         if self.any_unix or peer is None:
             return self.any_unix
         return (
@@ -73,27 +73,29 @@ class RuleList:
 
 @dataclass(frozen=True, slots=True)
 class AccessLists:
-    """What a service's lists say of a client: pure, built once, safe to ask from any thread.
+    """The two lists of a service. Immutable, and safe from any thread.
 
-    A client is admitted when no ``deny`` entry matches and, where there is an ``allow`` list, one
-    of its entries does. Addresses and networks never match Unix clients, and the reverse.
+    A client is admitted if no ``deny`` entry matches and, if there is an ``allow`` list, at least
+    one of its entries does. Addresses and networks never match Unix clients, nor ``unix``, users
+    and groups Internet clients.
 
-    With TLS it is asked twice. Before the handshake nobody is refused whose certificate might yet
-    let him in; after it the whole rule holds.
+    Over TLS the lists are asked twice: before the handshake, to spare its cost for clients that no
+    certificate could admit, and after it, when the certificate is known.
     """
 
     allow: RuleList | None
     deny: RuleList
+    # Computed once, because they are asked for every connection.
     needs_credentials: bool
-    """Whether ``refuses_unix`` has to be told who the client is."""
+    """Whether ``refuses_unix`` needs the client's credentials."""
     needs_certificate: bool
-    """Whether an entry asks for a client's certificate."""
+    """Whether an entry needs the client's certificate."""
     is_open: bool
-    """Whether there is nothing to decide: everybody is admitted, whatever the address."""
+    """Whether there are no entries, so that every client is admitted."""
 
     @classmethod
     def of(cls, access: Access) -> AccessLists:
-        """Take the lists of a checked configuration.
+        """Build the lists of a checked configuration.
 
         Raises ValueError for an entry that is not in canonical form.
         """
@@ -107,9 +109,9 @@ class AccessLists:
         return cls(allow, deny, needs_credentials, needs_certificate, is_open)
 
     def refuses_inet(self, host: str, certificate: PeerCertificate | None = None) -> Refusal | None:
-        """Decide on a TCP or UDP client by its address and certificate; None admits it.
+        """The reason to refuse a TCP or UDP client; None admits it.
 
-        An address that cannot be read is refused wherever there is a list.
+        An address that cannot be read is refused: a ``deny`` entry might match it.
         """
         if self.is_open:
             return None
@@ -117,6 +119,7 @@ class AccessLists:
             number = packed(host)
         except Unreadable:
             return Refusal.UNREADABLE_ADDRESS
+        # deny before allow: an entry of deny excludes clients from a network that allow names.
         if self.deny.networks.contains(number) or self.deny.has_certificate(certificate):
             return Refusal.DENY
         if self.allow is None or self.allow.networks.contains(number):
@@ -124,7 +127,7 @@ class AccessLists:
         return None if self.allow.has_certificate(certificate) else Refusal.NOT_ALLOWED
 
     def refuses_early_inet(self, host: str) -> Refusal | None:
-        """Decide before the handshake: refuse only whom no certificate could help."""
+        """Decide before the handshake: refuse only a client that no certificate could admit."""
         return self._early(self.refuses_inet(host))
 
     def refuses_early_unix(self, peer: Credentials | None) -> Refusal | None:
@@ -139,10 +142,10 @@ class AccessLists:
     def refuses_unix(
         self, peer: Credentials | None, certificate: PeerCertificate | None = None
     ) -> Refusal | None:
-        """Decide on a client of a Unix socket; None admits it.
+        """The reason to refuse a client of a Unix socket; None admits it.
 
-        A peer of None is one whose credentials nobody knows, such as the sender of a datagram: it
-        is refused wherever an entry asks for them.
+        *peer* is None if the credentials are unknown, as for a proxied client. Such a client is
+        refused if any entry needs them.
         """
         if peer is None and self.needs_credentials:
             return Refusal.UNREADABLE_ADDRESS

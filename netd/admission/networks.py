@@ -1,7 +1,7 @@
-"""Addresses and networks as numbers, and sets of networks that are quick to ask.
+"""Addresses and networks as numbers, and sets of networks with a fast lookup.
 
-``inet_pton`` reads what the ``ipaddress`` module reads (tests/admission/test_networks.py holds
-the two together), in a tenth of the time.
+``inet_pton`` reads the same texts as the ``ipaddress`` module (tests/admission/test_networks.py
+compares them), in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
-"""What an IPv6 address starts with that stands for an IPv4 address (RFC 4291, 2.5.5.2)."""
+"""The first bytes of a v4-mapped IPv6 address (RFC 4291, 2.5.5.2)."""
 _MAPPED_BITS: Final = 8 * len(_MAPPED)
 
 
 class Unreadable(ValueError):
-    """A text that is no IPv4 or IPv6 address."""
+    """A text that is not an IPv4 or IPv6 address."""
 
 
 def packed(address: str) -> bytes:
     """Read a client's address: 4 bytes for IPv4 and for v4-mapped IPv6, else 16.
 
-    A scope id (``fe80::1%eth0``, RFC 4007) is left out: rules speak of addresses, not of links.
+    A scope id (``fe80::1%eth0``, RFC 4007) is dropped: rules name addresses, not links.
     Raises Unreadable.
     """
     if "%" in address:
@@ -35,8 +35,8 @@ def packed(address: str) -> bytes:
 def network(text: str) -> tuple[bytes, int]:
     """Read an address or a network in CIDR form (RFC 4632): its number and its prefix length.
 
-    Host bits are kept as they stand; v4-mapped networks come back as IPv4. Raises Unreadable for
-    what is no address, a scope id included, and ValueError for a bad prefix length.
+    Host bits are kept; v4-mapped networks become IPv4 networks. Raises Unreadable for a text
+    that is not an address or has a scope id, and ValueError for a bad prefix length.
     """
     address, slash, length = text.partition("/")
     number = _number(address)
@@ -53,10 +53,10 @@ def network(text: str) -> tuple[bytes, int]:
 
 
 class NetworkSet:
-    """Networks to look an address up in: built once, never changed, safe to ask from any thread.
+    """Networks to look up an address in. Immutable, and safe from any thread.
 
-    One set of prefixes for each prefix length, so that a look-up costs as many probes as there
-    are different lengths, however many networks there are. Raises ValueError for a text that
+    There is one set of prefixes for each prefix length. So a lookup costs as many probes as there
+    are different lengths, for any number of networks. Raises ValueError for a text that
     ``network`` does not read.
     """
 
@@ -68,21 +68,21 @@ class NetworkSet:
             number, length = network(text)
             shift = 8 * len(number) - length
             found[len(number)][shift].add(int.from_bytes(number) >> shift)
-        # The widest networks first: they are the likeliest to match.
+        # The widest networks first, since they are the likeliest to match.
         self._groups: Final = {
             size: tuple((shift, frozenset(groups[shift])) for shift in sorted(groups, reverse=True))
             for size, groups in found.items()
         }
 
     def matches(self, address: str) -> bool:
-        """Whether an address, as a client's socket gives it, is in one of the networks.
+        """Whether the address of a client is in one of the networks.
 
         Raises Unreadable.
         """
         return self.contains(packed(address))
 
     def contains(self, number: bytes) -> bool:
-        """The same for an address that ``packed`` has read, to ask several sets about it."""
+        """The same for an address from ``packed``, which is read once for several sets."""
         value = int.from_bytes(number)
         for shift, prefixes in self._groups[len(number)]:  # noqa: SIM110 (any() costs twice this)
             if value >> shift in prefixes:
@@ -105,7 +105,7 @@ def _without_scope(address: str) -> str:
 
 
 def _prefix_length(text: str, bits: int) -> int:
-    # Three digits at most, since int() takes its time over thousands of them.
+    # Three digits at most, since int() is slow for thousands of them.
     if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= bits:
         return int(text)
     raise ValueError(f"the prefix length, after the slash, is a number from 0 to {bits}")

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, by the kernel's word (unix(7))."""
+"""The credentials of a Unix client, as the kernel reports them (unix(7))."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ UCRED: Final = struct.Struct("3i")
 """``struct ucred`` of unix(7): process, user, group."""
 
 _SO_PEERGROUPS: Final = 59
-"""SO_PEERGROUPS of <asm-generic/socket.h> (Linux 4.13), which Python's socket does not name."""
+"""SO_PEERGROUPS (Linux 4.13) from <asm-generic/socket.h>; Python's socket has no name for it."""
 
 _MOST_GROUPS: Final = 256
-"""As many as Python's getsockopt (1024 bytes) can take; a peer with more counts as unknown."""
+"""As many as fit into Python's getsockopt (1024 bytes). A peer with more counts as unknown."""
 
 
 def credentials_of(request: socket.socket, *, with_groups: bool) -> tuple[int, Credentials]:
-    """Process and credentials of the other side, which connected. Raises OSError.
+    """Process and credentials of the client. Raises OSError.
 
-    With *with_groups* the supplementary groups are asked for, too.
+    They are those at the time of ``connect``: a client cannot change them later. Supplementary
+    groups cost a second call, so they are only read with *with_groups*.
     """
     packed = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
     pid, uid, gid = UCRED.unpack(packed)

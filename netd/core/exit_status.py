@@ -6,7 +6,7 @@ import signal
 
 
 def ending(code: int) -> str:
-    """How a process ended, by its exit status, or the negative number of a signal."""
+    """The end of a process: *code* is its exit status, or the negative number of a signal."""
     if code >= 0:
         return f"status {code}"
     try:

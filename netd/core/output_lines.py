@@ -1,4 +1,4 @@
-"""What a process writes to its standard output or error, cut into lines of bounded length."""
+"""The standard output or error of a process, split into lines of bounded length."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from collections.abc import Callable
 from typing import Final
 
 LONGEST_LINE: Final = 16 << 10
-"""Bytes that are waited for of a line that a process writes to its standard output or error."""
+"""Bytes of a line that are buffered; a process may write for ever without ending one."""
 
 
 class Lines:
-    """Cuts output into lines; one that is too long comes in pieces."""
+    """Splits output into lines; a line that is too long is split into pieces."""
 
     def __init__(self, wrote: Callable[[str], None]) -> None:
         self._wrote = wrote
-        self._rest = b""
+        self._incomplete = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on the lines that *data* completes."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        """Pass on each line that *data* completes."""
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
         for line in lines:
             self._pass_on(line)
-        if len(self._rest) > LONGEST_LINE:
+        if len(self._incomplete) > LONGEST_LINE:
             self.finish()
 
     def finish(self) -> None:
-        """What is left has no end, and is a line all the same."""
-        rest, self._rest = self._rest, b""
+        """Pass on the rest as a line, although its end is missing."""
+        rest, self._incomplete = self._incomplete, b""
         if rest:
             self._pass_on(rest)
 
     def _pass_on(self, line: bytes) -> None:
+        # A process may write any bytes, and its log must not fail because of them.
         self._wrote(line.decode(errors="replace"))

@@ -14,9 +14,9 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
-from OpenSSL._util import ffi, lib
 
 from netd.ctl.presented import Presented
+from netd.tls.openssl_private import verification_error
 from netd.tls.peer import ShownCertificate
 
 TIMEOUT: Final = 10.0
@@ -134,7 +134,7 @@ class _Handshake:
 
     def _verified(self, _: SSL.Connection, __: Any, error: int, ___: int, ok: int) -> bool:
         if not ok and self._distrust is None:
-            self._distrust = ffi.string(lib.X509_verify_cert_error_string(error)).decode()
+            self._distrust = verification_error(error)
         return True
 
     def through(self, connection: socket.socket, until: float) -> str | None:

@@ -95,7 +95,7 @@ def _besides(service: Service, client: Described) -> Iterator[str]:
         yield f"services.{service.name} listens on no {kind}"
     if client.certificate is not None and service.tls is None:
         yield f"services.{service.name} has no TLS, and sees no certificate"
-    if Proxies(service.proxies, of_unix=is_unix).has((client.host, 0), client.peer):
+    if Proxies(service.proxies, of_unix=is_unix).has((client.host or "", 0), client.peer):
         yield "it is a proxy: the lists are asked about the client that it names"
     if access.verify_request is not None:
         yield f"whoever is admitted is shown to verify_request: {access.verify_request}"

@@ -1,7 +1,8 @@
 """Sockets that the service manager passes: LISTEN_FDS and its companions (sd_listen_fds(3)).
 
-They are its own: it has bound them, goes on listening when netd has gone, and starts netd again for
-whoever comes then. So netd neither re-binds nor shuts them down, and unlinks none of their paths.
+The service manager owns them: it has bound them, keeps them when netd ends, and starts netd again
+for the next client. So netd neither binds them again nor shuts them down, and unlinks no path of
+theirs.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from netd.model.address import Address, PassedAddress, Transport
 from netd.model.service import Configuration, Service
 
 FIRST: Final = 3
-"""Where the passed descriptors begin (SD_LISTEN_FDS_START)."""
+"""The first passed descriptor (SD_LISTEN_FDS_START)."""
 
 MOST: Final = 4096
-"""Descriptors: more than a service manager passes, and fewer than would take long to look at."""
+"""The most descriptors that are looked at, so that a wrong LISTEN_FDS does not delay the start."""
 
 _PID, _COUNT, _NAMES = "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 
@@ -36,11 +37,14 @@ class Passed:
 
     listeners: Listeners
     refused: tuple[str, ...] = ()
-    """What cannot be used, and why; it is closed already."""
+    """What cannot be used, and why. It is closed already."""
 
 
 def initial_environment() -> Mapping[str, str]:
-    """What this process was started with (proc(5)); importing Twisted may take LISTEN_PID out."""
+    """The environment that this process was started with (proc(5)).
+
+    ``os.environ`` is not enough: importing Twisted may remove LISTEN_PID from it.
+    """
     try:
         with open("/proc/self/environ", "rb") as file:
             pairs = [os.fsdecode(pair).partition("=") for pair in file.read().split(b"\0")]
@@ -54,17 +58,20 @@ def received(
 ) -> Passed:
     """Take over the sockets that were passed to process *pid*, which is this one.
 
-    They are taken out of *environment*, so that nobody whom netd starts takes them for its own;
-    *initial* is what the process was started with. The caller closes the listeners.
+    Their variables are removed from *environment*, so that no process that netd starts believes
+    that they are its own. *initial* is the environment at the start of the process. The caller
+    closes the listeners.
     """
-    said = {name: environment.get(name, initial.get(name, "")) for name in _VARIABLES}
-    if said[_PID] != str(pid) or not said[_COUNT].isdecimal():
+    variables = {name: environment.get(name, initial.get(name, "")) for name in _VARIABLES}
+    # Another PID: they were meant for a process that has started this one.
+    if variables[_PID] != str(pid) or not variables[_COUNT].isdecimal():
         return Passed(Listeners())
+    # Only here: variables for another process stay for that process.
     for name in _VARIABLES:
         environment.pop(name, None)
-    count = min(int(said[_COUNT]), MOST)
+    count = min(int(variables[_COUNT]), MOST)
     listeners, refused, seen = [], [], Counter[str]()
-    for number, name in enumerate(_names(said[_NAMES], count)):
+    for number, name in enumerate(_names(variables[_NAMES], count)):
         why = _why_unusable(first + number)
         if why is None:
             listeners.append(_listener(first + number, name, seen[name]))
@@ -75,7 +82,7 @@ def received(
 
 
 def _names(text: str, count: int) -> list[str]:
-    """A name for each socket; its number, where it has none."""
+    """A name for each socket: its number, if it has no other."""
     names = text.split(":") if text else []
     return [
         names[number] if number < len(names) and names[number] else str(number)
@@ -84,15 +91,17 @@ def _names(text: str, count: int) -> list[str]:
 
 
 def _why_unusable(descriptor: int) -> str | None:
-    """Why netd cannot listen on a descriptor, which is closed then; None if it can."""
+    """Why netd cannot listen on a descriptor, which is then closed; None if it can."""
     why = None
     try:
+        # systemd passes them inheritable: every program of a handler would get them.
         os.set_inheritable(descriptor, False)
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            why = "is no socket"
+            why = "is not a socket"
     except OSError as error:
         return f"cannot be used: {error.strerror}"
     if why is None:
+        # A duplicate, since the socket object closes its descriptor.
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             why = _why_not_served(sock)
     if why is not None:
@@ -106,16 +115,17 @@ def _why_not_served(sock: socket.socket) -> str | None:
         return f"is of a kind that netd does not serve (family {sock.family}, type {sock.type})"
     listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if not transport.is_datagram and not listens:
-        return "is a connection and no listener: take Accept=yes out of its socket unit"
+        return "is a connection and not a listener: remove Accept=yes from its socket unit"
     return None
 
 
 def _transport_of(sock: socket.socket) -> Transport | None:
-    """What a socket is, by what the kernel says of it."""
+    """The transport of a socket, as the kernel reports it; None for another kind."""
     kind = int(sock.family), sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
     return next((one for one in _TRANSPORTS if (int(one.family), int(one.type)) == kind), None)
 
 
+# Without TLS, which is no property of a socket: the service's address says whether it is used.
 _TRANSPORTS: Final = (
     Transport.TCP,
     Transport.TCP6,
@@ -131,17 +141,18 @@ def _listener(descriptor: int, name: str, number: int) -> Listener:
     sock = undo.enter_context(socket.socket(fileno=descriptor))
     transport = _transport_of(sock)
     assert transport is not None
-    return Listener(_NOBODY, number, PassedAddress(name, transport, number), sock, undo=undo)
+    return Listener(_UNASSIGNED, number, PassedAddress(name, transport, number), sock, undo=undo)
 
 
-_NOBODY: Final = ""
-"""The service of a listener that is nobody's yet."""
+_UNASSIGNED: Final = ""
+"""The service of a listener that no service has taken over yet."""
 
 
 def with_passed(configuration: Configuration, passed: Iterable[Listener]) -> Configuration:
-    """*configuration* with what there is of each socket that it wants to be passed.
+    """Replace each ``systemd:`` address of *configuration* by the sockets that were passed.
 
-    A name stands for all sockets that have it. One that nobody has stays as it is.
+    A name stands for all sockets of that name. An address without any stays as it is, and binding
+    reports it.
     """
     known: dict[str, list[PassedAddress]] = {}
     for listener in passed:

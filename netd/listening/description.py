@@ -33,14 +33,13 @@ def parse(text: str) -> Address:
     Parts stand between colons; a colon inside brackets or after a backslash belongs to its part.
     A host name as ``interface`` is looked up here, so that what is bound is what was checked.
 
-    Raises:
-        ValueError: the message says what is wrong, and what would be right.
+    Raises ValueError: the message says what is wrong and what is valid.
     """
     _check_characters(text)
     word, *parts = _split(text)
     transport = _transport(word, text)
     if not parts or not parts[0]:
-        raise ValueError(f'"{text}" has no {_place(transport)}: write {_example(transport)}')
+        raise ValueError(f'"{text}" has no {_first_part(transport)}: write {_example(transport)}')
     options = _options(transport, parts[1:])
     if transport is Transport.SYSTEMD:
         return PassedAddress(_passed_name(parts[0]), transport, is_tls=_is_tls(options))
@@ -52,8 +51,7 @@ def parse(text: str) -> Address:
 def resolved(address: Address, directory: str) -> Address:
     """Make a relative Unix path absolute against *directory*; leave every other address alone.
 
-    Raises:
-        ValueError: the path does not fit into ``sun_path`` (unix(7)).
+    Raises ValueError if the path does not fit into ``sun_path`` (unix(7)).
     """
     if not isinstance(address, UnixAddress) or address.is_abstract:
         return address
@@ -63,7 +61,7 @@ def resolved(address: Address, directory: str) -> Address:
 
 
 def absolute(text: str, directory: str) -> str:
-    """A description that means in every directory what *text*, which is valid, does in this one."""
+    """Make *text*, a valid description, independent of the directory it is read in."""
     word, *parts = _split(text)
     if not Transport(word).is_unix or parts[0].startswith("@"):
         return text
@@ -72,7 +70,7 @@ def absolute(text: str, directory: str) -> str:
 
 
 def _check_characters(text: str) -> None:
-    # A NUL would end the path or the host name early, without a word.
+    # A NUL would end the path or the host name early, and no call would fail.
     if "\0" in text:
         raise ValueError(f"{text!r} contains a NUL character")
     try:
@@ -82,6 +80,7 @@ def _check_characters(text: str) -> None:
 
 
 def _split(text: str) -> list[str]:
+    # Character by character: a colon in brackets or after a backslash does not separate.
     parts, bracketed = [""], False
     characters = iter(text)
     for character in characters:
@@ -96,7 +95,7 @@ def _split(text: str) -> list[str]:
             bracketed = character == "[" or (bracketed and character != "]")
             parts[-1] += character
     if bracketed:
-        raise ValueError(rf'"{text}" has a "[" without its "]": write "\[" for one that is meant')
+        raise ValueError(rf'"{text}" has a "[" without its "]": write "\[" for a literal one')
     return parts
 
 
@@ -116,7 +115,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f': did you mean "{near[0]}"?' if near else ""
 
 
-def _place(transport: Transport) -> str:
+def _first_part(transport: Transport) -> str:
     if transport is Transport.SYSTEMD:
         return "name"
     return "path" if transport.is_unix else "port"
@@ -124,7 +123,7 @@ def _place(transport: Transport) -> str:
 
 def _example(transport: Transport) -> str:
     if transport is Transport.SYSTEMD:
-        return '"systemd:web", as FileDescriptorName= of the socket unit has it'
+        return '"systemd:web", the FileDescriptorName= of the socket unit'
     return f'"{transport.value}:/run/time"' if transport.is_unix else f'"{transport.value}:10037"'
 
 
@@ -134,7 +133,7 @@ def _options(transport: Transport, parts: Iterable[str]) -> dict[str, str]:
     for part in parts:
         name, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f'"{part}" is no option, which is NAME=VALUE: {_colons(transport)}')
+            raise ValueError(f'"{part}" is not an option NAME=VALUE: {_colons(transport)}')
         if name not in known:
             raise ValueError(
                 f'{transport.value}: has no option "{name}"{_nearest(name, known)}'
@@ -160,7 +159,7 @@ def _colons(transport: Transport) -> str:
         return r'a colon in a path is written "\:"'
     if transport is Transport.SYSTEMD:
         return "a name has no colon (systemd.socket(5))"
-    return "an IPv6 address stands in brackets, interface=[::1]"
+    return "write an IPv6 address in brackets, interface=[::1]"
 
 
 def _inet(transport: Transport, port: str, options: Mapping[str, str]) -> InetAddress:
@@ -171,6 +170,7 @@ def _inet(transport: Transport, port: str, options: Mapping[str, str]) -> InetAd
 
 
 def _port(text: str) -> int:
+    # A pattern, since int() also accepts signs, spaces, underscores and the digits of any script.
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise ValueError(f'port "{text}" is not a number from 0 to 65535')
     return int(text)
@@ -185,6 +185,7 @@ def _interface(transport: Transport, text: str) -> str:
     if (literal.version == 6) != (transport.family == socket.AF_INET6):
         other = f"{transport.value}6" if literal.version == 6 else transport.value.rstrip("6")
         raise ValueError(f'interface "{host}" is an IPv{literal.version} address: use {other}:')
+    # The canonical text, so that two spellings of an address are the same listener in a reload.
     return str(literal)
 
 
@@ -196,7 +197,8 @@ def _looked_up(transport: Transport, host: str) -> str:
         raise ValueError(f'interface "{host}": {name} ({error.errno}) {error.strerror}') from None
     except UnicodeError:
         raise ValueError(f'interface "{host}" is neither an address nor a host name') from None
-    # Of the two, only getnameinfo writes the scope into the text: fe80::1%eth0.
+    # Only the first answer: one description is one listener. gai.conf(5) orders the answers.
+    # getaddrinfo leaves the scope out of the text; getnameinfo writes it: fe80::1%eth0.
     numeric = socket.getnameinfo(answers[0][4], socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
     return str(ipaddress.ip_address(numeric))
 
@@ -209,6 +211,7 @@ def _eai_name(code: int | None) -> str:
 def _unix(transport: Transport, path: str, options: Mapping[str, str]) -> UnixAddress:
     if path.startswith("@"):
         return _abstract(transport, path, options)
+    # Users and groups are looked up now, so that a reload notices when a name gets another number.
     return UnixAddress(
         transport,
         path,
@@ -225,7 +228,7 @@ def _abstract(transport: Transport, path: str, options: Mapping[str, str]) -> Un
     for name in options.keys() - {"tls"}:
         raise ValueError(
             f'"{path}" is an abstract name, which is not in the file system and has no {name}: '
-            "say in the service's access table who may come in"
+            "use the service's access table instead"
         )
     _check_length(path, path[1:].encode())
     return UnixAddress(transport, path, is_tls=_is_tls(options))
@@ -266,7 +269,7 @@ def _account(kind: str, options: Mapping[str, str], find: Callable[[str], int]) 
         return None
     text = options[kind]
     try:
-        return find(text)  # a name first, even one of digits, as chown(1) has it
+        return find(text)  # a name first, even one of digits only, as chown(1) does
     except KeyError:
         if re.fullmatch("[0-9]{1,10}", text) and int(text) <= _LARGEST_ID:
             return int(text)

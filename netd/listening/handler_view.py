@@ -1,4 +1,8 @@
-"""A worker's view of the listeners it inherits from the daemon."""
+"""The listening socket as a user's code sees it in a worker.
+
+All processes of a service share the kernel's socket. So a handler must not be able to change it for
+the others, and must not block in it when another process was faster.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +14,48 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socketserver import DatagramRequestHandler
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from netd.listening.ancillary import SPACE
 from netd.listening.replies import Allowance, Sender, answer, sender, tells_destinations
+from netd.model.address import SocketAddress
 from netd.proxy.datagrams import Proxied, unwrapped
 from netd.proxy.header import LONGEST, InvalidHeader
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _FINISH: Final = DatagramRequestHandler.finish.__code__
 
 
-_thread: Final = threading.local()
+class _PerThread(threading.local):
+    """What the context managers below tell the sockets that their thread uses."""
+
+    is_accepting = False
+    offered: tuple[socket.socket, SocketAddress] | None = None
+
+
+_thread: Final = _PerThread()
 
 
 @contextmanager
 def accepting() -> Iterator[None]:
-    """Let this thread receive from listeners what is there, and never wait for a datagram.
+    """In this block, ``recvfrom`` of this thread never blocks.
 
-    A process that was told of a datagram may find that another one has received it.
+    Another process may have received the datagram that this one was woken up for.
     """
-    _thread.is_taking = True
+    _thread.is_accepting = True
     try:
         yield
     finally:
-        _thread.is_taking = False
+        _thread.is_accepting = False
 
 
 @contextmanager
-def offering(connection: socket.socket, address: Any) -> Iterator[None]:
-    """Let the next ``accept()`` of this thread on a listener return *connection*.
+def offering(connection: socket.socket, address: SocketAddress) -> Iterator[None]:
+    """In this block, the next ``accept()`` of this thread on a listener returns *connection*.
 
-    It was taken before, for what comes first on it (TLS). Closed at the end, if nobody accepted.
+    netd has accepted it before, for its first bytes. It is closed at the end if nothing accepts it.
     """
     _thread.offered = connection, address
     try:
@@ -52,54 +67,60 @@ def offering(connection: socket.socket, address: Any) -> Iterator[None]:
 
 
 class TooLarge(Exception):
-    """A datagram was longer than asked for; it has been received, and is gone."""
+    """A datagram was longer than the buffer. It has been received, and is lost."""
 
-    def __init__(self, sender: Any, limit: int) -> None:
+    def __init__(self, sender: SocketAddress, limit: int) -> None:
         super().__init__(sender, limit)
         self.sender = sender
         self.limit = limit
 
 
 class NoHeader(Exception):
-    """A datagram of a proxy had no header; it has been received, and is gone."""
+    """A datagram of a proxy had no valid header. It has been received, and is lost."""
 
-    def __init__(self, sender: Any, reason: str) -> None:
+    def __init__(self, sender: SocketAddress, reason: str) -> None:
         super().__init__(sender, reason)
         self.sender = sender
         self.reason = reason
 
 
 class _Unchanging:
-    """The methods of a socket that would change it for all processes, and here change nothing."""
+    """A mix-in for sockets: the methods that would change the socket for all processes do nothing.
 
-    def bind(self, address: Any) -> None:
-        """Change nothing: it is bound."""
+    They succeed instead of raising, because server classes call them as a matter of course
+    (``server_bind``, ``server_activate``, ``shutdown``).
+    """
+
+    def bind(self, address: object) -> None:
+        """Do nothing: the socket is bound."""
 
     def listen(self, backlog: int = 0) -> None:
-        """Change nothing."""
+        """Do nothing: it would replace the configured backlog."""
 
     def setblocking(self, flag: bool) -> None:
-        """Change nothing."""
+        """Do nothing: O_NONBLOCK belongs to the open file."""
 
     def settimeout(self, value: float | None) -> None:
-        """Change nothing."""
+        """Do nothing: a timeout sets O_NONBLOCK."""
 
     def shutdown(self, how: int) -> None:
-        """Change nothing."""
+        """Do nothing: it would end the socket in every process."""
 
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; in ``offering`` the one that is offered."""
-        offered: tuple[socket.socket, Any] | None = getattr(_thread, "offered", None)
+    def accept(self) -> tuple[socket.socket, SocketAddress]:
+        """Accept a connection; in ``offering`` the offered one."""
+        offered = _thread.offered
         if offered is None:
-            accepted: tuple[socket.socket, Any] = super().accept()  # type: ignore[misc]
+            accepted: tuple[socket.socket, SocketAddress] = super().accept()  # type: ignore[misc]
             return accepted
         _thread.offered = None
-        return self._accepted(*offered)
+        return self._wrapped(*offered)
 
-    def _accepted(self, connection: socket.socket, address: Any) -> tuple[socket.socket, Any]:
-        """What accepting makes of a connection."""
-        if isinstance(self, ssl.SSLSocket):  # as its own accept() does
-            settings: Any = self  # the type stubs know of none of these
+    def _wrapped(
+        self, connection: socket.socket, address: SocketAddress
+    ) -> tuple[socket.socket, SocketAddress]:
+        """An offered connection in the form that the ``accept()`` of this class would return."""
+        if isinstance(self, ssl.SSLSocket):  # the same as SSLSocket.accept does
+            settings: Any = self  # the type stubs lack these attributes
             connection = self.context.wrap_socket(
                 connection,
                 server_side=True,
@@ -113,6 +134,7 @@ def unchanging(listener: socket.socket) -> socket.socket:
     """Make *listener*, which a user's code has wrapped (``ssl.SSLSocket``), like ListenerSocket."""
     kind = type(listener)
     if not issubclass(kind, _Unchanging):
+        # By its class, since the user's code may already hold references to the object.
         listener.__class__ = type(kind.__name__, (_Unchanging, kind), {})
     return listener
 
@@ -120,63 +142,67 @@ def unchanging(listener: socket.socket) -> socket.socket:
 class ListenerSocket(_Unchanging, socket.socket):
     """A service's listener as its handlers see it: ``self.server.socket``.
 
-    It is the daemon's kernel socket, shared by all processes of the service, and O_NONBLOCK
-    belongs to the open file; so what would change the socket for everybody changes nothing. The
-    descriptor is a copy of its own: closing it takes nothing away from netd.
+    It is the daemon's kernel socket, so whatever would change it for other processes does nothing.
+    Its descriptor is a duplicate: netd's own stays open when a handler closes this one.
     """
 
-    is_proxy: Callable[[Any], bool] | None = None
-    """Whether who sends a datagram has to begin it by the header of the PROXY protocol."""
+    is_proxy: Callable[[SocketAddress], bool] | None = None
+    """Whether datagrams from an address must begin with a header of the PROXY protocol."""
 
     allowance_of: Callable[[bytes, str], Allowance] | None = None
-    """How much may be answered to a datagram of a client; None where nothing bounds that."""
+    """The allowance for answers to a datagram of a client; None if nothing bounds them."""
 
     @classmethod
     def copy_of(cls, listener: socket.socket) -> ListenerSocket:
-        """Return a copy of *listener*, which the caller closes."""
-        # A socket object for whose type SOCK_NONBLOCK is claimed leaves O_NONBLOCK as it is; else
-        # ``socket.setdefaulttimeout`` of a user's module would change it.
+        """Return a duplicate of *listener*, which the caller closes."""
+        # The constructor sets O_NONBLOCK if ``socket.setdefaulttimeout`` was called, as a user's
+        # module may have done. It leaves the flag alone if the type claims SOCK_NONBLOCK.
         kind = listener.type | socket.SOCK_NONBLOCK
         return cls(listener.family, kind, listener.proto, fileno=os.dup(listener.fileno()))
 
-    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
-        """Receive a datagram; in ``taking`` without waiting, and only a whole one.
+    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, SocketAddress]:
+        """Receive a datagram.
 
-        In ``taking`` that of a proxy comes without its header, and from its client. Raises TooLarge
-        and NoHeader.
+        In ``accepting`` it does not block, a datagram that a proxy passes on comes without its
+        header and from its client, and TooLarge and NoHeader are raised.
         """
-        if not getattr(_thread, "is_taking", False):
+        if not _thread.is_accepting:
             return super().recvfrom(size, flags)
-        size_here = size + (1 if self.is_proxy is None else 1 + LONGEST)
+        # One byte more than asked for tells a datagram of that size from a longer one. (The length
+        # that MSG_TRUNC returns would come with memory that was never written.)
+        room = size + (1 if self.is_proxy is None else 1 + LONGEST)
+        address: SocketAddress
         if tells_destinations(self) or self.allowance_of is not None:
             data, messages, _, address = self.recvmsg(
-                size_here, SPACE, flags | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                room, SPACE, flags | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
             allowance = None
-            if self.allowance_of is not None:
+            if self.allowance_of is not None and isinstance(address, tuple):
                 allowance = self.allowance_of(data, f"{address[0]}:{address[1]}")
             address = sender(address, messages, allowance)
         else:
-            data, address = super().recvfrom(size_here, flags | socket.MSG_DONTWAIT)
+            data, address = super().recvfrom(room, flags | socket.MSG_DONTWAIT)
         if self.is_proxy is not None and self.is_proxy(address):
             try:
                 data, address = unwrapped(data, address)
             except InvalidHeader as error:
                 raise NoHeader(address, str(error)) from None
+        # The header does not count: the bound is on what the handler gets.
         if len(data) > size:
             raise TooLarge(address, size)
         return data, address
 
-    def sendto(self, data: Any, *where: Any) -> int:
-        """Send a datagram; but not the empty one of a handler that wrote nothing.
+    def sendto(self, data: ReadableBuffer, *where: Any) -> int:
+        """Send a datagram, except the empty one of a handler that wrote nothing.
 
-        ``DatagramRequestHandler.finish`` always sends what was written to ``wfile``, even
-        nothing, which answers every stray packet with another one. A handler that means to send
-        an empty datagram calls ``sendto`` itself.
+        ``DatagramRequestHandler.finish`` always sends the content of ``wfile``, even if it is
+        empty, and so answers every stray packet. A handler that means to send an empty datagram
+        calls ``sendto`` itself.
         """
         if sys._getframe(1).f_code is _FINISH and not data:
             return 0
         to = where[-1]
+        # To the proxy first: a Proxied address may have come from a Sender.
         if isinstance(to, Proxied):
             to = to.proxy
             where = (*where[:-1], to)

@@ -1,7 +1,8 @@
-"""Listeners that one daemon hands to the next, by name, over an exec (an upgrade in place).
+"""Listeners that one daemon hands over to the next, over an exec (an upgrade in place).
 
-The descriptors keep their numbers; what each is for stands as JSON in an environment variable,
-which the next daemon, perhaps of another version, reads with suspicion and takes away.
+The descriptors keep their numbers. An environment variable says as JSON what each is for. The next
+daemon may be another version of netd: so it checks what it reads, and ignores options that it does
+not know.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 from collections.abc import Iterable, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from netd.listening.binding import Listener, Listeners
 from netd.listening.options.apply import set_option
@@ -23,49 +24,52 @@ from netd.model.socket_options import SetOption
 
 VARIABLE: Final = "NETD_HANDOVER"
 
+_Json: TypeAlias = dict[str, Any]
+"""An object as ``json`` writes and reads it; another version may have put anything into it."""
+
 
 @dataclass(frozen=True)
 class Handover:
-    """What comes from the daemon before."""
+    """What the predecessor hands over."""
 
     listeners: Listeners
     channel: int
-    """A descriptor of a stream to the daemon before; the caller closes it."""
+    """A descriptor of a stream to the predecessor; the caller closes it."""
     suspended: frozenset[str]
-    """The services that are to take nobody."""
+    """The services that do not accept."""
 
 
 def variable(listeners: Iterable[Listener], channel: int, suspended: Iterable[str]) -> str:
-    """Write what *listeners* are, by which descriptor the new daemon is heard, and who waits."""
+    """Write *listeners*, the descriptor of the stream to the successor, and what is suspended."""
     return json.dumps(
         {
             "channel": channel,
-            "listeners": [_written(one) for one in listeners],
+            "listeners": [_listener_json(one) for one in listeners],
             "suspended": sorted(suspended),
         }
     )
 
 
 LEAVE: Final = b"leave"
-"""The line that the daemon before says to one that it does not want any more."""
+"""The line by which the predecessor cancels the upgrade: its successor must exit."""
 
 
 def ready(unused: Iterable[Listener]) -> bytes:
-    """The line that the new daemon says when it serves, with the descriptors that it does not."""
+    """The successor's line when it serves: the descriptors that it does not use follow."""
     return " ".join(["ready", *(str(one.socket.fileno()) for one in unused)]).encode()
 
 
 def unused_by(line: bytes) -> frozenset[int]:
-    """The descriptors in such a line. Raises ValueError for any other."""
+    """The unused descriptors in a ``ready`` line. Raises ValueError for any other line."""
     word, *unused = line.split() or [b""]
     if word != b"ready":
-        raise ValueError(f"it said {line!r}")
+        raise ValueError(f"unexpected line {line!r}")
     return frozenset(map(int, unused))
 
 
-def _written(listener: Listener) -> dict[str, Any]:
+def _listener_json(listener: Listener) -> _Json:
     address = listener.address
-    where: dict[str, Any]
+    where: _Json
     if isinstance(address, PassedAddress):
         where = {"passed": address.name, "number": address.number}
     elif isinstance(address, InetAddress):
@@ -78,18 +82,20 @@ def _written(listener: Listener) -> dict[str, Any]:
         "index": listener.index,
         "transport": address.transport.value,
         "descriptor": listener.socket.fileno(),
-        "options": [_option_written(option) for option in listener.options],
+        # A reload compares them with what a service wants, and sets only what has changed.
+        "options": [_option_json(option) for option in listener.options],
         **where,
     }
 
 
-def _option_written(option: SetOption) -> dict[str, Any]:
+def _option_json(option: SetOption) -> _Json:
+    # JSON has no bytes; a text is their hexadecimal form.
     values = [one if isinstance(one, int) else one.hex() for one in option.values]
     return {"name": option.name, "values": values}
 
 
-def _options_read(written: Iterable[dict[str, Any]]) -> tuple[SetOption, ...]:
-    """The options that a socket has, as far as this netd knows them."""
+def _options_of(written: Iterable[_Json]) -> tuple[SetOption, ...]:
+    """The options that are set on a socket, without those that this version does not know."""
     return tuple(
         set_option(
             OPTIONS[one["name"]],
@@ -101,9 +107,9 @@ def _options_read(written: Iterable[dict[str, Any]]) -> tuple[SetOption, ...]:
 
 
 def received(environment: MutableMapping[str, str]) -> Handover | None:
-    """Take what the daemon before has handed over out of *environment*; None if there is nothing.
+    """Read and remove the handover from *environment*; None if there is none.
 
-    Raises ValueError when it cannot be understood, with all descriptors as they were.
+    Raises ValueError if it cannot be read; no descriptor is closed then.
     """
     text = environment.pop(VARIABLE, None)
     if text is None:
@@ -111,14 +117,17 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     try:
         values = json.loads(text)
         channel = int(values["channel"])
+        # What has to survive an exec is inheritable, and workers must not inherit it.
         os.set_inheritable(channel, False)
         suspended = frozenset(map(str, values["suspended"]))
-        return Handover(Listeners([_read(one) for one in values["listeners"]]), channel, suspended)
+        return Handover(
+            Listeners([_listener(one) for one in values["listeners"]]), channel, suspended
+        )
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{VARIABLE} makes no sense: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{VARIABLE} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _read(values: dict[str, Any]) -> Listener:
+def _listener(values: _Json) -> Listener:
     transport = Transport(values["transport"])
     descriptor = int(values["descriptor"])
     os.set_inheritable(descriptor, False)
@@ -129,16 +138,16 @@ def _read(values: dict[str, Any]) -> Listener:
     if isinstance(address, UnixAddress) and not address.is_abstract:
         inode = unlink_at_close(address.path, undo)
     name, index = str(values["service"]), int(values["index"])
-    options = _options_read(values.get("options", ()))
+    options = _options_of(values.get("options", ()))
     return Listener(name, index, address, sock, inode=inode, options=options, undo=undo)
 
 
-def _address(transport: Transport, values: dict[str, Any]) -> Address:
+def _address(transport: Transport, values: _Json) -> Address:
     if "passed" in values:
         return PassedAddress(str(values["passed"]), transport, int(values["number"]))
     if not transport.is_unix:
         return InetAddress(transport, int(values["port"]), str(values["interface"]))
     user, group = values["user"], values["group"]
     path, mode = str(values["path"]), int(values["mode"])
-    # A daemon that had no TLS handed nothing over about it.
+    # The first versions of netd had no TLS, and did not write this.
     return UnixAddress(transport, path, mode, user, group, bool(values.get("tls", False)))

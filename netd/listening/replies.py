@@ -1,37 +1,45 @@
-"""Who has sent a datagram, and from which address of this machine an answer has to leave.
+"""The sender of a datagram, and from which address of this machine an answer must leave.
 
-A service that is bound to all addresses would answer from whichever the routing table says, and a
-client that asked another one throws such an answer away.
+A socket that is bound to all addresses answers from the address that the routing table chooses. A
+client that sent its datagram to another address of this machine discards such an answer.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from netd.listening.ancillary import IP_PKTINFO, IPV6_PKTINFO, PKTINFO4, PKTINFO6, Messages
 from netd.listening.options.table import OPTIONS, Level
-from netd.model.address import Transport
+from netd.model.address import SocketAddress, Transport
+from netd.model.socket_options import SetOption
 
-TELLING: Final = {
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_DESTINATION_OPTIONS: Final = {
     socket.AF_INET: OPTIONS["IP_PKTINFO"],
     socket.AF_INET6: OPTIONS["IPV6_RECVPKTINFO"],
 }
-"""What has the system say to which address a datagram came."""
+"""The option with which the kernel passes the destination of each datagram."""
 
 GONE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH, errno.ENODEV})
-"""Why an answer cannot leave from an address: this machine does not have it any more, say."""
+"""Errors of an answer that cannot leave from an address, for example because it was removed."""
 
 _MULTICAST6: Final = 0xFF
+"""The first byte of an IPv6 group (RFC 4291, 2.7)."""
+
+_Control = list[tuple[int, int, bytes]]
+"""Ancillary data for ``sendmsg``."""
 
 
 class Allowance:
-    """How many bytes a client may still be answered with; *over* is told what was too much.
+    """How many bytes may still be sent to one client; *over* is called with each excess size.
 
-    It is the client's, so nobody else takes from it at the same time.
+    Not locked: it belongs to one request, which one thread serves.
     """
 
     __slots__ = ("_left", "_over")
@@ -41,7 +49,7 @@ class Allowance:
         self._over = over
 
     def takes(self, size: int) -> bool:
-        """Whether *size* bytes may be sent, which are taken off then."""
+        """Whether *size* bytes may be sent. If so, they are subtracted."""
         if size > self._left:
             self._over(size)
             return False
@@ -50,59 +58,63 @@ class Allowance:
 
 
 class Sender(tuple[Any, ...]):
-    """The address of a client, and what is to be said to the system when it is answered.
+    """The address of a client, with what the kernel needs for an answer to it.
 
-    It is equal to the address itself, and of its type. Whoever makes another one of its parts has
-    the address only: the system chooses where an answer leaves from, and nothing bounds it.
+    It equals the plain address and is of the same type, so a handler may compare and print it. An
+    address that a handler makes from its parts is a plain one: the kernel chooses where an answer
+    leaves from, and no allowance bounds it.
     """
 
-    control: list[tuple[int, int, bytes]]
+    control: _Control
     allowance: Allowance | None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """To another process goes the address only."""
+    def __reduce__(self) -> tuple[type, tuple[tuple[Any, ...]]]:
+        """Pickle as the plain address: the rest means nothing in another process."""
         return tuple, (tuple(self),)
 
 
-def sender(address: Any, messages: Messages, allowance: Allowance | None = None) -> Any:
-    """The *address* that a datagram is from, which came with these *messages*."""
+def sender(
+    address: SocketAddress, messages: Messages, allowance: Allowance | None = None
+) -> SocketAddress:
+    """The *address* of the sender of a datagram that came with *messages*."""
     for level, kind, data in messages:
         control = _control(level, kind, data)
         if control is not None:
-            return _made(address, control, allowance)
-    return address if allowance is None else _made(address, [], allowance)
+            return _sender(address, control, allowance)
+    return address if allowance is None else _sender(address, [], allowance)
 
 
-def like(address: Any, other: Sender) -> Sender:
-    """Another form of the *address* of a sender."""
-    return _made(address, other.control, other.allowance)
+def like(address: SocketAddress, other: Sender) -> Sender:
+    """The same client with another form of its *address*."""
+    return _sender(address, other.control, other.allowance)
 
 
-def _made(
-    address: Any, control: list[tuple[int, int, bytes]], allowance: Allowance | None
-) -> Sender:
+def _sender(address: SocketAddress, control: _Control, allowance: Allowance | None) -> Sender:
+    assert isinstance(address, tuple)  # only Internet sockets have destinations and allowances
     made = Sender(address)
     made.control = control
     made.allowance = allowance
     return made
 
 
-def _control(level: int, kind: int, data: bytes) -> list[tuple[int, int, bytes]] | None:
-    """What an answer says; None where a message is not about that, or nothing can be said."""
+def _control(level: int, kind: int, data: bytes) -> _Control | None:
+    """What to send with an answer; None for another kind of message, and for a group."""
     if (level, kind) == (Level.IPPROTO_IP, IP_PKTINFO):
-        # The local one: of a packet to a group, that of the interface (ip(7)). Which interface an
-        # answer leaves by is for the routing table to say.
+        # The local address, and not the destination: for a packet to a group it is that of the
+        # interface (ip(7)). The interface stays 0, since routing chooses it.
         _, local, _ = PKTINFO4.unpack(data[: PKTINFO4.size])
         return [(level, kind, PKTINFO4.pack(0, local, bytes(4)))]
+    # IPv6 has no such local address, and an answer cannot come from a group.
     if (level, kind) == (Level.IPPROTO_IPV6, IPV6_PKTINFO) and data[0] != _MULTICAST6:
         return [(level, kind, PKTINFO6.pack(data[:16], 0))]
     return None
 
 
-def answer(sock: Any, data: Any, flags: int, to: Sender) -> int:
-    """Send *data* by *sock*, a socket, from where *to* has sent to. Raises OSError.
+def answer(sock: Any, data: ReadableBuffer, flags: int, to: Sender) -> int:
+    """Send *data* by *sock* from the address that *to* has sent to. Raises OSError.
 
-    What is more than it may be answered with is lost, as it may be anywhere on its way.
+    *sock* is a socket, or ``super()`` in one of its methods. Data beyond the allowance is dropped
+    and counts as sent, as if the network had lost it.
     """
     size = memoryview(data).nbytes
     if to.allowance is not None and not to.allowance.takes(size):
@@ -113,26 +125,33 @@ def answer(sock: Any, data: Any, flags: int, to: Sender) -> int:
     except OSError as error:
         if error.errno not in GONE:
             raise
+        # An answer from another address is better than none: some clients accept it.
         sent = sock.sendto(data, flags, tuple(to))
     return sent
 
 
-def tell_destinations(sock: socket.socket, transport: Transport) -> None:
-    """Have the system say, of a UDP socket that is bound to all addresses, where datagrams come to.
+def request_destinations(
+    sock: socket.socket, transport: Transport, options: Iterable[SetOption] = ()
+) -> None:
+    """Let the kernel pass the destination of each datagram to a UDP socket of all addresses.
 
-    Raises nothing: a system that cannot is none that Linux is.
+    Not if the service's own *options* have that option, on or off. Raises nothing: without it the
+    socket still serves, and every Linux has it.
     """
     if transport.is_unix or not transport.is_datagram:
         return
+    option = _DESTINATION_OPTIONS[sock.family]
+    if any(one.number == option.number for one in options):
+        return
     with suppress(OSError):
+        # A socket of one address answers from that address anyway.
         if sock.getsockname()[0] in ("0.0.0.0", "::"):
-            option = TELLING[sock.family]
             sock.setsockopt(option.level, option.number, 1)
 
 
 def tells_destinations(sock: socket.socket) -> bool:
-    """Whether it does."""
-    option = TELLING.get(sock.family)
+    """Whether datagrams of *sock* come with their destination."""
+    option = _DESTINATION_OPTIONS.get(sock.family)
     if option is None or sock.type != socket.SOCK_DGRAM:
         return False
     try:

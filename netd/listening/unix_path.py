@@ -10,56 +10,53 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from netd.model.address import UnixAddress
 
-Socket: TypeAlias = socket.socket
-
-
 PARENT_MODE: Final = 0o755
-"""Of the directories made for a Unix path: ``DirectoryMode=`` of systemd.socket(5)."""
+"""Mode of directories made for a Unix path, as ``DirectoryMode=`` of systemd.socket(5)."""
 
 
-def _bind_unix(sock: Socket, address: UnixAddress, undo: ExitStack) -> tuple[int, int] | None:
-    """Bind a path or an abstract name; return the inode of the path."""
+def bind_unix(sock: socket.socket, address: UnixAddress, undo: ExitStack) -> tuple[int, int] | None:
+    """Bind a path or an abstract name; return the inode of the path. Raises OSError."""
     if address.is_abstract:
         sock.bind(address.bind_name)
         return None
     _make_parents(Path(address.path).parent)
     _clear(address.path)
-    # On Linux the path's inode takes the mode of the socket's, less the umask. So nobody gets in
-    # before owner and mode are as configured.
+    # On Linux the path's inode gets the mode of the socket's inode, less the umask. So no other
+    # user can connect before owner and mode are as configured.
     os.fchmod(sock.fileno(), 0o600 & address.mode)
     sock.bind(address.bind_name)
-    # The stack runs backwards: the path goes while the socket still holds its inode, which
-    # therefore cannot have become the number of somebody else's file.
+    # The stack runs backwards: the path is unlinked before the socket is closed. Until then the
+    # socket keeps its inode number from being used for another file.
     inode = unlink_at_close(address.path, undo)
-    _set_owner_and_mode(address)
+    set_owner_and_mode(address)
     return inode
 
 
 def unlink_at_close(path: str, undo: ExitStack) -> tuple[int, int]:
-    """Have *undo* unlink *path*, if it is still the inode that it is now, and return that.
+    """Register with *undo* that *path* is unlinked, unless it is another inode by then.
 
-    Raises OSError.
+    Returns the inode. Raises OSError.
     """
-    inode = _inode(os.lstat(path))
-    undo.callback(_unlink, path, inode)
+    inode = inode_of(os.lstat(path))
+    undo.callback(unlink_if_same, path, inode)
     return inode
 
 
 def _make_parents(directory: Path) -> None:
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # somebody else was faster; it is theirs
+        with contextlib.suppress(FileExistsError):  # another process made it, and owns it
             path.mkdir(PARENT_MODE)
             with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-                os.fchmod(descriptor, PARENT_MODE)  # whatever the umask is
+                os.fchmod(descriptor, PARENT_MODE)  # independent of the umask
 
 
 def _clear(path: str) -> None:
-    """Unlink a socket that its process has left behind; refuse to touch anything else."""
+    """Unlink a stale socket, whose process has ended. Raises OSError for anything else there."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -74,10 +71,10 @@ def _clear(path: str) -> None:
 
 
 def _probe(path: str) -> int:
-    """Ask whether a socket is bound to *path*; never waits and never reaches its owner.
+    """Find out whether a socket is bound to *path*. Does not block, and its owner sees nothing.
 
-    Connecting a datagram socket sends nothing. To a stream socket it fails with EPROTOTYPE,
-    even to one that does not listen yet, which would refuse a stream as if it were stale.
+    Connecting a datagram socket sends nothing. To a stream socket it fails with EPROTOTYPE. A
+    stream probe could not tell a stale socket from one that does not listen yet: both refuse it.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
@@ -85,22 +82,26 @@ def _probe(path: str) -> int:
 
 
 def _refusal(code: int) -> OSError | None:
-    """What forbids to replace a socket that answered a probe with *code*; None if it is stale."""
+    """The error for a socket that must not be replaced; None if *code* says that it is stale."""
     if code in (errno.ECONNREFUSED, errno.ENOENT):
         return None
-    # EPERM: a datagram socket that is connected to somebody else (unix(7)).
+    # EPERM: a datagram socket that is connected to another one (unix(7)).
     if code in (0, errno.EAGAIN, errno.EPROTOTYPE, errno.EPERM):
         in_use = os.strerror(errno.EADDRINUSE)
         return OSError(errno.EADDRINUSE, f"{in_use}: something is listening there")
     return OSError(code, os.strerror(code))
 
 
-def _set_owner_and_mode(address: UnixAddress) -> None:
-    # By way of a descriptor, as chmod(2) follows a symbolic link: who may write in the directory
-    # could put one there between two calls. O_PATH opens a socket; proc(5) leads back to it.
+def set_owner_and_mode(address: UnixAddress) -> None:
+    """Give the path the owner and the mode of *address*. Raises OSError."""
+    # Through a descriptor, because chmod(2) follows a symbolic link: a user who may write in the
+    # directory could put one there between two calls. O_PATH opens a socket, and /proc/self/fd
+    # leads back to the same inode (proc(5)).
     with _opened(address.path, os.O_PATH) as descriptor:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            raise OSError(errno.ESTALE, "somebody replaced the socket while it was being bound")
+            raise OSError(
+                errno.ESTALE, "another process replaced the socket while it was being bound"
+            )
         path = f"/proc/self/fd/{descriptor}"
         user, group = (-1 if i is None else i for i in (address.user, address.group))
         if (user, group) != (-1, -1):
@@ -117,13 +118,15 @@ def _opened(path: str | Path, flags: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _inode(status: os.stat_result) -> tuple[int, int]:
+def inode_of(status: os.stat_result) -> tuple[int, int]:
+    """Device and inode number: together they identify a file."""
     return status.st_dev, status.st_ino
 
 
-def _unlink(path: str, inode: tuple[int, int]) -> None:
-    # What cannot be removed stays behind as a stale socket, which the next start replaces: after
-    # privileges are given up, the directory may be out of reach, and closing must go on.
+def unlink_if_same(path: str, inode: tuple[int, int]) -> None:
+    """Unlink *path* if it is still that *inode*. Raises nothing."""
+    # After privileges are dropped the directory may be out of reach, and closing must go on. The
+    # path is then a stale socket, which the next start replaces.
     with contextlib.suppress(OSError):
-        if _inode(os.lstat(path)) == inode:
+        if inode_of(os.lstat(path)) == inode:
             os.unlink(path)

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 
 class Transport(Enum):
@@ -59,6 +59,15 @@ class Transport(Enum):
         """Whether the address is a path (or an abstract name), and the peer has credentials."""
         return self.family == socket.AF_UNIX
 
+
+InetSocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""An address as Python's sockets have it: host and port, for IPv6 with flow label and scope id."""
+
+UnixSocketAddress: TypeAlias = str | bytes | None
+"""A path, or an abstract name as bytes. The sender of a datagram without a name is None."""
+
+SocketAddress: TypeAlias = InetSocketAddress | UnixSocketAddress
+"""What ``accept``, ``recvfrom`` and ``getsockname`` return, and ``client_address`` of handlers."""
 
 ALL_ADDRESSES: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
@@ -137,22 +146,29 @@ class PassedAddress:
 Address = InetAddress | UnixAddress | PassedAddress
 
 
-def client_text(transport: Transport) -> Callable[[Any], str]:
-    """Return what writes a client's address for people; of a Unix client there is none."""
+def client_text(transport: Transport) -> Callable[[SocketAddress], str]:
+    """Return the function that writes a client's address for people; a Unix client has none."""
+    # Chosen once for each listener, since writing the address is part of each connection's cost.
     if transport.is_unix:
         return lambda address: "unix"
-    if transport.family == socket.AF_INET6:
-        return inet6_text
-    return lambda address: f"{address[0]}:{address[1]}"
+    return inet6_text if transport.family == socket.AF_INET6 else _inet4_text
 
 
 _MAPPED: Final = "::ffff:"
-"""How an IPv4 client's address begins at a listener of both families (RFC 4291, 2.5.5.2)."""
+"""The prefix of an IPv4 client's address at a listener of both families (RFC 4291, 2.5.5.2)."""
 
 
-def inet6_text(address: Any) -> str:
-    """An IPv6 address for people, or the IPv4 one that it stands for, with its port."""
-    host: str = address[0]
+def _inet4_text(address: SocketAddress) -> str:
+    if not isinstance(address, tuple):  # one that a user's server class made up
+        return str(address)
+    return f"{address[0]}:{address[1]}"
+
+
+def inet6_text(address: SocketAddress) -> str:
+    """An IPv6 address with its port, for people; a v4-mapped one is written as IPv4."""
+    if not isinstance(address, tuple):  # one that a user's server class made up
+        return str(address)
+    host, port = address[0], address[1]
     if host.startswith(_MAPPED) and "." in host:
-        return f"{host.removeprefix(_MAPPED)}:{address[1]}"
-    return f"[{host}]:{address[1]}"
+        return f"{host.removeprefix(_MAPPED)}:{port}"
+    return f"[{host}]:{port}"

@@ -1,4 +1,4 @@
-"""TLS for blocking handlers: a service's table as a context of the standard library's."""
+"""TLS for blocking handlers: a service's table as a context of the standard library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from netd.model.tls import ClientCertificate, Identity, Pem, Tls, Version
 from netd.tls.names import ServerNames
@@ -28,20 +28,20 @@ _REQUESTS: Final[dict[ClientCertificate, ssl.VerifyMode]] = {
 
 _Connection = ssl.SSLSocket | ssl.SSLObject
 
-_Choice = Callable[[_Connection, str | None, ssl.SSLContext], None]
+_ServerNameCallback = Callable[[_Connection, str | None, ssl.SSLContext], None]
 
 Told = Callable[[_Connection, str | None], None]
-"""Is told, in the handshake, which server name the client of a connection asks for."""
+"""Called during the handshake with the server name that the client asks for."""
 
 
 def blocking_context(tls: Tls, told: Told | None = None) -> ssl.SSLContext:
-    """A context that serves *tls*, with the identity that a client asks for by name.
+    """A context that serves *tls*, with the identity for the server name that a client sends.
 
-    Neither it nor those of the other identities may be changed: what has changed gets a new one.
-    *told* must not raise. No file is opened. The process says nothing more of server names that
-    are no ASCII. Raises ssl.SSLError for what OpenSSL does not take, which ``netd.config`` has
-    tried before, and OSError when there is no memory or descriptor for it.
+    It must not be changed. *told* must not raise. The process's ``sys.unraisablehook`` is replaced
+    by one that ignores invalid server names. Raises ssl.SSLError for what OpenSSL refuses, which
+    ``netd.config`` has tried before, and OSError if there is no memory or descriptor for it.
     """
+    # OpenSSL selects an identity by changing the context of a connection, so each has its own.
     made = {tls.identity: _context(tls, tls.identity)}
     for _, identity in tls.sni:
         if identity not in made:
@@ -49,13 +49,15 @@ def blocking_context(tls: Tls, told: Told | None = None) -> ssl.SSLContext:
     default = made[tls.identity]
     if tls.sni or told is not None:
         names = ServerNames((name, made[identity]) for name, identity in tls.sni)
-        default.sni_callback = _choice(names, told)
+        default.sni_callback = _server_name_callback(names, told)
         if not isinstance(sys.unraisablehook, _Unraisable):
             sys.unraisablehook = _Unraisable(sys.unraisablehook)
     return default
 
 
-def _choice(names: ServerNames[ssl.SSLContext], told: Told | None) -> _Choice:
+def _server_name_callback(
+    names: ServerNames[ssl.SSLContext], told: Told | None
+) -> _ServerNameCallback:
     def choose(connection: _Connection, asked: str | None, _default: ssl.SSLContext) -> None:
         if told is not None:
             told(connection, asked)
@@ -68,13 +70,15 @@ def _choice(names: ServerNames[ssl.SSLContext], told: Told | None) -> _Choice:
 
 def _context(tls: Tls, identity: Identity) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # A client could make the server compute by renegotiating, and compression reveals secrets by
+    # the length of what is sent (RFC 7457, 2.6).
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # Python sets it, and a stream that was cut off would look like one that has ended.
+    # Python sets it, but then a truncated stream looks like one that has ended.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = _VERSIONS[tls.minimum_version]
     if tls.maximum_version is not None:
         context.maximum_version = _VERSIONS[tls.maximum_version]
-    context.set_ciphers(CIPHERS)  # sets the security level, too
+    context.set_ciphers(CIPHERS)  # also sets the security level
     if tls.ciphers is not None:
         context.set_ciphers(tls.ciphers)
     if tls.alpn:
@@ -85,33 +89,34 @@ def _context(tls: Tls, identity: Identity) -> ssl.SSLContext:
 
 
 def _ask_for_certificates(context: ssl.SSLContext, tls: Tls) -> None:
-    """See to the certificates of clients; their purpose is OpenSSL's to check, as a server."""
+    """Request and verify clients' certificates. OpenSSL also checks their purpose."""
     context.verify_mode = _REQUESTS[tls.client_certificate]
     if tls.client_certificate == "none":
         return
     if tls.client_ca is not None:
-        # Whoever is named may have issued certificates, also one that is not at the top.
+        # An intermediate authority in the file is trusted without the root above it.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        # Beside the certificates there may be names in any script.
+        # A PEM file may contain comments beside the certificates, in any encoding.
         context.load_verify_locations(cadata=tls.client_ca.content.decode("ascii", "ignore"))
-    # A session remembers that its client was verified, so each connection begins anew. (What TLS
-    # 1.2 keeps in memory cannot be switched off here. It is good for this context alone, whose
-    # identities all verify by the same rule, and ClientCertificate looks at the time.)
+    # A resumed session is not verified again, so there are none. (``ssl`` cannot switch off the
+    # cache in memory of TLS 1.2. Its sessions are valid for this context only, whose identities
+    # all verify by the same rule, and ClientCertificate checks the time.)
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
 
 
 def _load(context: ssl.SSLContext, identity: Identity) -> None:
     with _as_file(identity.certificate) as certificate, _as_file(identity.private_key) as key:
-        # No key has a password here; without one OpenSSL would ask a terminal for it.
+        # No key has a password here. Without this argument OpenSSL would ask for one on a terminal.
         context.load_cert_chain(certificate, key, password=b"")
 
 
 @contextmanager
 def _as_file(pem: Pem) -> Iterator[str]:
-    """A path at which there is what was read of a file that this process may not open.
+    """A path of *pem*'s content, since ``ssl`` loads certificates and keys by path only.
 
-    OpenSSL takes certificates by path only, as far as ``ssl`` shows it.
+    The process may not be allowed to open the original file, and a temporary file would put the
+    key on a disk.
     """
     try:
         descriptor = _in_memory(pem.content)
@@ -126,6 +131,7 @@ def _as_file(pem: Pem) -> Iterator[str]:
 
 
 def _in_memory(content: bytes) -> int:
+    # MFD_CLOEXEC: a program that another thread starts meanwhile must not inherit the key.
     descriptor = os.memfd_create("netd-tls", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as memory:
@@ -137,9 +143,10 @@ def _in_memory(content: bytes) -> int:
 
 
 def _in_pipe(content: bytes) -> int:
-    """For a service that may write no file so long (RLIMIT_FSIZE), not even one in memory."""
+    """The way for a service whose RLIMIT_FSIZE forbids even a file in memory of that size."""
     reading, writing = os.pipe()
     try:
+        # Nothing reads yet: writing more than fits would block for ever.
         os.set_blocking(writing, False)
         if len(content) > fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ):
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, len(content))
@@ -154,15 +161,15 @@ def _in_pipe(content: bytes) -> int:
 
 
 class _Unraisable:
-    """``sys.unraisablehook`` that is silent of server names that are no ASCII.
+    """``sys.unraisablehook`` that ignores server names that are not ASCII.
 
-    ``ssl`` refuses a client that sends one, and says so with a traceback that nobody can act on;
-    with it, any client could fill the log.
+    ``ssl`` refuses a client that sends one, and reports a traceback that no operator can act on.
+    Any client could fill the log with them.
     """
 
-    def __init__(self, before: Callable[[sys.UnraisableHookArgs], Any]) -> None:
+    def __init__(self, before: Callable[[sys.UnraisableHookArgs], object]) -> None:
         self._before = before
 
-    def __call__(self, told: sys.UnraisableHookArgs) -> None:
-        if told.exc_type is not UnicodeDecodeError or not isinstance(told.object, bytes):
-            self._before(told)
+    def __call__(self, args: sys.UnraisableHookArgs) -> None:
+        if args.exc_type is not UnicodeDecodeError or not isinstance(args.object, bytes):
+            self._before(args)

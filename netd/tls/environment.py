@@ -1,4 +1,4 @@
-"""What programs are told of TLS: environment variables by the names that mod_ssl gives them.
+"""The environment variables that tell programs about TLS, with the names of Apache's mod_ssl.
 
 https://httpd.apache.org/docs/2.4/mod/mod_ssl.html#envvars
 """
@@ -16,18 +16,21 @@ def environment(
     server_name: str | None,
     certificate: ClientCertificate | None,
 ) -> dict[str, str]:
-    """The variables of one connection: its *protocol* (``TLSv1.3``) and *cipher*, the *server_name*
-    that its client has asked for, and the client's verified *certificate*."""
+    """The variables of one connection.
+
+    *protocol* is, for example, ``TLSv1.3``; *server_name* is what the client has asked for;
+    *certificate* is the client's verified one.
+    """
     found = {"HTTPS": "on", "SSL_CLIENT_VERIFY": "NONE" if certificate is None else "SUCCESS"}
     known = {"SSL_PROTOCOL": protocol, "SSL_CIPHER": cipher, "SSL_TLS_SNI": server_name}
     found |= {key: value for key, value in known.items() if value}
     if certificate is not None:
-        found |= _of_client(certificate)
-    # Nothing that a certificate says can be in the way of the program's start (execve(2)).
+        found |= _client_variables(certificate)
+    # execve(2) refuses a NUL: a name in a certificate must not keep the program from starting.
     return {key: value for key, value in found.items() if "\0" not in value}
 
 
-def _of_client(certificate: ClientCertificate) -> dict[str, str]:
+def _client_variables(certificate: ClientCertificate) -> dict[str, str]:
     found = {
         "SSL_CLIENT_S_DN": certificate.subject,
         "SSL_CLIENT_I_DN": certificate.issuer,
@@ -42,5 +45,5 @@ def _of_client(certificate: ClientCertificate) -> dict[str, str]:
 
 
 def _time(when: datetime) -> str:
-    """As OpenSSL writes it (ASN1_TIME_print(3))."""
+    """A time in OpenSSL's form (ASN1_TIME_print(3))."""
     return f"{when:%b} {when.day:2} {when:%H:%M:%S %Y} GMT"

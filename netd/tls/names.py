@@ -1,6 +1,6 @@
-"""Server names (SNI): how they are written, and whom a client means by one. Pure.
+"""Server names (SNI): how they are written, and which entry a client's name matches. Pure.
 
-RFC 6066, section 3, says how a client asks; RFC 9525, section 6.3, what a wildcard stands for.
+RFC 6066, section 3, defines what a client sends; RFC 9525, section 6.3, what a wildcard matches.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from typing import Final, Generic, TypeVar
 WILDCARD: Final = "*."
 
 LONGEST: Final = 253
-"""Characters of a name (RFC 1035, 2.3.4, without the length bytes at both ends)."""
+"""Characters of a name: 255 in RFC 1035 (2.3.4), less the length bytes at both ends."""
 
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-"""As the names of hosts have it (RFC 1123, 2.1), and with the underscore that some have."""
+"""A label of a host name (RFC 1123, 2.1), with the underscore that some have."""
 
 _T = TypeVar("_T")
 
 
 class ServerNames(Generic[_T]):
-    """What belongs to which server name. Never changed, and safe to ask from any thread.
+    """A map from server names to values. Immutable, and safe from any thread.
 
-    *entries* are names as ``canonical`` returns them. A name itself goes before the wildcard that
-    it fits, and a wildcard stands for exactly one label. Whatever a client asks for costs two
-    look-ups in a dictionary at most.
+    *entries* have names from ``canonical``. An exact name precedes a wildcard, and a wildcard
+    matches exactly one label. Any name that a client sends costs two dictionary lookups at most.
     """
 
     __slots__ = ("_exact", "_wild")
@@ -40,14 +39,16 @@ class ServerNames(Generic[_T]):
                 self._exact[name] = value
 
     def find(self, asked: str | bytes | None) -> _T | None:
-        """Whom a client means by *asked*; None for nobody here. Raises nothing.
+        """The value for the name *asked*; None if no entry matches. Raises nothing.
 
-        *asked* is what the client has sent: it should be A-labels, and may be anything.
+        *asked* comes from the client: it should consist of A-labels, but may be any text.
         """
         if not asked:
             return None
+        # pyOpenSSL passes the bytes of the client, ssl a text.
         if isinstance(asked, bytes):
             asked = asked.decode("ascii", "replace")
+        # RFC 6066 forbids the dot at the end; some clients send it.
         name = asked.lower().removesuffix(".")
         found = self._exact.get(name)
         if found is None and self._wild:
@@ -57,26 +58,26 @@ class ServerNames(Generic[_T]):
 
 
 def canonical(name: str) -> str:
-    """A server *name*, or a wildcard, in lower case and A-labels (RFC 5890).
+    """A server *name* or a wildcard, in lower case and A-labels (RFC 5890).
 
-    Raises ValueError that says what is wrong and what would be right.
+    Raises ValueError that says what is wrong and what is valid.
     """
     wildcard = WILDCARD if name.startswith(WILDCARD) else ""
     host = name.removeprefix(WILDCARD).removesuffix(".")
     if not host.isascii():
-        # Rarely needed, and it takes 10 ms.
+        # Imported here: few names need it, and importing it takes 10 ms.
         import idna
 
         try:
             host = idna.encode(host, uts46=True).decode()
         except idna.IDNAError as error:
-            raise ValueError(f"is no host name: {error}") from None
+            raise ValueError(f"is not a host name: {error}") from None
     host = host.lower()
     labels = host.split(".")
     if "*" in host:
-        raise ValueError('has a "*" where none can be: it stands first, for one label, "*.host"')
+        raise ValueError('has a "*" in the wrong place: it can only be the first label, "*.host"')
     if len(host) > LONGEST or not all(map(_LABEL.fullmatch, labels)):
-        raise ValueError('is no host name: write one such as "host.example" or "*.host.example"')
+        raise ValueError('is not a host name: write one such as "host.example" or "*.host.example"')
     if labels[-1].isdigit():
-        raise ValueError("ends in a number: clients ask for names, never for addresses")
+        raise ValueError("ends in a number: clients send names, never addresses")
     return wildcard + host

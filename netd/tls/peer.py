@@ -1,4 +1,4 @@
-"""Who is at the other end: what the certificate says that it has shown."""
+"""A certificate that the other side has presented, and the names it is for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _now() -> datetime:
 class ShownCertificate:
     """A certificate, from its DER (X.690). Raises ValueError for one that cannot be read.
 
-    That it is to be trusted is OpenSSL's to say, in the handshake; this only reads it.
+    It is only read here. Whether to trust it is decided by OpenSSL, in the handshake.
     """
 
     def __init__(self, der: bytes) -> None:
@@ -37,10 +37,11 @@ class ShownCertificate:
             read = x509.load_der_x509_certificate(der)
             names = _alternative_names(read)
             subject, issuer = read.subject.rfc4514_string(), read.issuer.rfc4514_string()
-        except Exception as error:  # of cryptography's own, for versions that there are not
+        # Exception, since cryptography has classes of its own for versions that do not exist.
+        except Exception as error:
             raise ValueError(f"certificate cannot be read: {error}") from error
         self.subject: Final = subject
-        """As RFC 4514 writes it, ``CN=client,O=example``."""
+        """In the form of RFC 4514: ``CN=client,O=example``."""
         self.issuer: Final = issuer
         self.serial: Final = f"{read.serial_number:X}"
         """In hexadecimal digits."""
@@ -53,27 +54,26 @@ class ShownCertificate:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All whom it is for: hosts, addresses, URIs. The subject's own name is none of them."""
+        """All names it is for: hosts, addresses, URIs. The subject is not one (RFC 9525, 2)."""
         return (*self.hosts, *self.addresses, *self.uris)
 
     def is_for(self, name: str) -> bool:
-        """Whether it is for *name*: a host, an address or a URI, as an access entry has it.
+        """Whether it is for *name*: a host, an address or a URI, in the form of access entries.
 
-        RFC 9525 says what a certificate is for, and service-identity how that is compared. It knows
-        of a URI its scheme and host only; one with more (``spiffe://…``) has to be the same.
+        service-identity compares by the rules of RFC 9525.
         """
+        # It compares only scheme and host of a URI. One with a path (spiffe://…) must be equal.
         if name in self.uris:
             return True
         wanted = _identifier(name)
         return wanted is not None and any(map(wanted.verify, self._patterns))
 
     def _read_patterns(self) -> Iterator[CertificatePattern]:
-        """What service-identity compares; a name that it does not know what to do with is for
-        nobody."""
+        """The names as service-identity compares them. One that it cannot read matches nothing."""
         for host in self.hosts:
-            yield from _read(DNSPattern.from_bytes, host)
+            yield from _pattern(DNSPattern.from_bytes, host)
         for uri in self.uris:
-            yield from _read(URIPattern.from_bytes, uri)
+            yield from _pattern(URIPattern.from_bytes, uri)
         for address in self.addresses:
             yield IPAddressPattern(ipaddress.ip_address(address))
 
@@ -81,9 +81,9 @@ class ShownCertificate:
 class ClientCertificate(ShownCertificate):
     """A client's certificate, which its handshake has verified.
 
-    Raises ValueError for one that cannot be read, or whose time is over by the clock *now*. Whoever
-    shows it should be refused: nobody can say that no ``deny`` entry matches, and OpenSSL does not
-    look at the time again when a session is resumed.
+    Raises ValueError for one that cannot be read, or that has expired by the clock *now*. Its
+    client must be refused: whether a ``deny`` entry matches is unknown, and OpenSSL does not check
+    the time again when a session is resumed.
     """
 
     def __init__(self, der: bytes, now: Callable[[], datetime] = _now) -> None:
@@ -100,7 +100,9 @@ def _alternative_names(read: x509.Certificate) -> x509.SubjectAlternativeName:
     return found.value
 
 
-def _read(read: Callable[[bytes], CertificatePattern], name: str) -> Iterator[CertificatePattern]:
+def _pattern(
+    read: Callable[[bytes], CertificatePattern], name: str
+) -> Iterator[CertificatePattern]:
     try:
         yield read(name.encode())
     except (CertificateError, ValueError):
@@ -108,7 +110,7 @@ def _read(read: Callable[[bytes], CertificatePattern], name: str) -> Iterator[Ce
 
 
 def _identifier(name: str) -> ServiceID | None:
-    """What service-identity looks for; None for what it has no rule for."""
+    """A name as service-identity searches for it; None if it has no rule for it."""
     try:
         return IPAddress_ID(name)
     except ValueError:

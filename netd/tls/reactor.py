@@ -1,4 +1,4 @@
-"""TLS for the reactor: a service's table as what Twisted makes its TLS connections of."""
+"""TLS for the reactor: a service's table as the object from which Twisted makes TLS connections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
-from OpenSSL._util import lib
 from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
@@ -14,6 +13,7 @@ from zope.interface import implementer
 from netd.model.tls import ClientCertificate, Identity, Tls, Version
 from netd.tls import offer, pem
 from netd.tls.names import ServerNames
+from netd.tls.openssl_private import set_groups
 
 _VERSIONS: Final[dict[Version, int]] = {
     "TLSv1.2": SSL.TLS1_2_VERSION,
@@ -29,25 +29,26 @@ _REQUESTS: Final[dict[ClientCertificate, int]] = {
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ReactorContext:
-    """The contexts of a service, for ``TLSMemoryBIOFactory`` and ``startTLS`` of Twisted.
+    """The contexts of a service, for Twisted's ``TLSMemoryBIOFactory`` and ``startTLS``.
 
-    Never changed once it is made; what has changed gets a new one.
+    Immutable.
     """
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context
 
-    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N803
-        """A connection that Twisted feeds with what it receives."""
+    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N803
+        """A connection without a socket: Twisted passes the bytes."""
         return SSL.Connection(self._context, None)
 
 
 def reactor_context(tls: Tls) -> ReactorContext:
-    """The contexts that serve *tls*, with the identity that a client asks for by name.
+    """The contexts that serve *tls*, with the identity for the server name that a client sends.
 
-    They offer what those of ``blocking_context`` do. No file is opened. Raises SSL.Error, or
-    ValueError for what is no PEM; ``netd.config`` has tried both before.
+    They offer the same as ``blocking_context``. Raises SSL.Error, or ValueError for content that is
+    not PEM; ``netd.config`` has tried both before.
     """
+    # OpenSSL selects an identity by changing the context of a connection, so each has its own.
     made = {tls.identity: _context(tls, tls.identity)}
     for _, identity in tls.sni:
         if identity not in made:
@@ -55,11 +56,11 @@ def reactor_context(tls: Tls) -> ReactorContext:
     default = made[tls.identity]
     if tls.sni:
         names = ServerNames((name, made[identity]) for name, identity in tls.sni)
-        default.set_tlsext_servername_callback(_choice(names))
+        default.set_tlsext_servername_callback(_server_name_callback(names))
     return ReactorContext(default)
 
 
-def _choice(names: ServerNames[SSL.Context]) -> Callable[[SSL.Connection], None]:
+def _server_name_callback(names: ServerNames[SSL.Context]) -> Callable[[SSL.Connection], None]:
     def choose(connection: SSL.Connection) -> None:
         found = names.find(connection.get_servername())
         if found is not None:
@@ -76,31 +77,28 @@ def _context(tls: Tls, identity: Identity) -> SSL.Context:
         | SSL.OP_NO_COMPRESSION
         | SSL.OP_CIPHER_SERVER_PREFERENCE
     )
+    # Idle connections give up 34 KiB of buffers each (SSL_CTX_set_mode(3)).
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_min_proto_version(_VERSIONS[tls.minimum_version])
     if tls.maximum_version is not None:
         context.set_max_proto_version(_VERSIONS[tls.maximum_version])
-    context.set_cipher_list(offer.CIPHERS.encode())  # sets the security level, too
+    context.set_cipher_list(offer.CIPHERS.encode())  # also sets the security level
     if tls.ciphers is not None:
         context.set_cipher_list(tls.ciphers.encode())
-    _offer_groups(context)
+    groups = offer.groups()
+    if groups is not None:
+        set_groups(context, groups)
     if tls.alpn:
-        context.set_alpn_select_callback(_select([name.encode() for name in tls.alpn]))
+        context.set_alpn_select_callback(_alpn_callback([name.encode() for name in tls.alpn]))
     _load(context, identity)
     _ask_for_certificates(context, tls)
     return context
 
 
-def _offer_groups(context: SSL.Context) -> None:
-    groups = offer.groups()
-    # pyOpenSSL has no method for more than one of them.
-    if groups is not None and not lib.SSL_CTX_set1_curves_list(context._context, groups.encode()):
-        raise ValueError(f"OpenSSL does not know the groups {groups}")
+def _alpn_callback(offered: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any]:
+    """The choice among the protocols of a client, in the service's order of preference."""
 
-
-def _select(offered: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any]:
-    """A choice among the protocols of a client, by the preference of the service."""
-
+    # Any: pyOpenSSL has no public name for the type of NO_OVERLAPPING_PROTOCOLS.
     def select(_connection: SSL.Connection, wanted: list[bytes]) -> Any:
         return next((name for name in offered if name in wanted), SSL.NO_OVERLAPPING_PROTOCOLS)
 
@@ -108,20 +106,20 @@ def _select(offered: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any
 
 
 def _ask_for_certificates(context: SSL.Context, tls: Tls) -> None:
-    """See to the certificates of clients; their purpose is OpenSSL's to check, as a server."""
+    """Request and verify clients' certificates. OpenSSL also checks their purpose."""
     context.set_verify(_REQUESTS[tls.client_certificate])
     context.set_session_id(offer.SESSION_ID_CONTEXT)
-    # Sessions are with the client, in tickets, and cost no memory here.
+    # Clients keep sessions in tickets, so no cache in memory is needed.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if tls.client_certificate == "none":
         return
     store = context.get_cert_store()
     if tls.client_ca is not None and store is not None:
-        # Whoever is named may have issued certificates, also one that is not at the top.
+        # An intermediate authority in the file is trusted without the root above it.
         store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
         for authority in pem.certificates(tls.client_ca.content):
             store.add_cert(X509.from_cryptography(authority))
-    # A session remembers that its client was verified, so each connection begins anew.
+    # A resumed session is not verified again, so there are none.
     context.set_options(SSL.OP_NO_TICKET)
 
 

@@ -1,4 +1,4 @@
-"""A certificate that netd makes for itself: to try TLS out, and between machines that pin it."""
+"""A certificate that netd makes itself: to try TLS, or for clients that pin it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from netd.tls.pem import NotPem, certificates, private_key
 LIFETIME: Final = timedelta(days=30)
 
 _EARLIER: Final = timedelta(hours=1)
-"""It counts from before it was made: the clocks of clients are not all the same."""
+"""It is valid from this long before it was made, since clients' clocks may be slow."""
 
 _HOST: Final = "localhost"
 
@@ -28,13 +28,13 @@ _ADDRESSES: Final = ("127.0.0.1", "::1")
 
 
 class NotOurs(ValueError):
-    """A file has something else in it, which must not be lost."""
+    """A file contains something else, which must not be overwritten."""
 
 
 def needs_making(content: bytes, now: datetime) -> bool:
-    """Whether a file with *content* has no self-signed certificate that is good at *now*.
+    """Whether a file with *content* needs a new self-signed certificate at *now*.
 
-    Raises NotOurs when there is something else in it.
+    Raises NotOurs if it contains something else.
     """
     if not content.strip():
         return True
@@ -52,7 +52,7 @@ def needs_making(content: bytes, now: datetime) -> bool:
 
 
 def made(now: datetime) -> bytes:
-    """A new certificate and its key, for this machine by its loopback, in PEM."""
+    """A new certificate for the loopback names of this machine, and its key, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [
@@ -73,6 +73,7 @@ def made(now: datetime) -> bytes:
         .not_valid_after(now + LIFETIME)
         .add_extension(names, critical=False)
         .add_extension(usage, critical=False)
+        # Not an authority: a client that trusts this certificate trusts nothing that its key signs.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -84,13 +85,13 @@ def made(now: datetime) -> bytes:
 
 
 def write(path: str, content: bytes, uid: int | None = None, gid: int | None = None) -> None:
-    """Put *content* at *path*, mode 600, whole or not at all; make the directory. Raises OSError.
+    """Write *content* to *path* with mode 600, whole or not at all. Raises OSError.
 
-    The file belongs to *uid* and *gid*; None leaves who makes it.
+    The directory is made if it is missing. *uid* and *gid* become the owner; None changes nothing.
     """
     directory = os.path.dirname(path)
     os.makedirs(directory, exist_ok=True)
-    # Of mode 600 from the beginning.
+    # mkstemp makes it with mode 600, so the key is never readable by others.
     descriptor, beside = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
     try:
         with open(descriptor, "wb") as file:
@@ -98,6 +99,7 @@ def write(path: str, content: bytes, uid: int | None = None, gid: int | None = N
             file.flush()
             if uid is not None or gid is not None:
                 os.fchown(descriptor, -1 if uid is None else uid, -1 if gid is None else gid)
+            # Before the rename, or a crash could leave an empty file under the name.
             os.fsync(descriptor)
         os.replace(beside, path)
     except BaseException:

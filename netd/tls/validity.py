@@ -1,4 +1,4 @@
-"""For how long a certificate is good, in words for an operator. Pure."""
+"""How long a certificate is still valid, in words for an operator. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 SOON: Final = timedelta(days=14)
-"""Before its end a certificate is spoken of: who renews by a machine does so a month before."""
+"""The time before the end at which netd warns. Automatic renewal happens a month before it."""
 
 _HOUR: Final = timedelta(hours=1)
 
 
 def remark(not_after: datetime, now: datetime) -> str | None:
-    """What is to be said at *now* of a certificate that ends at *not_after*; None for nothing."""
+    """The warning at *now* about a certificate that ends at *not_after*; None if there is none."""
     left = not_after - now
     if left >= SOON:
         return None
@@ -23,6 +23,6 @@ def remark(not_after: datetime, now: datetime) -> str | None:
 
 
 def _amount(time: timedelta) -> str:
-    """Whole days, or the hours of the last one."""
+    """Whole days; less than one day in hours."""
     number, unit = (time.days, "day") if time.days else (time // _HOUR, "hour")
     return f"{number} {unit}{'' if number == 1 else 's'}"

@@ -212,11 +212,11 @@ class TestCertificates:
     @pytest.mark.parametrize(
         ("entry", "problem"),
         [
-            ("certificate:", "no host name"),
+            ("certificate:", "not a host name"),
             ("certificate:*.client.example", "names one client"),
-            ("certificate:a b", "no host name"),
-            ("certificate:10.1", "never for addresses"),
-            ("certificate:CN=client", "no host name"),
+            ("certificate:a b", "not a host name"),
+            ("certificate:10.1", "never addresses"),
+            ("certificate:CN=client", "not a host name"),
         ],
     )
     def test_bad_name(self, entry: str, problem: str) -> None:

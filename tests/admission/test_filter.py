@@ -1,4 +1,4 @@
-"""``netd.admission.filter``: a user's function, asked by a thread, with a reactor in another."""
+"""``netd.admission.filter.RequestFilter``: a user's function, asked by a thread."""
 
 from __future__ import annotations
 

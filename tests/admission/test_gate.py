@@ -185,11 +185,6 @@ class TestCertificates:
         assert gate().refuses_early(("nonsense", 0), None) is None
         assert gate(request_filter=Filter()).refuses_early(("nonsense", 0), None) is None
 
-    def test_whether_one_is_asked_for(self) -> None:
-        """Whoever builds a certificate can leave that, where no entry needs it."""
-        assert gate(["certificate:a"]).needs_certificate
-        assert not gate(["10.0.0.1"]).needs_certificate
-
 
 class TestProxied:
     """The address is the real client's, of whatever family."""

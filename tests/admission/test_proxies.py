@@ -19,7 +19,7 @@ from netd.model.peer import Credentials
         (("", 1), False),
     ],
 )
-def test_peers(peer: tuple[object, ...], expected: bool) -> None:
+def test_peers(peer: tuple[str, int], expected: bool) -> None:
     entries = ["10.0.0.5", "10.1.0.0/16", "2001:db8::/32"]
     assert Proxies(entries, of_unix=False).has(peer, None) is expected
     assert not Proxies(entries, of_unix=True).has("", Credentials(0, 0))

@@ -48,8 +48,8 @@ KEYS: Final = [
     ("listen", '["80"]', f'"80" names no transport: write "tcp:80"; {TRANSPORTS}'),
     ("listen", '["tcp"]', '"tcp" has no port: write "tcp:10037"'),
     ("listen", '["tcp:65536"]', 'port "65536" is not a number from 0 to 65535'),
-    ("listen", '["tcp6:80:interface=fe80::1"]', '"" is no option, which is NAME=VALUE: an IPv6'
-     " address stands in brackets, interface=[::1]"),
+    ("listen", '["tcp6:80:interface=fe80::1"]', '"" is not an option NAME=VALUE: write an IPv6'
+     " address in brackets, interface=[::1]"),
     ("listen", '["tcp:80:mode=600"]', 'tcp: has no option "mode"; known are interface'),
     ("listen", '["unix:"]', '"unix:" has no path: write "unix:/run/time"'),
     ("listen", '["unix:x:mode=999"]', 'mode "999" is not octal from 000 to 777, such as 660'),

@@ -106,31 +106,31 @@ FAULTS: list[tuple[str, str]] = [
     ("SO_USELOOPBACK = true",
      "is not on this system: it is for the routing sockets of other systems; leave it out"),
     ("SO_EXCLUSIVEADDRUSE = true",
-     "is not on this system: it is Windows'; without SO_REUSEPORT nobody shares a port here"),
+     "is not on this system: it is Windows'; without SO_REUSEPORT a port is not shared here"),
     ("IP_RECVDSTADDR = true", "is not on this system: use IP_PKTINFO"),
     ("IPV6_USE_MIN_MTU = true",
-     "is not on this system: the kernel finds out what a path takes; leave it out"),
+     "is not on this system: the kernel finds the packet size of a path; leave it out"),
     ("SO_TYPE = 1", "is read only: a handler reads it, by type of its socket"),
     ("SO_ERROR = 1", "is read only: a handler reads it, by getsockopt()"),
     ("SO_ACCEPTCONN = 1", "is read only: a handler reads it, by getsockopt()"),
     ("TCP_INFO = 1", "is read only: a handler reads it, by getsockopt()"),
     ("SO_SNDLOWAT = 2", "is always 1 on Linux, and cannot be changed (socket(7)): leave it out, or"
      " use TCP_NOTSENT_LOWAT"),
-    ("IP_MAX_MEMBERSHIPS = 20", "is a limit of the system, and no option (its number is that of"
-     " another one): leave it out"),
-    ("IP_HDRINCL = true", "is for raw sockets, and netd has none: leave it out"),
-    ("IPV6_CHECKSUM = 2", "is for raw sockets, and netd has none: leave it out"),
-    ("IPV6_HOPLIMIT = 2", "goes with a single datagram on Linux (sendmsg), and is no option of a"
-     " socket: use IPV6_UNICAST_HOPS"),
-    ('IPV6_NEXTHOP = "::1"', "goes with a single datagram on Linux (sendmsg), and is no option of a"
-     " socket: say it by the routing table"),
+    ("IP_MAX_MEMBERSHIPS = 20", "is a limit of the system and not an option (another option"
+     " has its number): leave it out"),
+    ("IP_HDRINCL = true", "is for raw sockets, which netd does not have: leave it out"),
+    ("IPV6_CHECKSUM = 2", "is for raw sockets, which netd does not have: leave it out"),
+    ("IPV6_HOPLIMIT = 2", "belongs to a single datagram on Linux (sendmsg), and not to a socket:"
+     " use IPV6_UNICAST_HOPS"),
+    ('IPV6_NEXTHOP = "::1"', "belongs to a single datagram on Linux (sendmsg), and not to a socket:"
+     " use the routing table"),
     ("SO_KEEPALIVE = 1", "must be true or false, not 1"),
     ("TCP_KEEPIDLE = true", "must be a whole number from 1 to 32767, not true"),
     ("TCP_KEEPIDLE = 0", "must be a whole number from 1 to 32767, not 0"),
     ('TCP_KEEPIDLE = "60"', 'must be a whole number from 1 to 32767, not "60"'),
     ('SO_RCVTIMEO = "soon"', "must be a number of seconds from 0, or a text like"
      ' "250ms", "30s", "5m" or "2h", not "soon"'),
-    ("SO_LINGER = 1.5", "must be whole seconds: the system counts no others here, not 1.5"),
+    ("SO_LINGER = 1.5", "must be whole seconds: the system counts nothing finer here, not 1.5"),
     ("SO_LINGER = true", 'must be a duration, like "5s", or false, not true'),
     ("SO_RCVBUF = 0", "must be from 1 to 1073741823 bytes, not 0"),
     ('SO_BINDTODEVICE = ""', 'must be a string that is not empty, not ""'),
@@ -139,9 +139,9 @@ FAULTS: list[tuple[str, str]] = [
     ('IP_OPTIONS = "0101"',
      'must be "hex:" and two digits a byte, like "hex:01000000", not "0101"'),
     ('IP_ADD_MEMBERSHIP = ["239.1.2.3", 4]',
-     'is no group, like "239.1.2.3" or "239.1.2.3@eth0", nor a list of such'),
+     'needs a group, like "239.1.2.3" or "239.1.2.3@eth0", or a list of at least one'),
     ("IP_ADD_MEMBERSHIP = []",
-     'is no group, like "239.1.2.3" or "239.1.2.3@eth0", nor a list of such'),
+     'needs a group, like "239.1.2.3" or "239.1.2.3@eth0", or a list of at least one'),
     ('IP_MTU_DISCOVER = "never"',
      'must be one of "dont", "want", "do", "probe", "interface", "omit", not "never"'),
     ("SO_PASSCRED = true",
@@ -177,7 +177,8 @@ class TestFaults:
     )
     def test_no_group(self, write: Write, line: str, network: str) -> None:
         (found,) = problems(write(line, '"udp:80", "udp6:80"'))
-        assert f"is no group: write an address of {network}, and after an @ the interface" in found
+        expected = f"is not a group: write an address of {network}, and after an @ the interface"
+        assert expected in found
 
     def test_all_at_once(self, write: Write) -> None:
         """Each at its own line."""

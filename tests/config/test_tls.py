@@ -223,8 +223,8 @@ PROBLEMS: list[tuple[str, list[str]]] = [
     ('certificate = "host.crt"\nprivate_key = "text.pem"', [
         f"6: {TLS}.private_key: text.pem has no private key in PEM, -----BEGIN PRIVATE KEY-----"]),
     ('certificate = "host.crt"\nprivate_key = "encrypted.key"', [
-        f"6: {TLS}.private_key: encrypted.key has a key with a password, which nobody types at a"
-        " start: write it without one (openssl pkey)"]),
+        f"6: {TLS}.private_key: encrypted.key has a key with a password, which a start cannot"
+        " ask for: write it without one (openssl pkey)"]),
     ('certificate = "host.crt"\nprivate_key = "other.key"', [
         f"6: {TLS}.private_key: the key in other.key is not that of the certificate in host.crt"]),
     ('private_key = "host.key"', [f"5: {TLS}.private_key: means nothing without certificate"]),
@@ -255,7 +255,7 @@ PROBLEMS: list[tuple[str, list[str]]] = [
     ('certificate = "host.pem"\nciphers = "a\\u0000b"', [
         f'6: {TLS}.ciphers: "a\\u0000b" selects no cipher of TLS 1.2: see openssl-ciphers(1)']),
     ('certificate = "host.pem"\nsni."192.0.2.1".certificate = "host.pem"', [
-        f'6: {TLS}.sni."192.0.2.1": "192.0.2.1" ends in a number: clients ask for names, never for'
+        f'6: {TLS}.sni."192.0.2.1": "192.0.2.1" ends in a number: clients send names, never'
         " addresses"]),
     ('certificate = "host.pem"\nsni."a.b".certificate = "host.pem"\n'
      'sni."A.b.".certificate = "host.pem"', [

@@ -97,7 +97,7 @@ class TestProblems:
     def test_no_such_client(self, file: str) -> None:
         status, said = run(file, "a", "--from", "10.0.0.0/8")
         assert status == 2
-        assert said == 'netdctl: "10.0.0.0/8" is no address; a client has one address\n'
+        assert said == 'netdctl: "10.0.0.0/8" is not an address; a client has one address\n'
 
     def test_a_broken_configuration(self, file: str) -> None:
         Path(file).write_text(TEXT.replace("dry_run = true", "dry_run = 1"))

@@ -122,7 +122,7 @@ class TestSockets:
             daemon.log.wait(
                 r"no service listens on systemd:other: tcp 127\.0\.0\.1:" + f"{port} is closed"
             )
-            daemon.log.wait("connection is a connection and no listener: take Accept=yes out")
+            daemon.log.wait("connection is a connection and not a listener: remove Accept=yes")
         assert [ask(one) for one in sockets] == [kind + b" []" for kind in KINDS]
         daemon.log.wait(rf"a listens on unixgram {project.directory}/dgram")
         assert daemon.stop() == 0

@@ -135,8 +135,8 @@ class TestReceived:
             given = [file.fileno(), pair[0].fileno(), kinds[0].fileno()]
             passed = manager.pass_on(given, "file:pair:kind")
         assert passed.refused == (
-            "file is no socket",
-            "pair is a connection and no listener: take Accept=yes out of its socket unit",
+            "file is not a socket",
+            "pair is a connection and not a listener: remove Accept=yes from its socket unit",
             "kind is of a kind that netd does not serve (family 1, type 5)",
         )
         assert len(passed.listeners) == 0

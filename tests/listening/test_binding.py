@@ -325,7 +325,7 @@ class TestModeAndOwner:
 
         with before_each_call_of(os.open, swap):
             reason = refusal(f"unix:{path}:mode=666")
-        assert reason == "somebody replaced the socket while it was being bound"
+        assert reason == "another process replaced the socket while it was being bound"
         assert mode_of(victim) == 0o600
         assert path.is_symlink()
 
@@ -590,7 +590,7 @@ class TestHeld:
             path.unlink()
             with foreign(path):
                 before = mode_of(path)
-                with pytest.raises(CannotBind, match="somebody has replaced the socket"):
+                with pytest.raises(CannotBind, match="another process has replaced the socket"):
                     bind_all([service(f"unix:{path}:mode=600")], held)
                 assert mode_of(path) == before
                 path.unlink()

@@ -97,8 +97,7 @@ class TestInetErrors:
     def test_an_ipv6_address_without_brackets_is_told_about_them(self) -> None:
         """The commonest slip with IPv6 falls apart at its colons; the message says how to hold."""
         expected = (
-            '"" is no option, which is NAME=VALUE: '
-            "an IPv6 address stands in brackets, interface=[::1]"
+            '"" is not an option NAME=VALUE: write an IPv6 address in brackets, interface=[::1]'
         )
         assert message("tcp6:80:interface=fe80::1") == expected
 
@@ -107,8 +106,8 @@ class TestInetErrors:
         text = message("tcp6:80:interface=[::1")
         assert (
             text
-            == r'"tcp6:80:interface=[::1" has a "[" without its "]": write "\[" for one '
-            + ("that is meant")
+            == r'"tcp6:80:interface=[::1" has a "[" without its "]": write "\[" for '
+            + "a literal one"
         )
 
     def test_an_option_has_a_value(self) -> None:
@@ -194,7 +193,7 @@ class TestUnixErrors:
         """A mode that protects nothing is refused, with the reason and what does protect."""
         assert message(f"unix:@time:{option}") == (
             f'"@time" is an abstract name, which is not in the file system and has no '
-            f"{option.partition('=')[0]}: say in the service's access table who may come in"
+            f"{option.partition('=')[0]}: use the service's access table instead"
         )
 
     def test_an_abstract_name_is_not_empty(self) -> None:
@@ -211,7 +210,7 @@ class TestUnixErrors:
 
     def test_a_colon_in_a_path_is_told_about_escapes(self) -> None:
         """A path falls apart at its colon; the message says how to hold it together."""
-        expected = r'"b" is no option, which is NAME=VALUE: a colon in a path is written "\:"'
+        expected = r'"b" is not an option NAME=VALUE: a colon in a path is written "\:"'
         assert message("unix:/run/a:b") == expected
 
     def test_an_option_of_another_transport_is_unknown(self) -> None:
@@ -355,8 +354,8 @@ class TestPassed:
         [
             (
                 "systemd:",
-                '"systemd:" has no name: write "systemd:web", as FileDescriptorName= of the socket'
-                " unit has it",
+                '"systemd:" has no name: write "systemd:web", the FileDescriptorName= of the'
+                " socket unit",
             ),
             (
                 "systemd:é",
@@ -366,7 +365,7 @@ class TestPassed:
             ("systemd:a:mode=600", 'systemd: has no option "mode"; known are tls'),
             (
                 "systemd:a:b",
-                '"b" is no option, which is NAME=VALUE: a name has no colon (systemd.socket(5))',
+                '"b" is not an option NAME=VALUE: a name has no colon (systemd.socket(5))',
             ),
         ],
     )

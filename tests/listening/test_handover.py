@@ -74,7 +74,7 @@ def test_nothing() -> None:
 )
 def test_nonsense(text: str) -> None:
     """It comes by the environment, where anybody may have written."""
-    with pytest.raises(ValueError, match=f"{VARIABLE} makes no sense"):
+    with pytest.raises(ValueError, match=f"{VARIABLE} cannot be read"):
         received({VARIABLE: text})
 
 
@@ -88,7 +88,7 @@ def test_ready(listeners: Listeners) -> None:
 @pytest.mark.parametrize("line", [b"", b"hello", b"ready x", b"readyness", b"ready 1 -"])
 def test_something_else(line: bytes) -> None:
     """Which another version might say."""
-    with pytest.raises(ValueError, match=r"it said|invalid literal"):
+    with pytest.raises(ValueError, match=r"unexpected line|invalid literal"):
         unused_by(line)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from netd.listening.ancillary import SPACE
-from netd.listening.replies import Sender, answer, sender, tell_destinations, tells_destinations
+from netd.listening.replies import Sender, answer, request_destinations, sender, tells_destinations
 from netd.model.address import Transport
 
 
@@ -18,7 +18,7 @@ from netd.model.address import Transport
 def everywhere() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("", 0))
-        tell_destinations(sock, Transport.UDP)
+        request_destinations(sock, Transport.UDP)
         yield sock
 
 
@@ -81,5 +81,5 @@ def test_who_tells(host: str, transport: Transport, tells: bool) -> None:
     """Sockets for datagrams that are bound to all addresses."""
     with socket.socket(transport.family, transport.type) as sock:
         sock.bind((host, 0))
-        tell_destinations(sock, transport)
+        request_destinations(sock, transport)
         assert tells_destinations(sock) is tells

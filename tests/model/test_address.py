@@ -7,11 +7,12 @@ import os
 import socket
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netd.listening.description import parse
-from netd.model.address import Address, InetAddress, Transport, UnixAddress
+from netd.model.address import Address, InetAddress, Transport, UnixAddress, client_text
 
 
 class TestTransport:
@@ -137,3 +138,10 @@ class TestValues:
         assert address != dataclasses.replace(address, mode=0o600)
         assert address != dataclasses.replace(address, user=0)
         assert address != dataclasses.replace(address, group=0)
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.UDP6])
+def test_an_address_that_is_none(transport: Transport) -> None:
+    """A user's server class may pass any object on as the client's address."""
+    made_up: Any = "somebody"
+    assert client_text(transport)(made_up) == "somebody"

@@ -13,11 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.proxy.header import (
-    ALPN,
-    AUTHORITY,
     CRC32C,
     LONGEST,
-    ClientTls,
     Header,
     HeaderReader,
     InvalidHeader,
@@ -69,7 +66,6 @@ class TestRoundTrip:
         assert length == len(data)
         assert same(header.source, pair[0])
         assert same(header.destination, pair[1])
-        assert [entry for entry in header.tlvs if entry[0] != CRC32C] == values
         assert not header.is_local
 
     @given(st.tuples(fours, fours) | st.tuples(sixes, sixes))
@@ -82,7 +78,7 @@ class TestRoundTrip:
         assert same(header.destination, pair[1])
 
     @given(
-        st.sampled_from([line(*FOUR), line(*SIX), V4, summed(binary(*SIX, [(ALPN, b"h2")]))]),
+        st.sampled_from([line(*FOUR), line(*SIX), V4, summed(binary(*SIX, [(0x01, b"h2")]))]),
         st.data(),
     )
     def test_in_whatever_pieces_it_comes(self, header: bytes, data: st.DataObject) -> None:
@@ -170,9 +166,9 @@ class TestBinary:
         assert read(binary(command=LOCAL)) == (Header(is_local=True), 16)
 
     def test_an_unspecified_family_or_transport(self) -> None:
-        assert read(binary(tlvs=[(ALPN, b"h2")])) == (Header(), 21)
-        header, _ = read(binary(*FOUR, [(ALPN, b"h2")], transport=0))
-        assert header == Header(tlvs=((ALPN, b"h2"),))
+        assert read(binary(tlvs=[(0x01, b"h2")])) == (Header(), 21)
+        header, _ = read(binary(*FOUR, [(0x01, b"h2")], transport=0))
+        assert header == Header()
 
     def test_a_client_of_datagrams_by_a_stream(self) -> None:
         assert read(binary(*FOUR, transport=2))[0] == Header(*FOUR)
@@ -224,7 +220,7 @@ class TestChecksum:
 
     def test_a_bit_that_is_wrong_is_noticed(self) -> None:
         """Except in the byte that says that there is a checksum."""
-        data = summed(binary(*FOUR, [(AUTHORITY, b"host.example")]))
+        data = summed(binary(*FOUR, [(0x02, b"host.example")]))
         assert read(data)[0] is not None
         for position in set(range(16, len(data))) - {len(data) - 7}:
             spoilt = bytearray(data)
@@ -235,32 +231,6 @@ class TestChecksum:
     def test_of_a_wrong_length(self) -> None:
         with pytest.raises(InvalidHeader, match="checksum"):
             read(binary(*FOUR, [(CRC32C, b"123")]))
-
-
-class TestTls:
-    def test_what_the_proxy_says(self) -> None:
-        inner = tlv(0x21, b"TLSv1.3") + tlv(0x22, b"client") + tlv(0x23, b"AES") + tlv(0x7F, b"?")
-        header, _ = read(binary(*FOUR, [(0x20, struct.pack("!BI", 7, 0) + inner)]))
-        assert header is not None
-        assert header.tls == ClientTls(True, True, "TLSv1.3", "client", "AES")
-
-    @pytest.mark.parametrize(
-        ("head", "expected"),
-        [((3, 1), ClientTls(True, False)), ((1, 0), ClientTls(False, False)), ((0, 0), None)],
-    )
-    def test_certificates(self, head: tuple[int, int], expected: ClientTls | None) -> None:
-        header, _ = read(binary(*FOUR, [(0x20, struct.pack("!BI", *head))]))
-        assert header is not None
-        assert header.tls == expected
-
-    @pytest.mark.parametrize("value", [b"", b"\x01", struct.pack("!BI", 1, 0) + b"\x21\x00"])
-    def test_what_is_spoilt_says_nothing(self, value: bytes) -> None:
-        header, _ = read(binary(*FOUR, [(0x20, value)]))
-        assert header is not None
-        assert header.tls is None
-
-    def test_nothing_is_said(self) -> None:
-        assert Header().tls is None
 
 
 class TestDatagrams:
@@ -289,8 +259,6 @@ def test_a_hundred_thousand_spoilt_headers() -> None:
         reader = HeaderReader()
         with contextlib.suppress(InvalidHeader):
             reader.feed(header)
-        if reader.header is not None:
-            assert reader.header.tls is None or reader.header.tlvs
 
 
 def _spoilt(draw: random.Random, header: bytearray) -> bytes:

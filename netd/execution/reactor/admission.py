@@ -7,9 +7,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from netd.admission.filter import ReactorFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
-from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.request import Request
 
 

@@ -22,12 +22,12 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.listening.equal_deadlines import EqualDeadlines
 from netd.model.peer import PeerCertificate
+from netd.tls.twisted_private import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 LINGER: Final = 5.0
 """Seconds that a client has to answer our good-bye, as nginx's lingering_timeout. A connection that

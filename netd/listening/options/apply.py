@@ -1,4 +1,4 @@
-"""Setting the options of sockets, changing them, and trying whether the system takes them."""
+"""Set the options of sockets, change them, and find out whether the system accepts them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from netd.listening.options.table import IMPOSSIBLE, OPTIONS, Level, Option
 from netd.model.address import Transport
 from netd.model.socket_options import Applied, SetOption, of_both_families
 
 Undo = Callable[[Callable[[], None]], object]
-"""Takes what is to be called to undo something, the last first."""
+"""Registers a function that undoes a change; the last one is called first."""
 
 LONGEST: Final = 1024
-"""Bytes that Python's getsockopt returns at most."""
+"""The most bytes that Python's getsockopt returns."""
 
 _DOUBLED: Final = ("SO_RCVBUF", "SO_SNDBUF")
-"""Options of which the kernel tells twice what it was told (socket(7))."""
+"""Options whose value the kernel doubles: getsockopt returns twice what was set (socket(7))."""
 
 
-def read(name: str, value: Any) -> SetOption:
-    """Read the *value* that a file has for the option *name*, which is in the table.
+def read(name: str, value: object) -> SetOption:
+    """Read the *value* that a file has for the option *name* of the table.
 
-    Raises ValueError, which says what would be right.
+    Raises ValueError with a message that says which values are valid.
     """
     return set_option(OPTIONS[name], OPTIONS[name].form.read(value))
 
 
 def set_option(option: Option, values: tuple[int | bytes, ...]) -> SetOption:
-    """An *option* with values that are ready to be set."""
+    """An *option* with packed values."""
     return SetOption(
         option.name,
         option.level,
@@ -46,7 +46,7 @@ def set_option(option: Option, values: tuple[int | bytes, ...]) -> SetOption:
 
 
 def why_impossible(name: str) -> str | None:
-    """Why a known option cannot be in a file; None for one that can, or that nobody knows."""
+    """Why a known option cannot be in a file; None for one that can, and for an unknown one."""
     return IMPOSSIBLE.get(name)
 
 
@@ -59,7 +59,7 @@ def _is_here(option: Option) -> bool:
     family, kind = min(option.fit.kinds)
     try:
         with socket.socket(family, kind) as tried:
-            # Not every value is right, but whoever complains of it knows the option.
+            # 0 may be a wrong value, or need a right. Those errors mean that the option exists.
             tried.setsockopt(option.level, option.number, 0)
     except OSError as error:
         return error.errno not in (errno.ENOPROTOOPT, errno.EAFNOSUPPORT)
@@ -67,7 +67,8 @@ def _is_here(option: Option) -> bool:
 
 
 def in_order(options: Iterable[SetOption]) -> tuple[SetOption, ...]:
-    """As they are to be set: who may bind first, groups to leave after groups to join."""
+    """The order of setting: options before bind first, then the table's; joins before leaves."""
+    # The table has each option that joins before the one that leaves the same groups.
     places = {name: place for place, name in enumerate(OPTIONS)}
     return tuple(
         sorted(
@@ -78,7 +79,7 @@ def in_order(options: Iterable[SetOption]) -> tuple[SetOption, ...]:
 
 
 class CannotSet(OSError):
-    """The system does not take an option; *reason* says why, in its words."""
+    """The system refuses an option; *reason* is its text for why."""
 
     def __init__(self, option: str, error: OSError) -> None:
         reason: str
@@ -100,9 +101,9 @@ def _set(sock: socket.socket, option: SetOption, value: int | bytes) -> None:
         sock.setsockopt(option.level, option.number, value)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and option.leaves is not None:
-            return  # it is in the group
+            return  # the socket is in the group already
         if error.errno == errno.EADDRNOTAVAIL and _is_leave(option):
-            return  # it is in no such group
+            return  # the socket is not in the group
         raise CannotSet(option.name, error) from error
 
 
@@ -115,10 +116,10 @@ def _is_leave(option: SetOption) -> bool:
 def change(
     sock: socket.socket, old: tuple[SetOption, ...], new: tuple[SetOption, ...], undo: Undo
 ) -> tuple[SetOption, ...]:
-    """Set *new* on a bound socket that has *old*, and return which it has then.
+    """Change a bound socket from the options *old* to *new*, and return which it has then.
 
-    What has to be set before bind stays as it is. An option that is not among *new* gets the value
-    that a new socket has. *undo* is told how to take it all back. Raises CannotSet.
+    Options that must be set before bind stay as they are. An option that is not in *new* gets the
+    value of a new socket. *undo* gets what restores the old state. Raises CannotSet.
     """
     before = {one.name: one for one in old}
     kept = []
@@ -127,12 +128,13 @@ def change(
         if was == option:
             kept.append(option)
         elif option.applied is Applied.BEFORE_BIND:
+            # Binding again would lose connections; `netdctl plan` says that it needs a restart.
             kept += [was] if was is not None else []
         elif option.leaves is not None:
             _regroup(sock, option, was, undo)
             kept.append(option)
         else:
-            _keep(sock, option, undo)
+            _restore_later(sock, option, undo)
             apply(sock, [option])
             kept.append(option)
     for option in before.values():
@@ -141,13 +143,14 @@ def change(
         elif option.leaves is not None:
             _regroup(sock, None, option, undo)
         else:
-            _keep(sock, option, undo)
+            _restore_later(sock, option, undo)
             _reset(sock, option)
     return in_order(kept)
 
 
 def _regroup(sock: socket.socket, new: SetOption | None, old: SetOption | None, undo: Undo) -> None:
     """Join the groups of *new*, and leave those that only *old* has."""
+    # Both have the same row of the table, and there is at least one.
     some = new or old
     assert some is not None
     assert some.leaves is not None
@@ -156,13 +159,14 @@ def _regroup(sock: socket.socket, new: SetOption | None, old: SetOption | None, 
     leaves = some.leaves
 
     def leave(value: int | bytes) -> None:
-        with suppress(OSError):  # it is not in the group, or its interface has gone
+        with suppress(OSError):  # not in the group, or the interface was removed
             sock.setsockopt(some.level, leaves, value)
 
     def join(value: int | bytes) -> None:
         with suppress(OSError):
             sock.setsockopt(some.level, some.number, value)
 
+    # Joins first: if one fails, the socket has left no group.
     for value in joined:
         if old is None or value not in old.values:
             undo(lambda value=value: leave(value))  # type: ignore[misc]
@@ -172,20 +176,20 @@ def _regroup(sock: socket.socket, new: SetOption | None, old: SetOption | None, 
         leave(value)
 
 
-def _keep(sock: socket.socket, option: SetOption, undo: Undo) -> None:
-    """Have *undo* set what the socket has now, if that can be read."""
+def _restore_later(sock: socket.socket, option: SetOption, undo: Undo) -> None:
+    """Register with *undo* that the present value is set again, if it can be read."""
     with suppress(OSError):
         value = _value(sock, option)
 
-        def again() -> None:
+        def restore() -> None:
             with suppress(OSError):
                 sock.setsockopt(option.level, option.number, value)
 
-        undo(again)
+        undo(restore)
 
 
 def _value(sock: socket.socket, option: SetOption) -> int | bytes:
-    """The value that a socket has, ready to be set. Raises OSError."""
+    """The present value, in the form for setsockopt. Raises OSError."""
     if not all(isinstance(value, int) for value in option.values):
         return sock.getsockopt(option.level, option.number, LONGEST)
     value = sock.getsockopt(option.level, option.number)
@@ -193,23 +197,22 @@ def _value(sock: socket.socket, option: SetOption) -> int | bytes:
 
 
 def _reset(sock: socket.socket, option: SetOption) -> None:
-    """Set what a new socket has; what cannot be read, or not be set, stays."""
+    """Set the value of a new socket. A value that cannot be read or set stays."""
+    # The kernel has no call for the default, which the system's settings may have changed.
     with suppress(OSError), socket.socket(sock.family, sock.type) as fresh:
         sock.setsockopt(option.level, option.number, _value(fresh, option))
 
 
 def try_out(transport: Transport, options: Iterable[SetOption]) -> Mapping[str, CannotSet]:
-    """Set *options* on a socket that is bound to nothing; return what the system does not take.
-
-    By the name of the option.
-    """
+    """Set *options* on a socket that is bound to nothing; return the errors, by option."""
     options = tuple(options)
     found: dict[str, CannotSet] = {}
     try:
         tried = socket.socket(transport.family, transport.type)
-    except OSError:  # a system without IPv6, which bind will say
+    except OSError:  # no IPv6 here; bind reports that
         return found
     with tried:
+        # As on the real socket, which is set up before its options are.
         if transport.family == socket.AF_INET6:
             only = not of_both_families(options)
             tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
@@ -222,7 +225,10 @@ def try_out(transport: Transport, options: Iterable[SetOption]) -> Mapping[str, 
 
 
 def _without_effect(option: SetOption) -> SetOption:
-    """What tells the same about the system, and makes it join no group, which others would see."""
+    """An option with the same answer from the system, but without joining a multicast group.
+
+    Joining sends a report that other machines see, which a check must not.
+    """
     if option.leaves is None and not _is_leave(option):
         return option
     if option.level != Level.IPPROTO_IP:
@@ -232,7 +238,7 @@ def _without_effect(option: SetOption) -> SetOption:
 
 
 def _interface_of(value: int | bytes) -> bytes:
-    """The interface of a group that is to be joined, for IP_MULTICAST_IF."""
+    """The interface of a group, as a value of IP_MULTICAST_IF."""
     assert isinstance(value, bytes)
-    # struct ip_mreqn and ip_mreq_source begin alike: the group, the address of an interface.
+    # struct ip_mreqn and ip_mreq_source begin with the group and the address of an interface.
     return bytes(4) + value[4:8] + bytes(4)

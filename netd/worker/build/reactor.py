@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from netd.admission.filter import ReactorFilter
 from netd.admission.proxies import Proxies
-from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.runnable import is_handler
 from netd.execution.reactor.service import Begins, Listener, ReactorService

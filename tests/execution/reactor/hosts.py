@@ -25,10 +25,10 @@ from typing import Any, Final
 
 from twisted.internet.protocol import Protocol
 
+from netd.admission.filter import ReactorFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.admission.proxies import Proxies
-from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.interfaces import Source
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.service import Begins, Listener, ReactorService

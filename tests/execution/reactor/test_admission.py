@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from netd.admission.filter import REFUSED
+from netd.admission.filter import REFUSED, ReactorFilter
 from netd.admission.lists import AccessLists
-from netd.admission.reactor_filter import ReactorFilter
 from netd.execution.reactor.admission import Admission
 from netd.execution.request import Request
 from netd.model.service import Access

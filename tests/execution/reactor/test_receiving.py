@@ -15,7 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 from netd.accept.errors import PAUSE
 from netd.accept.pause import Pause
-from netd.admission.reactor_filter import ReactorFilter
+from netd.admission.filter import ReactorFilter
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.datagrams import AT_ONCE, BATCH, Datagrams, ProtocolDatagrams, _pair

@@ -1,4 +1,4 @@
-"""``netd.admission.reactor_filter``: a user's function, asked in the reactor's thread."""
+"""``netd.admission.filter.ReactorFilter``: a user's function, asked in the reactor's thread."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
-from netd.admission.filter import RAISED, REFUSED, TOO_SLOW
-from netd.admission.reactor_filter import ReactorFilter
+from netd.admission.filter import RAISED, REFUSED, TOO_SLOW, ReactorFilter
 from tests.reactors import HandReactor
 
 ADDRESS = ("192.0.2.1", 4711)
@@ -204,6 +203,31 @@ class TestDeadline:
             return True
 
         assert asking.ask(function) == TOO_SLOW
+
+    def test_raised_too_late(self, asking: Asking) -> None:
+        """An error after the deadline is reported, as in a thread."""
+
+        def function(request: Any, address: Any) -> bool:
+            asking.clock.advance(TIMEOUT)
+            raise ValueError("late")
+
+        assert asking.ask(function) == RAISED
+        ((_, error),) = asking.reported
+        assert str(error) == "late"
+
+    def test_ends_while_the_client_is_refused(self, asking: Asking) -> None:
+        """A function that ends because its client is refused has no second answer."""
+        verdict: Deferred[bool] = Deferred()
+        answer = asking.begin(awaiting(verdict))
+        reasons: list[str | None] = []
+
+        def refuse(reason: str | None) -> None:
+            reasons.append(reason)
+            verdict.callback(True)
+
+        answer.addCallback(refuse)
+        asking.clock.advance(TIMEOUT)
+        assert reasons == [TOO_SLOW]
 
     def test_time_before_the_first_await_counts(self, asking: Asking) -> None:
         def function(request: Any, address: Any) -> Any:
