@@ -481,7 +481,7 @@ def test_no_descriptor_is_left_behind() -> None:
         assert host.open_files() == before
 
 
-CANCELS: Final = {"collects_last": sys.version_info >= (3, 12)}
+CANCELS: Final[dict[str, Any]] = {"collects_last": sys.version_info >= (3, 12)}
 """For connections whose end cancels a coroutine.
 
 From Python 3.12 on, the traceback of an error keeps the frames that called the coroutine. Twisted's
