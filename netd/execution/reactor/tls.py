@@ -26,7 +26,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.listening.equal_deadlines import EqualDeadlines
+from netd.core.deadlines import EqualDeadlines
 from netd.model.peer import PeerCertificate
 
 LINGER: Final = 5.0

@@ -11,7 +11,7 @@ from socketserver import BaseServer
 from typing import Any, Final, NoReturn
 
 from netd.accept.errors import EXHAUSTED
-from netd.accept.first_bytes import PROXY_HEADER
+from netd.accept.refusal import PROXY_HEADER
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.stream import peer_of
 from netd.execution.tracebacks import user_traceback
@@ -49,7 +49,7 @@ class GetRequestSource:
         self._text = client_text(transport)
         self._failures = 0
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Take one request. Raises BlockingIOError when there was none, or its client was lost.
 
         Raises TooLong where UDPServer's own ``get_request`` would have cut a datagram.

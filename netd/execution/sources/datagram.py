@@ -35,7 +35,7 @@ class InetDatagram:
         self._limit = limit
         self._text = client_text(transport)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one packet."""
         # One byte more than the limit tells a long packet from one that just fits. (MSG_TRUNC
         # would tell its length, but recvfrom then returns memory that was never written.)
@@ -61,7 +61,7 @@ class UnixDatagram:
         self._shown = shown
         self._limit = limit
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one packet."""
         data, ancillary, _flags, address = self._receive(
             self._limit + 1, self.space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -172,7 +172,7 @@ class InetMessages:
         self._asked_for = asked_for
         self._text = client_text(transport)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one packet."""
         data, messages, _, address = self._receive(self._limit + 1, SPACE, _FLAGS)
         client = self._text(address)

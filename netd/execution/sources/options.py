@@ -30,13 +30,13 @@ class ConnectionOptions:
         self.transport = source.transport
         self.may_block = source.may_block
         self.fileno = source.fileno
-        self._take = source.take
+        self._next_request = source.next_request
         self._options = tuple(options)
         self._say = say
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Take one connection. Raises what the other source raises."""
-        request: Request = self._take()
+        request: Request = self._next_request()
         connection = request.raw
         if isinstance(connection, socket.socket):
             for option in self._options:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netd.accept.first_bytes import PROXY_HEADER
+from netd.accept.refusal import PROXY_HEADER
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
 from netd.execution.request import Refused, Request, TooLong
@@ -23,13 +23,13 @@ class ProxiedDatagrams:
     def __init__(self, source: Source, proxies: Proxies, limit: int) -> None:
         self.transport = source.transport
         self.fileno = source.fileno
-        self._take = source.take
+        self._next_request = source.next_request
         self._proxies = proxies
         self._limit = limit
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one datagram. Raises what every source does, and Refused."""
-        request: Request = self._take()
+        request: Request = self._next_request()
         if self._proxies.has(request.client_address, request.peer):
             request = _by_a_proxy(request)
         if len(request.raw[0]) > self._limit:

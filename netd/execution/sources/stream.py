@@ -47,7 +47,7 @@ class InetStream:
         self._accept = listener.accept
         self._text = client_text(transport)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Accept one connection; the caller closes it."""
         request, address = self._accept()
         if request.fileno() < STANDARD:
@@ -67,7 +67,7 @@ class UnixStream:
         self._accept = listener.accept
         self._with_groups = with_groups
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Accept one connection, in a socket that counts its bytes; the caller closes it."""
         accepted, address = self._accept()
         descriptor = clear_of_standard(accepted.detach())
@@ -89,7 +89,7 @@ class HandoffSource:
         self.fileno = queue.fileno
         self._queue = queue
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Take one connection; the caller closes it."""
         descriptor, handed = receive(self._queue)
         kind = CountedSocket if self.transport.is_unix else socket.socket
