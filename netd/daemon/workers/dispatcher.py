@@ -24,7 +24,7 @@ from netd.accept.first_bytes import FirstBytes
 from netd.accept.loop import Accepting, WatchedListener, abandoned_text
 from netd.accept.next_step import Step
 from netd.accept.pause import PAUSE, Pause
-from netd.accept.pending import LAST_CALL, Client, PendingConnections
+from netd.accept.pending import Client, PendingConnections
 from netd.accept.refusal import TIMED_OUT, Refusal
 from netd.accept.watched import WatchedConnection
 from netd.admission.gate import Gate
@@ -86,8 +86,6 @@ class Dispatcher:
         self._ready: deque[WatchedConnection] = deque()
         """Connections for which there is no room in the queue."""
         self._room = _Room(self._ours, self._hand_over)
-        self._end: DelayedCall | None = None
-        """The end of the time that the last connections have."""
         self._again: DelayedCall | None = None
         """Another attempt to hand over."""
         self._is_open = False
@@ -129,20 +127,14 @@ class Dispatcher:
     def last_call(self) -> None:
         """Stop accepting, and give pending connections a short time for their first bytes."""
         self.shut()
-        if self._end is None:
-            self._end = self.reactor.callLater(LAST_CALL, self._end_all)
-
-    def _end_all(self) -> None:
-        for connection in list(self._waiting):
-            connection.end(TIMED_OUT)
+        self.pending.last_call()
 
     def close(self) -> None:
         """Close the queue, and the connections that are not in it yet."""
         self.shut()
         self.reactor.removeWriter(self._room)
-        for call in (self._again, self._end):
-            if call is not None and call.active():
-                call.cancel()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         for connection in [*self._waiting, *self._ready]:
             connection.end(TIMED_OUT)
         self._listener.close()

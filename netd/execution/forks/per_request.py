@@ -33,7 +33,7 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
 from netd.core.reactor import DelayedCall
-from netd.execution.forks.output import _Words
+from netd.execution.forks.output import ChildOutput
 from netd.execution.interfaces import InnerSource, Service, Source
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.serving import BY_LISTS, DISCONNECTED
@@ -131,7 +131,7 @@ class ForkPerRequest:
         ]
         self._free = list(reversed(range(len(self._slots))))
         self._children: dict[int, Child] = {}
-        self._words = _Words(reactor, hooks.relay, hooks.suspend)
+        self._output = ChildOutput(reactor, hooks.relay, hooks.suspend)
         # Readable, for the children, while nothing is accepted.
         self._suspended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._is_accepting = False
@@ -148,7 +148,7 @@ class ForkPerRequest:
         gc.collect()
         gc.freeze()
         faulthandler.register(TELL, file=sys.__stderr__ or sys.stderr, all_threads=True)
-        self._words.start()
+        self._output.start()
         if accepting:
             self.resume()
 
@@ -211,7 +211,7 @@ class ForkPerRequest:
     def _tell_stopped(self) -> None:
         if not self._children and self._stopped is not None:
             stopped, self._stopped = self._stopped, None
-            while self._words.read():
+            while self._output.read():
                 pass
             stopped()
 
@@ -290,7 +290,7 @@ class ForkPerRequest:
         _, status = os.waitpid(child.pid, 0)
         if child.deadline is not None and child.deadline.active():
             child.deadline.cancel()
-        self._words.read()
+        self._output.read()
         self._settle_slot(child, os.waitstatus_to_exitcode(status))
         self._free.append(child.slot)
         if len(self._free) == 1:
@@ -317,7 +317,7 @@ class ForkPerRequest:
             for pidfd in self._children:
                 os.close(pidfd)
             self._leave(self._ask_for_suspension)
-            self._words.begin_to_send(self._log_buffer)
+            self._output.begin_to_send(self._log_buffer)
             self._refresh(slot)
             serving.after_fork()
             serving.serve(slot, request)
@@ -335,7 +335,7 @@ class ForkPerRequest:
 
     def _ask_for_suspension(self) -> None:
         """Ask the worker to suspend the service, and return when that is done."""
-        self._words.ask_to_suspend()
+        self._output.ask_to_suspend()
         select.select([self._suspended], [], [], SUSPENSION)
 
 

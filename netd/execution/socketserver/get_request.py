@@ -1,4 +1,4 @@
-"""Requests that a server class takes by its own ``get_request()``."""
+"""Requests that a server class accepts by its own ``get_request()``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Say = Callable[[str, str], None]
 
 
 class GetRequestSource:
-    """Takes by *server*'s ``get_request()``, which may do a handshake with its client.
+    """Accepts by *server*'s ``get_request()``, which may do a handshake with its client.
 
     *listener* is the service's own socket, and watched. What the override raises costs its own
     client only: an OSError is a client that was lost, as it is to ``socketserver``, and anything
@@ -115,5 +115,5 @@ def _shown(show: Callable[[Any], str], thing: object) -> str:
     """What *show* makes of a user's *thing*, by code of the user's; its type where that raises."""
     try:
         return show(thing)
-    except BaseException:  # SystemExit, too: it must not end the loop that takes
+    except BaseException:  # SystemExit, too: it must not end the accept loop
         return type(thing).__name__

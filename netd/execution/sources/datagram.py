@@ -20,7 +20,7 @@ _FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 
 
 class InetDatagram:
-    """Takes UDP packets of at most *limit* bytes."""
+    """Receives UDP packets of at most *limit* bytes."""
 
     may_block = False
 
@@ -47,7 +47,7 @@ class InetDatagram:
 
 
 class UnixDatagram:
-    """Takes packets sent to a Unix socket, with their sender's credentials (unix(7))."""
+    """Receives packets sent to a Unix socket, with their sender's credentials (unix(7))."""
 
     transport = Transport.UNIXGRAM
     may_block = False
@@ -141,7 +141,7 @@ class Amplification:
 
 
 class InetMessages:
-    """Takes UDP packets of at most *limit* bytes, whose senders know which address they asked.
+    """Receives UDP packets of at most *limit* bytes, whose senders know which address they asked.
 
     A plain source takes a third of the time.
     """
@@ -186,7 +186,7 @@ class InetMessages:
 
 
 class UnixMessages(UnixDatagram):
-    """Takes packets sent to a Unix socket, with all that came with them."""
+    """Receives packets sent to a Unix socket, with all that came with them."""
 
     space = SPACE
 

@@ -1,4 +1,4 @@
-"""Datagrams of a service that stands behind a proxy."""
+"""Datagrams of a service behind a proxy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from netd.proxy.header import InvalidHeader
 
 
 class ProxiedDatagrams:
-    """A source of what *source* takes: those of *proxies* without their headers.
+    """A source that removes the headers from the datagrams of *proxies*.
 
-    *source* takes datagrams that are longer by ``proxy_protocol.LONGEST``; the payload may have
+    *source* accepts datagrams that are longer by ``proxy.header.LONGEST``; the payload may have
     *limit* bytes.
     """
 
@@ -43,6 +43,6 @@ def _by_a_proxy(request: Request) -> Request:
         payload, address = unwrapped(data, request.client_address)
     except InvalidHeader as error:
         raise Refused(request, PROXY_HEADER, str(error)) from None
-    if not isinstance(address, Proxied):  # the proxy speaks for itself
+    if not isinstance(address, Proxied):  # ``LOCAL``: the proxy's own datagram
         return request._replace(raw=like(request.raw, payload))
     return Request(like(request.raw, payload), address, text_of(address), None)

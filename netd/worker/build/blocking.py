@@ -264,7 +264,7 @@ class _Servers(_Build):
     ) -> Source:
         is_wrapped = getattr(server, "socket", None) is not bound.shown
         takes_itself = serving.overrides.get_request or is_wrapped
-        # In a fork it may do a handshake, and nobody waits for that; the worker could not.
+        # In a fork it may do a handshake, which delays no other client; in the worker it would.
         in_child = self._context.service.forks and not bound.transport.is_datagram
         if takes_itself and (in_child or not self.opener.opening(bound).is_plain):
             serving.get_what_is_taken()
