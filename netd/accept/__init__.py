@@ -1,9 +1,9 @@
 """From accept(2) to the moment that a connection can be served. No user code runs here.
 
 Threads, the reactor, forks, the daemon and the admin listener accept by the parts of this room.
-They differ in how they wait and in what they serve with. How a connection is accepted, what comes next
-for it, and when it is refused is decided here, once. Imports ``admission``, ``listening`` and what
-is below them.
+They differ in how they wait and in what they serve with. How a connection is accepted, what comes
+next for it, and when it is refused is decided here, once. Imports ``admission``, ``listening`` and
+what is below them.
 
 * ``errors`` and ``next_step`` decide, and are pure. ``loop``, ``pause``, ``pending`` and
   ``watched`` act.

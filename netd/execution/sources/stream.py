@@ -95,9 +95,8 @@ class HandoffSource:
         kind = CountedSocket if self.transport.is_unix else socket.socket
         family, type_ = self.transport.family, self.transport.type
         request = kind(family, type_, 0, fileno=clear_of_standard(descriptor))
-        request.settimeout(
-            socket.getdefaulttimeout()
-        )  # as accept() leaves it; the daemon made it non-blocking
+        # As accept() leaves it; the daemon has made it non-blocking.
+        request.settimeout(socket.getdefaulttimeout())
         # The kernel has no credentials for a proxied client.
         peer = None if handed.is_proxied else peer_of(request)
         return Request(request, handed.client_address, handed.client, peer, since=handed.since)

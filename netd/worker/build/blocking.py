@@ -147,7 +147,7 @@ def _bounds(context: ServiceContext, most: int) -> Bounds | None:
 
 
 class _Build:
-    """What a service's threads are made of, listener by listener."""
+    """What serves a service's listeners, added one by one."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
@@ -220,9 +220,9 @@ class _Servers(_Build):
         self.opener.provide(server, serving)
         self.sources[self._source(bound, server, serving)] = serving
         if serving.overrides.process_request:
-            self.inner[serving.handed] = _Handed(serving)
+            self.inner[serving.handed] = _PassedOn(serving)
         if serving.overrides.service_actions or serving.overrides.handle_timeout:
-            self.loop_hooks.append(self._ticks_of(server, serving))
+            self.loop_hooks.append(self._loop_hooks_of(server, serving))
         if serving.overrides.server_close:
             self.close.append(partial(_close, context, server))
         if not isinstance(self._server, type) and not isinstance(server, ThreadingMixIn):
@@ -274,7 +274,7 @@ class _Servers(_Build):
             return context.with_options(hooked, bound)
         return self.opener.source(bound, serving)
 
-    def _ticks_of(self, server: BaseServer, serving: OverridingServing) -> LoopHooks:
+    def _loop_hooks_of(self, server: BaseServer, serving: OverridingServing) -> LoopHooks:
         overrides, context = serving.overrides, self._context
         actions = serving.act if overrides.service_actions else None
         timed_out = serving.time_out if overrides.handle_timeout else None
@@ -287,7 +287,7 @@ class _Servers(_Build):
         return ThreadLoopHooks(server, actions, timed_out, lambda: serving.last_request, factory)
 
 
-class _Handed(WithServing):
+class _PassedOn(WithServing):
     """Serves what a server passes on late, in a thread of the pool."""
 
     def __init__(self, serving: OverridingServing) -> None:
