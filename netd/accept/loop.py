@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, NoReturn, Protocol, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
@@ -19,18 +19,9 @@ from zope.interface import implementer
 
 from netd.accept.errors import After, Rejected, after_accept, after_begin
 from netd.accept.pause import Pausable, Pause
+from netd.core.reactor import Readers
 
 T = TypeVar("T")
-
-
-class Readers(Protocol):
-    """The part of IReactorFDSet that watches listeners."""
-
-    def addReader(self, reader: IReadDescriptor, /) -> object:
-        """Call ``doRead`` when it can be read. May raise OSError."""
-
-    def removeReader(self, reader: IReadDescriptor, /) -> object:
-        """Do not. May raise OSError."""
 
 
 def _unexpected(rejected: Rejected) -> NoReturn:

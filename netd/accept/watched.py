@@ -9,10 +9,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.accept.first_bytes import FirstBytes
-from netd.accept.loop import Readers
 from netd.accept.next_step import AWAIT, Step
 from netd.accept.pending import Lists, PendingConnection, PendingConnections
 from netd.accept.refusal import GONE, UNWATCHED, Refusal
+from netd.core.reactor import Readers
 from netd.model.peer import Credentials
 
 

@@ -31,7 +31,7 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.admission.peers import credentials_of
 from netd.admission.proxies import Proxies
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import DelayedCall, DescriptorReactor
 from netd.ipc.handoff import HandoffMetadata, hand_over
 from netd.listening.counted import CountedSocket
 from netd.listening.drain_filter import has_queued_connections
@@ -65,7 +65,7 @@ class Dispatcher:
         listener: socket.socket,
         pending: PendingConnections,
         pause: Pause,
-        reactor: Any,
+        reactor: DescriptorReactor,
     ) -> None:
         self.reactor = reactor
         self.pending = pending

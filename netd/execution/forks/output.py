@@ -6,12 +6,13 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netd.core.reactor import Readers
 from netd.log.buffer import LogBuffer
 
 LONGEST_PACKET: Final = 256 << 10
@@ -36,7 +37,7 @@ class ChildOutput:
     """
 
     def __init__(
-        self, reactor: Any, relay: Callable[[str], None], suspend: Callable[[], None]
+        self, reactor: Readers, relay: Callable[[str], None], suspend: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._relay = relay

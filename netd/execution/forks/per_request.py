@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
@@ -32,7 +32,7 @@ from netd.accept.pause import Pause
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import DelayedCall, DescriptorReactor
 from netd.execution.forks.output import ChildOutput
 from netd.execution.interfaces import InnerSource, Service, Source
 from netd.execution.request import Refused, Request, TooLong
@@ -113,7 +113,7 @@ class ForkPerRequest:
         slots: ForkSlots,
         hooks: ForkHooks,
         handler_timeout: float | None,
-        reactor: Any,
+        reactor: DescriptorReactor,
     ) -> None:
         self._inner = sources.inner
         self._slots = slots.slots

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from netd.accept.first_bytes import FirstBytes
-from netd.accept.loop import Readers
 from netd.accept.next_step import Step
 from netd.accept.pending import Client, PendingConnections
 from netd.accept.refusal import HANDSHAKE, Refusal
 from netd.accept.watched import WatchedConnection
+from netd.core.reactor import Readers
 from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.tls import Tls, TlsTransport
 from netd.execution.reactor.transport import StreamTransport
