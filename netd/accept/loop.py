@@ -89,6 +89,7 @@ class AcceptLoop(Generic[T]):
         if isinstance(error, Rejected):
             try:
                 self._accepting.reject(error)
+            # A bug there would repeat itself with the next request, and must not spin.
             except Exception as bug:
                 self.pause(bug)
                 return False
@@ -139,6 +140,7 @@ class WatchedListener(Generic[T]):
     def start(self) -> None:
         """Accept, immediately or when the pause is over. Idempotent. May raise OSError."""
         self._loop.is_open = True
+        # A slot that becomes free must not cut a pause short.
         if not self._is_paused:
             self._reactor.addReader(self)
 
@@ -156,6 +158,7 @@ class WatchedListener(Generic[T]):
     def resume(self) -> None:
         if self._loop.is_open:
             self._reactor.addReader(self)
+        # Last: if watching fails, the pause goes on.
         self._is_paused = False
 
     def _leave_alone(self) -> None:

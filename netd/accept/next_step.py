@@ -51,6 +51,7 @@ def next_step(state: State) -> Step | Refusal:
     """Say what comes next: the end before all else, then the lists, then what is awaited."""
     if state.ended_by is not None:
         return Refusal(state.ended_by)
+    # Before the lists: the client has given up by now.
     if state.is_overdue:
         return Refusal(TIMED_OUT)
     # Of a proxied client the lists are asked when its header is there: the peer is the proxy.
@@ -95,6 +96,7 @@ def is_dispatched(service: Service, address: Address) -> bool:
     A worker that serves one connection at a time must not accept one that has sent nothing: it
     would wait there behind another client, while the next worker is idle.
     """
+    # A single worker process gains nothing: there is no idle one that could serve another client.
     serves_one = service.forks or (service.threads == 1 and service.workers > 1)
     if service.concurrency == "reactor" or not serves_one:
         return False

@@ -102,6 +102,7 @@ class PendingConnection:
     def _next_step(self, has_come: bool, is_overdue: bool = False) -> Step | Refusal:
         awaits_header = self.first_bytes.awaits_header
         refused = None
+        # Once, as soon as the client is known. Each packet of a slow handshake comes by here.
         if self._asks_lists and not awaits_header and not is_overdue:
             self._asks_lists = False
             refused = self._lists(self)
@@ -176,10 +177,12 @@ class PendingConnections:
         with self._lock:
             if not drops_early(len(self._open), self._most, self._chance()):
                 return True
+            # No thread is free to close what was dropped: more would pile up without a bound.
             if not self._open or len(self._ending) >= self._most:
                 return False
             oldest, _ = self._open.popitem(last=False)
             self._ending.add(oldest)
+        # Without the lock: in a reactor this closes the connection, and calls ``remove``.
         oldest.end(CROWDED)
         return True
 
@@ -226,6 +229,7 @@ class PendingConnections:
 
     def last_call(self) -> None:
         """End, after LAST_CALL seconds, all that are still pending then."""
+        # Not those that are ending: they have been told already.
         with self._lock:
             waiting = list(self._open)
         for connection in waiting:

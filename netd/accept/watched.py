@@ -60,6 +60,7 @@ class WatchedConnection(PendingConnection):
         if refusal is not None:
             owner.refuse(self, refusal)
             return
+        # Counted first: what has come may already lead to its end, which removes it.
         owner.pending.add(self)
         if self._advance():
             return
@@ -72,6 +73,7 @@ class WatchedConnection(PendingConnection):
 
     def close(self) -> None:
         """Neither watch nor count it."""
+        # Before its descriptor is closed: epoll would keep the number, which is reused.
         self._stop_watching()
         self._owner.pending.remove(self)
 
@@ -109,6 +111,8 @@ class WatchedConnection(PendingConnection):
         return True
 
     def _stop_watching(self) -> None:
+        # Most connections have sent their first bytes by the time they are accepted, and were
+        # never watched: that saves two system calls each.
         if self._is_watched:
             self._is_watched = False
             self._owner.reactor.removeReader(self)

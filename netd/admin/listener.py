@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from netd.accept.loop import Accepting, WatchedListener
 from netd.accept.pause import Pause, by_logger
+from netd.core.reactor import DescriptorReactor
 
 log = Logger()
 
 BATCH: Final = 1
 """Connections accepted per wake-up. There are few, and the daemon has more urgent work."""
+
+Accepted = tuple[socket.socket, Any]
+"""A connection and its peer's address, which says nothing on a Unix socket."""
+
+
+class AdoptingReactor(DescriptorReactor, Protocol):
+    """A reactor with the part of IReactorSocket that takes connections over."""
+
+    def adoptStreamConnection(
+        self, descriptor: int, family: socket.AddressFamily, factory: Factory[Any], /
+    ) -> object:
+        """Copy *descriptor*, and connect it to a protocol of *factory*. Raises OSError."""
 
 
 class AdminListener:
@@ -23,7 +37,9 @@ class AdminListener:
     The caller closes *listener*, after ``close``.
     """
 
-    def __init__(self, listener: socket.socket, factory: Any, reactor: Any) -> None:
+    def __init__(
+        self, listener: socket.socket, factory: Factory[Any], reactor: AdoptingReactor
+    ) -> None:
         self._factory = factory
         self._reactor = reactor
         self._is_open = False
@@ -52,12 +68,12 @@ class AdminListener:
         self.watched.stop()
         self._factory.doStop()
 
-    def _adopt(self, accepted: tuple[socket.socket, Any]) -> None:
+    def _adopt(self, accepted: Accepted) -> None:
         connection, _ = accepted
         with connection:  # Twisted makes a copy
             connection.setblocking(False)
             self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
 
-    def _abandon(self, accepted: tuple[socket.socket, Any], error: BaseException) -> None:
+    def _abandon(self, accepted: Accepted, error: BaseException) -> None:
         """``_adopt`` has closed the connection."""
         log.error("admin socket: a connection is lost: {error}", error=error)

@@ -244,6 +244,7 @@ class ForkPerRequest:
 
     def _fork(self, source: Source, service: Service, request: Request) -> None:
         """Let a child serve a request. Raises OSError."""
+        # Before the fork, because the child writes its slot.
         slot = self._free.pop()
         try:
             pid = os.fork()
@@ -287,6 +288,7 @@ class ForkPerRequest:
         pidfd = ended.fileno()
         child = self._children.pop(pidfd)
         os.close(pidfd)
+        # By its pid alone: a handler's own children are not the worker's to reap.
         _, status = os.waitpid(child.pid, 0)
         if child.deadline is not None and child.deadline.active():
             child.deadline.cancel()
