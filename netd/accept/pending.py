@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, Final, Protocol
 
 from netd.accept.early_drop import drops_early
@@ -122,6 +121,10 @@ class PendingConnection:
         """Give it up. Any thread that may advance one. Raises nothing."""
         self.ended_by = why
         self.give_up()
+
+    def time_out(self) -> None:
+        """Its time is over. A method of its own, because each connection keeps a reference."""
+        self.end(TIMED_OUT)
 
     def give_up(self) -> None:
         """Act on ``ended_by``: close the connection, or have that done. Raises nothing."""
@@ -236,7 +239,7 @@ class PendingConnections:
             self._set_deadline(connection, min(self._seconds, LAST_CALL))
 
     def _set_deadline(self, connection: PendingConnection, seconds: float) -> None:
-        self._deadlines.set(connection, seconds, partial(connection.end, TIMED_OUT))
+        self._deadlines.set(connection, seconds, connection.time_out)
 
 
 def _now(call: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from netd.accept.first_bytes import FirstBytes
 from netd.accept.next_step import Step
-from netd.accept.pending import Client, PendingConnections
+from netd.accept.pending import Client, Lists, PendingConnections
 from netd.accept.refusal import HANDSHAKE, Refusal
 from netd.accept.watched import WatchedConnection
 from netd.core.reactor import Readers
@@ -57,6 +57,9 @@ class PendingStage:
         self.pending: PendingConnections = parts.pending
         self.reactor: Readers = parts.reactor
         self._host = host
+        self.lists: Lists = host.refuses_early
+        """Bound once, because each pending connection keeps a reference. It asks the lists of that
+        moment: a reload may have replaced those of the beginning."""
         self._is_proxy = is_proxy
         self._tls = tls
 
@@ -85,10 +88,6 @@ class PendingStage:
     def has_tls(self) -> bool:
         """Whether a handshake follows the first bytes."""
         return self._tls is not None
-
-    def refuses_early(self, client: Client) -> str | None:
-        """Ask the lists that hold now; a reload may have replaced those of the beginning."""
-        return self._host.refuses_early(client)
 
     def begin(self, connection: WatchedConnection, step: Step) -> None:
         """Shake hands, or serve."""
@@ -143,7 +142,7 @@ class ReactorConnection(WatchedConnection):
             stage,
             first_bytes,
             request.peer,
-            stage.refuses_early,
+            stage.lists,
             awaits_handshake=stage.has_tls,
         )
         self._stage = stage
