@@ -125,7 +125,7 @@ class TestHostile:
             site.daemon.log.wait("admin socket: out of descriptors or memory")
             resource.prlimit(site.daemon.pid, resource.RLIMIT_NOFILE, before)
             assert site.status()["state"] == "running"
-        assert len(site.daemon.log.matching("nobody gets in")) == 1
+        assert len(site.daemon.log.matching("admin socket: out of descriptors")) == 1
 
 
 def answers(client: Client) -> bool:
