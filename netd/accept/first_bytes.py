@@ -1,7 +1,7 @@
-"""A connection that has been taken and not begun: its first bytes are waited for.
+"""The first bytes of a connection: its PROXY header, and the first byte of TLS.
 
-Nothing is read that belongs to whom it is handed on to, so it costs a descriptor and this small
-object until then, whoever waits: an epoll of threads, or a reactor.
+Only the header is received. All that follows stays in the socket for the handler or for TLS, so a
+pending connection costs a descriptor and this small object, and can be handed to another process.
 """
 
 from __future__ import annotations
@@ -9,14 +9,9 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
+from netd.accept.refusal import GONE, PROXY_HEADER
 from netd.proxy.datagrams import text_of
 from netd.proxy.header import LONGEST, Header, HeaderReader, InvalidHeader
-
-GONE: Final = "gone"
-"""Why a client is not served that went before it had begun."""
-
-PROXY_HEADER: Final = "proxy-header"
-"""Why a client is not served whose proxy did not send the header that it must send."""
 
 _PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _CONSUME: Final = int(socket.MSG_DONTWAIT)
@@ -33,11 +28,11 @@ class NotAdmitted(Exception):
 
 
 class FirstBytes:
-    """One connection, from being taken until it can be handed on. One thread at a time.
+    """The first bytes of one connection. One thread at a time.
 
-    It does not own *request*: whoever has taken it closes it. *client* is the client's address
-    for people, *since* when it was taken (monotonic). Where its peer is one of the service's
-    proxies, *awaits_header*; where TLS follows, *awaits_byte*, of which nothing is received.
+    It does not own *request*: its caller closes that. *client* is the client's address for people,
+    *since* when the connection was accepted (CLOCK_MONOTONIC). *awaits_header*: its peer is one of
+    the service's proxies. *awaits_byte*: TLS follows, of which nothing is received here.
     """
 
     __slots__ = (
@@ -62,31 +57,36 @@ class FirstBytes:
     ) -> None:
         self.request = request
         self.client_address = client_address
-        """The real client's, as ``socketserver`` passes it, once ``advance`` has said True."""
+        """The real client's, as ``socketserver`` passes it, once the header has been read."""
         self.client = client
         """The same for people."""
         self.since = since
         self.header: Header | None = None
-        """What a proxy has said."""
+        """The proxy's header."""
         self._reader = HeaderReader() if awaits_header else None
         self._awaits_byte = awaits_byte
 
     @property
+    def awaits_header(self) -> bool:
+        """Whether a header is due that has not been read to its end."""
+        return self._reader is not None
+
+    @property
     def is_proxied(self) -> bool:
-        """Whether the client is another one than the peer."""
+        """Whether the client differs from the peer. A proxy's own connection says ``LOCAL``."""
         return self.header is not None and self.header.source is not None
 
     @property
     def local_address(self) -> Any:
-        """Where the client has connected to, by its proxy's word; None where that is here."""
+        """Where the client connected to, by its proxy's word; None if that is the listener."""
         return None if self.header is None else self.header.destination
 
     def advance(self) -> bool:
-        """Look at what has come, without waiting; to be called when the connection is readable.
+        """Look at what has come, without waiting; call it when the connection is readable.
 
-        True when it can be handed on, False when it has to be waited for. What belongs to an
-        incomplete header has been received then, so that a level-triggered wait waits for more.
-        Raises NotAdmitted when the client has gone, or what came is no header.
+        True when nothing more is awaited. An incomplete header has been received as far as it came,
+        so that a level-triggered wait reports only what follows. Raises NotAdmitted when the client
+        has gone, or what came is no header.
         """
         if self._reader is not None and not self._read_header(self._reader):
             return False
@@ -111,7 +111,7 @@ class FirstBytes:
         return True
 
     def _peek(self, size: int) -> bytes:
-        """Return what is there, nothing if that has to be waited for. Raises NotAdmitted."""
+        """Return what is there, or nothing if nothing has come yet. Raises NotAdmitted."""
         try:
             data = self.request.recv(size, _PEEK)
         except (BlockingIOError, InterruptedError):
@@ -123,7 +123,7 @@ class FirstBytes:
         return data
 
     def _receive(self, size: int) -> None:
-        """Take away what has been looked at. Raises NotAdmitted."""
+        """Receive what has been looked at. Raises NotAdmitted."""
         while size:
             try:
                 # A Unix socket may give less, where descriptors have been passed in between.

@@ -1,55 +1,90 @@
-"""Listeners that cannot be taken from for a while, such as when no descriptors are left."""
+"""One back-off for all listeners: what happens while descriptors or memory are short."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Final, Protocol
 
-from netd.accept.errors import EXHAUSTED, PAUSE
-from netd.core.reactor import Reactor
+from twisted.logger import Logger, LogLevel
+
+from netd.accept.errors import EXHAUSTED
+
+PAUSE: Final = 0.1
+"""Seconds that a listener is left alone; OpenSSH and Ranch wait as long. Trying again immediately
+would only burn a CPU (``socketserver`` fails 300 000 times a second)."""
+
+Say = Callable[[str, str], None]
+"""Given a level and a text for the log."""
 
 
-class Reading(Protocol):
-    """A listener that the reactor watches."""
+class Pausable(Protocol):
+    """A listener that can be left alone for a while."""
 
-    def stopReading(self) -> None:
-        """Do not watch it."""
+    def pause(self) -> None:
+        """Do not wait for it until ``resume``. Raises nothing."""
 
-    def startReading(self) -> None:
-        """Watch it, unless it has been stopped for good."""
+    def resume(self) -> None:
+        """Wait for it again, unless it has been stopped in the meantime. May raise OSError."""
 
 
 class Pause:
-    """Leaves the listeners of one service alone instead of spinning; says so once.
+    """Pauses the listeners of one service rather than spin, and logs that once per outage.
 
-    They rest for PAUSE seconds at a time, and the log says when all of them work again. In the
-    reactor's thread.
+    An outage begins with the first listener that fails, and ends when all that failed have
+    accepted again. *call_later* calls in so many seconds. Where several threads accept, *lock*
+    is a lock and *call_later* is safe from any of them.
     """
 
-    def __init__(self, reactor: Reactor, say: Callable[[str, str], None]) -> None:
-        self._reactor = reactor
+    def __init__(
+        self,
+        say: Say,
+        call_later: Callable[[float, Callable[[], None]], object],
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._say = say
-        self._failing: set[Reading] = set()
+        self._call_later = call_later
+        self._lock = nullcontext() if lock is None else lock
+        self._failing: set[Pausable] = set()
+        self.is_pausing = False
+        """Whether there is an outage. A plain attribute, because it is read for each connection."""
 
-    def rest(self, listener: Reading, error: BaseException) -> None:
-        """Nothing can be taken from *listener*, because of *error*."""
-        if not self._failing:
-            exhausted = isinstance(error, OSError) and error.errno in EXHAUSTED
-            why = "out of descriptors or memory" if exhausted else "cannot take clients"
-            self._say("error", f"{why}, they wait in the backlog: {error}")
-        self._failing.add(listener)
-        listener.stopReading()
-        self._reactor.callLater(PAUSE, self._resume, listener)
+    def pause(self, listener: Pausable, error: BaseException) -> None:
+        """Leave *listener* alone for PAUSE seconds, because of *error*."""
+        with self._lock:
+            is_first = not self._failing
+            self._failing.add(listener)
+            self.is_pausing = True
+        # Before the log: there may be no memory for a line.
+        listener.pause()
+        self._call_later(PAUSE, partial(self._resume, listener))
+        if is_first:
+            is_exhausted = isinstance(error, OSError) and error.errno in EXHAUSTED
+            why = "out of descriptors or memory" if is_exhausted else "cannot accept"
+            self._say("error", f"{why}, connections wait in the backlog: {error}")
 
-    def _resume(self, listener: Reading) -> None:
-        try:
-            listener.startReading()
-        except OSError:  # there is no memory to watch it either (epoll_ctl(2))
-            self._reactor.callLater(PAUSE, self._resume, listener)
-
-    def works(self, listener: Reading) -> None:
-        """*listener* has been taken from, perhaps again."""
-        if self._failing:
-            self._failing.discard(listener)
+    def works(self, listener: Pausable) -> None:
+        """Accepting from *listener* has not failed; to be called while ``is_pausing``."""
+        with self._lock:
             if not self._failing:
-                self._say("info", "taking clients again")
+                return
+            self._failing.discard(listener)
+            self.is_pausing = bool(self._failing)
+        if not self.is_pausing:
+            self._say("info", "accepting again")
+
+    def _resume(self, listener: Pausable) -> None:
+        try:
+            listener.resume()
+        except OSError:  # no memory to watch it: epoll_ctl(2)
+            self._call_later(PAUSE, partial(self._resume, listener))
+
+
+def by_logger(logger: Logger, subject: str) -> Say:
+    """Log by Twisted's *logger*, with what the lines are about before them."""
+
+    def say(level: str, text: str) -> None:
+        logger.emit(LogLevel.lookupByName(level), "{subject}: {text}", subject=subject, text=text)
+
+    return say

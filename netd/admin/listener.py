@@ -1,24 +1,35 @@
-"""The admin socket: a Unix socket of mode 600, and the HTTP connections that come in by it."""
+"""The admin socket: a Unix socket of mode 600, and the HTTP connections to it."""
 
 from __future__ import annotations
 
 import socket
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from netd.core.reactor import DelayedCall
+from netd.accept.loop import Accepting, WatchedListener
+from netd.accept.pause import Pause, by_logger
+from netd.core.reactor import DescriptorReactor
 
 log = Logger()
 
-PAUSE: Final = 0.1
-"""Seconds without taking when the system has no descriptors left: never spin."""
+BATCH: Final = 1
+"""Connections accepted per wake-up. There are few, and the daemon has more urgent work."""
+
+Accepted = tuple[socket.socket, Any]
+"""A connection and its peer's address, which says nothing on a Unix socket."""
 
 
-@implementer(IReadDescriptor)
+class AdoptingReactor(DescriptorReactor, Protocol):
+    """A reactor with the part of IReactorSocket that takes connections over."""
+
+    def adoptStreamConnection(
+        self, descriptor: int, family: socket.AddressFamily, factory: Factory[Any], /
+    ) -> object:
+        """Copy *descriptor*, and connect it to a protocol of *factory*. Raises OSError."""
+
+
 class AdminListener:
     """Gives connections of *listener* to *factory*. In the reactor's thread.
 
@@ -26,61 +37,43 @@ class AdminListener:
     The caller closes *listener*, after ``close``.
     """
 
-    def __init__(self, listener: socket.socket, factory: Any, reactor: Any) -> None:
-        self._listener = listener
+    def __init__(
+        self, listener: socket.socket, factory: Factory[Any], reactor: AdoptingReactor
+    ) -> None:
         self._factory = factory
         self._reactor = reactor
         self._is_open = False
-        self._pause: DelayedCall | None = None
-        """Until when nobody is let in; it stays while no descriptors are left, which is said once.
-        """
+        self.watched = WatchedListener(
+            listener.fileno,
+            Accepting(listener.accept, self._adopt, self._abandon),
+            Pause(by_logger(log, "admin socket"), reactor.callLater),
+            reactor,
+            BATCH,
+            "admin",
+        )
 
     def open(self) -> None:
-        """Let people in, if that is not so yet."""
+        """Start accepting. Idempotent."""
         if self._is_open:
             return
         self._is_open = True
         self._factory.doStart()
-        self._reactor.addReader(self)
+        self.watched.start()
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Stop accepting. Idempotent."""
         if not self._is_open:
             return
         self._is_open = False
-        self._reactor.removeReader(self)
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
+        self.watched.stop()
         self._factory.doStop()
 
-    def fileno(self) -> int:
-        return self._listener.fileno()
-
-    def doRead(self) -> None:
-        try:
-            self._let_in()
-        except (BlockingIOError, ConnectionError):
-            pass  # he has thought better of it
-        except OSError as error:
-            self._rest(error)
-        else:
-            self._pause = None
-
-    def _let_in(self) -> None:
-        connection, _ = self._listener.accept()
-        with connection:
+    def _adopt(self, accepted: Accepted) -> None:
+        connection, _ = accepted
+        with connection:  # Twisted makes a copy
             connection.setblocking(False)
             self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
 
-    def _rest(self, error: OSError) -> None:
-        """No descriptors are left, or no memory: try again later."""
-        if self._pause is None:
-            log.error("nobody gets in by the admin socket: {error}", error=error)
-        self._reactor.removeReader(self)
-        self._pause = self._reactor.callLater(PAUSE, self._reactor.addReader, self)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor is ending."""
-
-    def logPrefix(self) -> str:
-        return "admin"
+    def _abandon(self, accepted: Accepted, error: BaseException) -> None:
+        """``_adopt`` has closed the connection."""
+        log.error("admin socket: a connection is lost: {error}", error=error)

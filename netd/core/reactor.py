@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
+
 
 class DelayedCall(Protocol):
     """A call that is going to be made (IDelayedCall)."""
@@ -27,3 +29,23 @@ class Reactor(Protocol):
 
     def callFromThread(self, call: Callable[..., Any], /, *args: Any) -> None:
         """Call soon in the reactor's thread; safe from any thread."""
+
+
+class Readers(Protocol):
+    """The part of IReactorFDSet that watches what can be read."""
+
+    def addReader(self, reader: IReadDescriptor, /) -> object:
+        """Call ``doRead`` when it can be read. May raise OSError (epoll_ctl(2))."""
+
+    def removeReader(self, reader: IReadDescriptor, /) -> object:
+        """Do not. May raise OSError if its descriptor was closed."""
+
+
+class DescriptorReactor(Reactor, Readers, Protocol):
+    """A reactor that watches descriptors, and keeps time."""
+
+    def addWriter(self, writer: IWriteDescriptor, /) -> object:
+        """Call ``doWrite`` when there is room."""
+
+    def removeWriter(self, writer: IWriteDescriptor, /) -> object:
+        """Do not."""

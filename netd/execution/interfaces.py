@@ -16,23 +16,23 @@ class Source(Protocol):
 
     transport: Transport
     may_block: bool
-    """Whether ``take`` may wait for one client, so that others must be able to take meanwhile."""
+    """Whether ``next_request`` may wait for a client, so that others must accept meanwhile."""
 
     def fileno(self) -> int:
         """The descriptor to watch for readability."""
         ...
 
-    def take(self) -> Any:
-        """Take one request (``Request``) without waiting; or a connection that has not begun.
+    def next_request(self) -> Any:
+        """Accept or receive one: a ``Request``, or from some sources a pending connection.
 
-        Raises BlockingIOError when there is none, another OSError when taking failed, TooLong
-        when the datagram was dropped.
+        Does not wait. Raises BlockingIOError when there is none, another OSError when accepting
+        failed, and TooLong or Refused (``accept.errors.Rejected``) for what is not served.
         """
         ...
 
 
 class InnerSource(Source, Sized, Protocol):
-    """A source whose requests have been taken before; its length is how many wait here."""
+    """A source whose requests have been accepted before; its length is how many wait here."""
 
 
 class Service(Protocol):
@@ -47,15 +47,15 @@ class Service(Protocol):
         ...
 
     def refuse(self, thread: int, refused: Refused) -> None:
-        """A connection that was taken does not come to be served: close it; raises nothing."""
+        """A connection that was accepted is not served: log, count and close it. Raises nothing."""
         ...
 
     def mark_busy(self, thread: int) -> None:
-        """A request is going to be taken, which may take its time (``Source.may_block``)."""
+        """``next_request`` is called, which may wait for a client (``Source.may_block``)."""
         ...
 
     def mark_idle(self, thread: int) -> None:
-        """There was none."""
+        """It gave no request."""
         ...
 
     def after_fork(self) -> None:
@@ -72,14 +72,14 @@ class Service(Protocol):
         ...
 
     def take_away(self, request: socket.socket) -> int:
-        """Take the descriptor of a request that was taken from the socket that its handler uses.
+        """Take a request's descriptor away from the socket that its handler uses.
 
-        -1 where it has none. In the reactor's thread.
+        -1 if it has none. In the reactor's thread.
         """
         ...
 
     def lost(self, thread: int) -> None:
-        """The request that a thread serves was taken from it. In the reactor's thread."""
+        """The request that a thread serves was taken away. In the reactor's thread."""
         ...
 
 
@@ -87,22 +87,22 @@ class Execution(Protocol):
     """A service at work. All methods are called in the reactor's thread."""
 
     def start(self, accepting: bool = True) -> None:
-        """Begin to take; without *taking*, nobody is taken before ``resume``."""
+        """Accept, or without *accepting* wait for ``resume``."""
 
     def suspend(self) -> None:
-        """Take nothing more until ``resume``; those inside go on."""
+        """Stop accepting until ``resume``; connections go on."""
 
     def resume(self) -> None:
-        """Take again."""
+        """Accept again."""
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Take nothing more for good; call *stopped* when nobody is inside any more."""
+        """Stop accepting for good; call *stopped* when the last connection has ended."""
 
     def recheck(self, lists: AccessLists) -> None:
-        """Ask *lists* from now on, and end the connections that they do not admit."""
+        """Replace the lists by *lists*, and end the connections that they do not admit."""
 
     def disconnect(self, number: int, stamp: int) -> None:
         """End the connection in the slot *number* of this process, if it is still that one."""
 
     def kill(self) -> None:
-        """End at once what is outside this process, and would outlive it."""
+        """Kill what is outside this process, and would outlive it."""

@@ -1,15 +1,21 @@
-"""A request on its way to a handler; why a datagram was dropped, or a connection refused."""
+"""A request on its way to a handler, and why one is dropped or refused."""
 
 from __future__ import annotations
 
 import time
 from typing import Any, NamedTuple
 
+from netd.accept.errors import Rejected
+from netd.accept.first_bytes import FirstBytes
+from netd.accept.refusal import Refusal
 from netd.model.peer import Credentials, PeerCertificate
 
 
-class Refused(Exception):
-    """Why, in a word for the log and the metrics, and perhaps more; whoever is told closes it."""
+class Refused(Rejected):
+    """A request is refused before it is served. The service that is told closes its connection.
+
+    *reason* is a word for the log and the metrics, *detail* is for people.
+    """
 
     def __init__(
         self, request: Request, reason: str, detail: str = "", since: float | None = None
@@ -19,11 +25,16 @@ class Refused(Exception):
         self.reason = reason
         self.detail = detail
         self.since = time.monotonic() if since is None else since
-        """When it was taken."""
+        """When it was accepted."""
+
+    @property
+    def text(self) -> str:
+        """The reason, with its detail if there is one."""
+        return str(Refusal(self.reason, self.detail))
 
 
-class TooLong(Exception):
-    """A datagram was longer than the service takes; it has been read and is gone."""
+class TooLong(Rejected):
+    """A datagram is longer than the service accepts. It has been read and is lost."""
 
     def __init__(self, client: str, limit: int) -> None:
         super().__init__(f"datagram from {client} is longer than {limit} bytes")
@@ -33,18 +44,27 @@ class Request(NamedTuple):
     """A request, as ``socketserver`` passes it to a handler, and what netd knows about it."""
 
     raw: Any
-    """The connection's socket, or ``(data, socket)``. Who serves it closes the connection."""
+    """The connection's socket, or ``(data, socket)``. Its service closes the connection."""
     client_address: Any
     client: str
     """The client for people: ``192.0.2.7:4711``, ``[::1]:4711``, ``uid:1000,pid:4242``."""
     peer: Credentials | None
-    """Of a Unix peer; None for everybody else, and where they are unknown."""
+    """The credentials of a Unix peer; None for other clients, and where they are unknown."""
     certificate: PeerCertificate | None = None
-    """What the client has shown in its TLS handshake; None before that, and without one."""
+    """The client's certificate; None before the handshake, and if the client has shown none."""
     since: float | None = None
-    """When the daemon took it (CLOCK_MONOTONIC), where that has waited for its first bytes."""
+    """When the daemon accepted it (CLOCK_MONOTONIC), if that waited for its first bytes."""
 
     @property
     def facts(self) -> tuple[Any, Any, str, Credentials | None, PeerCertificate | None]:
         """What the rules are asked about."""
         return self[:5]
+
+    def proxied_by(self, first_bytes: FirstBytes) -> Request:
+        """The same request as its proxy's header describes it, if it has one."""
+        if not first_bytes.is_proxied:
+            return self
+        # The kernel's credentials are the proxy's.
+        return self._replace(
+            client_address=first_bytes.client_address, client=first_bytes.client, peer=None
+        )

@@ -11,6 +11,7 @@ from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, Final
 
+from netd.accept.pending import Client
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.shutting_down import shut_down
@@ -122,14 +123,14 @@ class Serving:
             self._forget(request.raw)
         slot.leave()
 
-    def refuses_early(self, request: Request) -> str | None:
+    def refuses_early(self, client: Client) -> str | None:
         """Ask the lists before the client has shown who it is. Any thread.
 
         In a dry run they are only asked when it has, so that it is logged once.
         """
         if self._gate is None or self._dry_run:
             return None
-        return self._gate.refuses_early(request.client_address, request.peer)
+        return self._gate.refuses_early(client.client_address, client.peer)
 
     def refuse(self, thread: int, refused: Refused) -> None:
         """Count and log a client that does not come to be served, and close its connection."""

@@ -198,16 +198,6 @@ class Service:
         """Worker processes, at most."""
         return 1 if self.forks else self.processes
 
-    def is_handed(self, address: Address) -> bool:
-        """Whether the daemon takes from this address, and hands on what has begun.
-
-        Where workers have one client each, and connections begin by something else than a request.
-        """
-        is_one_each = self.forks or (self.threads == 1 and self.workers > 1)
-        begins_otherwise = address.is_tls or bool(self.proxies)
-        is_stream = not address.transport.is_datagram
-        return self.concurrency != "reactor" and is_one_each and begins_otherwise and is_stream
-
     @property
     def places(self) -> int:
         """Worker processes that there can be at a time: each may be with its successor."""

@@ -12,7 +12,8 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs
 
-from netd.admin.listener import PAUSE, AdminListener
+from netd.accept.pause import PAUSE
+from netd.admin.listener import AdminListener
 from netd.admin.service import MODE, bind_admin
 from netd.listening.binding import CannotBind, Listeners
 from netd.model.service import Configuration
@@ -58,7 +59,7 @@ def test_somebody_comes_in(scene: Scene) -> None:
 
 def test_somebody_who_has_left_already(scene: Scene) -> None:
     """An accept with nobody there waits for nobody."""
-    scene.door.doRead()
+    scene.door.watched.doRead()
     assert not scene.reactor.adopted
 
 
@@ -75,13 +76,14 @@ def test_no_descriptors_left(scene: Scene) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         try:
             for _ in range(3):
-                scene.door.doRead()
+                scene.door.watched.doRead()
                 scene.reactor.readers.clear()
                 scene.reactor.advance(PAUSE)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        assert [text for text in texts(logged) if "nobody gets in" in text] == [
-            "error: nobody gets in by the admin socket: [Errno 24] Too many open files"
+        assert [text for text in texts(logged) if "backlog" in text] == [
+            "error: admin socket: out of descriptors or memory, connections wait in the backlog: "
+            "[Errno 24] Too many open files"
         ]
         assert scene.reactor.read() == 1
         assert scene.reactor.read() == 1
@@ -94,7 +96,7 @@ def test_closed_while_it_rests(scene: Scene) -> None:
     with scene.client():
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         try:
-            scene.door.doRead()
+            scene.door.watched.doRead()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         scene.door.close()

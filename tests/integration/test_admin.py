@@ -125,10 +125,10 @@ class TestHostile:
         with closing(socket.socket(socket.AF_UNIX)) as client:
             resource.prlimit(site.daemon.pid, resource.RLIMIT_NOFILE, (3, before[1]))
             client.connect(str(site.admin_socket))
-            site.daemon.log.wait("nobody gets in by the admin socket")
+            site.daemon.log.wait("admin socket: out of descriptors or memory")
             resource.prlimit(site.daemon.pid, resource.RLIMIT_NOFILE, before)
             assert site.status()["state"] == "running"
-        assert len(site.daemon.log.matching("nobody gets in")) == 1
+        assert len(site.daemon.log.matching("admin socket: out of descriptors")) == 1
 
 
 def answers(client: Client) -> bool:

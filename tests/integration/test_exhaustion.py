@@ -72,7 +72,7 @@ def test_no_spinning_and_service_again(project: Project) -> None:
             assert greedy.recv(100) == b"given back"
             waiting.settimeout(PATIENCE)
             assert read_all(waiting) == b"let me in"
-    daemon.log.wait("taking clients again")
+    daemon.log.wait("accepting again")
     assert len(daemon.log.matching("out of descriptors")) == 1
 
 

@@ -575,8 +575,8 @@ class TestHooks:
             f'server = "handlers:Server"\nhandler = "handlers:Handler"\n{TCP}',
         )
         assert self.ask(daemon, b"hello") == b"served"
-        daemon.log.wait("cannot take clients, they wait in the backlog: .* 16 times in a row")
-        daemon.log.wait("taking clients again")
+        daemon.log.wait("cannot accept, connections wait in the backlog: .* 16 times in a row")
+        daemon.log.wait("accepting again")
         assert self.ask(daemon, b"!") == b""
         assert self.ask(daemon, b"hello") == b"served"
         assert daemon.stop() == 0

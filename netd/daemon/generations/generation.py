@@ -9,7 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from netd.accept.pending import Reception
+from twisted.logger import Logger
+
+from netd.accept.next_step import is_dispatched
+from netd.accept.pause import Pause, by_logger
+from netd.accept.pending import PendingConnections
 from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.pool import Pool
@@ -19,6 +23,8 @@ from netd.listening.binding import Listeners
 from netd.model.log import Form, Log, WorkerLog
 from netd.model.service import Configuration, Plugin, Service
 from netd.model.tls import HANDSHAKE_TIMEOUT
+
+log = Logger()
 
 
 @dataclass(frozen=True)
@@ -130,10 +136,11 @@ def _entrances(
 ) -> Iterator[Dispatcher | None]:
     seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
     # Whole, unlike in workers: nothing else takes from these listeners.
-    reception = Reception(service.handshakes, seconds, reactor)
+    pending = PendingConnections(service.handshakes, seconds, reactor)
+    pause = Pause(by_logger(log, service.name), reactor.callLater)
     for address, listener in zip(service.listen, sockets, strict=False):  # a plugin's has none
-        if service.is_handed(address):
-            entrance = Dispatcher(service, address, listener, reception, reactor)
+        if is_dispatched(service, address):
+            entrance = Dispatcher(service, address, listener, pending, pause, reactor)
             undo.callback(entrance.close)
             yield entrance
         else:

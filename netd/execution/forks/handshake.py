@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 
-from netd.accept.pending import TIMED_OUT
+from netd.accept.refusal import HANDSHAKE, TIMED_OUT
 from netd.execution.blocking_tls import Handshakes, failure_text
 from netd.execution.request import Refused, Request
 from netd.execution.serving import Serving, WithServing
-from netd.execution.threads.pending import HANDSHAKE
 
 
 class HandshakeFirst(WithServing):
-    """Serves connections by *serving* after their handshake, where a process has one client only.
+    """Serves connections by *serving* after their handshake, in a process with a single client.
 
     So it may wait for that client, for *seconds*.
     """

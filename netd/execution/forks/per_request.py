@@ -1,9 +1,9 @@
 """A fresh process for every request: what ``socketserver.ForkingMixIn`` really does.
 
 The worker has imported the handler, has one thread, and forks in its reactor's thread for each
-request that it takes. The child serves it as any worker would, tells its log and ends; it never
+request that it accepts. The child serves it as any worker would, sends its log and ends; it never
 returns to the reactor. The worker knows its children by pidfd (pidfd_open(2)), so it reaps these
-and nobody else.
+and no process of the user's code.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from functools import partial
+from typing import Final, NoReturn
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.accept.errors import NEXT
+from netd.accept.errors import After, Rejected, after_begin
+from netd.accept.loop import Accepting, WatchedListener, abandoned_text
 from netd.accept.pause import Pause
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
-from netd.core.reactor import DelayedCall
-from netd.execution.forks.output import _Words
+from netd.core.reactor import DelayedCall, DescriptorReactor
+from netd.execution.forks.output import ChildOutput
 from netd.execution.interfaces import InnerSource, Service, Source
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.serving import BY_LISTS, DISCONNECTED
@@ -39,15 +41,13 @@ from netd.ipc.scoreboard import Scoreboard, Slot
 from netd.log.buffer import LogBuffer
 
 BATCH: Final = 16
-"""Requests taken a wake-up, before children that have ended have their turn."""
-
+"""Requests accepted per wake-up, before children that have ended have their turn."""
 
 TELL: Final = signal.SIGUSR2
 """Makes a child write to its standard error where its threads are (faulthandler)."""
 
 LAST_WORDS: Final = 0.2
 """Seconds that it has for that before it is killed."""
-
 
 SUSPENSION: Final = 10.0
 """Seconds that a handler waits for its service to be suspended, at most."""
@@ -64,91 +64,120 @@ class Child:
     deadline: DelayedCall | None = None
 
 
-class ForkPerRequest:
-    """Forks for each request of one service, at most as often as it has *slots*, at the same time.
+@dataclass(frozen=True)
+class ForkSources:
+    """What is served: by source, the service that serves its requests."""
 
-    *sources* says who serves what is taken from each, *inner* who serves what is passed on later.
-    *slots* are those of *board* from *first* on, which these write. *leave* is called first in
-    every child, to close what is the worker's own, with what asks the worker for a suspension
-    there; *suspend* is what that comes to here. *say* logs a level and a text, *relay* lines that
-    a child has written. All in the reactor's thread.
+    outer: Mapping[Source, Service]
+    """Listeners."""
+    inner: Mapping[InnerSource, Service]
+    """Requests that a child's server object passes on late, to be served before it ends."""
+
+
+@dataclass(frozen=True)
+class ForkSlots:
+    """The part of the scoreboard that the children write, one slot each."""
+
+    slots: list[Slot]
+    """There are as many children at a time as slots."""
+    board: Scoreboard
+    first: int
+    """The number of the first of them on the board."""
+
+
+@dataclass(frozen=True)
+class ForkHooks:
+    """How children and the worker reach the daemon. In the reactor's thread."""
+
+    log_buffer: LogBuffer
+    say: Callable[[str, str], None]
+    """Log a level and a text."""
+    relay: Callable[[str], None]
+    """Log lines that a child has written."""
+    leave: Callable[[Callable[[], None]], None]
+    """Called first in each child, to close what is the worker's own, with what asks the worker for
+    a suspension there."""
+    suspend: Callable[[], None]
+    """What such a request comes to in the worker."""
+
+
+class ForkPerRequest:
+    """Forks for each request of one service. All in the thread of *reactor*.
+
+    *handler_timeout* is in seconds.
     """
 
     def __init__(
         self,
-        sources: Mapping[Source, Service],
-        inner: Mapping[InnerSource, Service],
-        slots: list[Slot],
-        board: Scoreboard,
-        first: int,
+        sources: ForkSources,
+        slots: ForkSlots,
+        hooks: ForkHooks,
         handler_timeout: float | None,
-        reactor: Any,
-        log_buffer: LogBuffer,
-        say: Callable[[str, str], None],
-        relay: Callable[[str], None],
-        leave: Callable[[Callable[[], None]], None],
-        suspend: Callable[[], None],
+        reactor: DescriptorReactor,
     ) -> None:
-        self._inner = inner
-        self._slots = slots
-        self._board = board
-        self._first = first
+        self._inner = sources.inner
+        self._slots = slots.slots
+        self._board = slots.board
+        self._first = slots.first
         self._timeout = handler_timeout
         self._reactor = reactor
-        self._log_buffer = log_buffer
-        self._say = say
-        self._leave = leave
-        self._resting = Pause(reactor, say)
-        self._listeners = [_Listener(self, source, serving) for source, serving in sources.items()]
-        self._free = list(reversed(range(len(slots))))
+        self._log_buffer = hooks.log_buffer
+        self._say = hooks.say
+        self._leave = hooks.leave
+        pause = Pause(hooks.say, reactor.callLater)
+        self._listeners = [
+            WatchedListener(source.fileno, self._accepting(source, service), pause, reactor, BATCH)
+            for source, service in sources.outer.items()
+        ]
+        self._free = list(reversed(range(len(self._slots))))
         self._children: dict[int, Child] = {}
-        self._words = _Words(reactor, relay, suspend)
-        # Readable, for the children, while nothing is taken.
+        self._output = ChildOutput(reactor, hooks.relay, hooks.suspend)
+        # Readable, for the children, while nothing is accepted.
         self._suspended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._taking = False
+        self._is_accepting = False
         self._stopped: Callable[[], None] | None = None
 
     @property
     def children(self) -> frozenset[int]:
-        """The pids of those that serve."""
+        """The pids of the children."""
         return frozenset(child.pid for child in self._children.values())
 
     def start(self, accepting: bool = True) -> None:
-        """Begin to take; without *taking*, after ``resume``."""
+        """Accept, or without *accepting* wait for ``resume``."""
         # What is there now is never collected, so it is not written to, and stays shared.
         gc.collect()
         gc.freeze()
         faulthandler.register(TELL, file=sys.__stderr__ or sys.stderr, all_threads=True)
-        self._words.start()
+        self._output.start()
         if accepting:
             self.resume()
 
     def suspend(self) -> None:
-        """Take nothing more until ``resume``."""
-        self._taking = False
+        """Stop accepting until ``resume``."""
+        self._is_accepting = False
         self._watch()
         os.eventfd_write(self._suspended, 1)
 
     def resume(self) -> None:
-        """Take again."""
-        self._taking = True
+        """Accept again."""
+        self._is_accepting = True
         with suppress(BlockingIOError):
             os.eventfd_read(self._suspended)
         self._watch()
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Take nothing more; *stopped* is called when the last child has ended."""
+        """Stop accepting; *stopped* is called when the last child has ended."""
         self._stopped = stopped
         self.suspend()
         self._reactor.callLater(0, self._tell_stopped)
 
     def kill(self) -> None:
-        """End all children at once."""
+        """Kill all children."""
         for pidfd in self._children:
             _kill(pidfd)
 
     def recheck(self, lists: AccessLists) -> None:
-        """End the children of those whom *lists* do not admit."""
+        """Kill the children whose clients *lists* do not admit."""
         for pidfd, child in self._children.items():
             of_unix = child.source.transport.is_unix
             gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
@@ -158,7 +187,7 @@ class ForkPerRequest:
                 _kill(pidfd)
 
     def disconnect(self, number: int, stamp: int) -> None:
-        """End the child in the slot *number*, if its request is that of *stamp*."""
+        """Kill the child in the slot *number*, if its request is that of *stamp*."""
         at = self._first + number
         if not any(one.stamp == stamp for one in self._board.active_connections(range(at, at + 1))):
             return
@@ -168,74 +197,70 @@ class ForkPerRequest:
                 _kill(pidfd)
 
     def may_accept(self) -> bool:
-        """Whether there is room for a child, and more is to be taken."""
-        return self._taking and bool(self._free)
+        """Whether there is a free slot for a child, and the service is not suspended."""
+        return self._is_accepting and bool(self._free)
 
     def _watch(self) -> None:
+        """Watch the listeners exactly while another child may be forked."""
         for listener in self._listeners:
-            listener.watch()
+            if self.may_accept():
+                listener.start()
+            else:
+                listener.stop()
 
     def _tell_stopped(self) -> None:
         if not self._children and self._stopped is not None:
             stopped, self._stopped = self._stopped, None
-            while self._words.read():
+            while self._output.read():
                 pass
             stopped()
 
-    # Taking, for the listeners.
+    # Accepting.
 
-    def take(self, listener: _Listener) -> bool:
-        """Take one request and fork; whether to go on."""
-        try:
-            request = listener.source.take()
-        except TooLong as too_long:
-            number = self._free[-1]
-            self._refresh(number)
-            listener.serving.drop(number, too_long)
-            return True
-        except Refused as refused:
-            number = self._free[-1]
-            self._refresh(number)
-            listener.serving.refuse(number, refused)
-            return True
-        except OSError as error:
-            if error.errno in NEXT:
-                self._resting.works(listener)
-                return not isinstance(error, BlockingIOError)
-            self._resting.rest(listener, error)
-            return False
-        # Not only Exception: an override of get_request() is user code, whose SystemExit must not
-        # end the service. Otherwise MemoryError, or a bug of ours.
-        except BaseException as error:
-            self._resting.rest(listener, error)
-            return False
-        try:
-            self._fork(listener, request)
-        except OSError as error:
+    def _accepting(self, source: Source, service: Service) -> Accepting[Request]:
+        return Accepting(
+            source.next_request,
+            partial(self._fork, source, service),
+            self._abandon,
+            partial(self._reject, service),
+        )
+
+    def _reject(self, service: Service, rejected: Rejected) -> None:
+        """Log and count a request that is not served, in a slot that no child has."""
+        number = self._free[-1]
+        self._refresh(number)
+        if isinstance(rejected, TooLong):
+            service.drop(number, rejected)
+        elif isinstance(rejected, Refused):
+            service.refuse(number, rejected)
+
+    def _abandon(self, request: Request, error: BaseException) -> None:
+        """Close a connection for which there was no process, or a bug."""
+        _close(request)
+        if isinstance(error, OSError) and after_begin(error) is After.PAUSE:
             self._say("error", f"{request.client}: no process for it: {error}")
-            self._resting.rest(listener, error)
-            return False
-        self._resting.works(listener)
-        listener.serving.child_forked()
-        return self.may_accept()
+        else:
+            self._say("error", abandoned_text(request.client, error))
 
-    def _fork(self, listener: _Listener, request: Request) -> None:
-        """Let a child serve what was taken. Raises OSError."""
+    def _fork(self, source: Source, service: Service, request: Request) -> None:
+        """Let a child serve a request. Raises OSError."""
+        # Before the fork, because the child writes its slot.
         slot = self._free.pop()
         try:
             pid = os.fork()
             if pid == 0:
-                self._serve_and_end(listener.serving, slot, request)
-            # First, for the next needs a descriptor.
+                self._serve_and_end(service, slot, request)
+            # First, for the next line needs a descriptor.
             _close(request)
-            self._follow(Child(pid, slot, listener.source, request), _pidfd_of(pid))
-        except OSError:
-            _close(request)
+            pidfd = _pidfd_of(pid)
+        except BaseException:
             self._free.append(slot)
             raise
+        self._follow(Child(pid, slot, source, request), pidfd)
+        service.child_forked()
 
     def _refresh(self, slot: int) -> None:
-        """Read a slot anew: children have written there, and a copy is as old as it is."""
+        """Read a slot anew: children have written there since it was read."""
         self._slots[slot] = self._board.slot(self._first + slot)
 
     def _follow(self, child: Child, pidfd: int) -> None:
@@ -251,29 +276,30 @@ class ForkPerRequest:
         self._say(
             "error",
             f"{child.request.client}: the handler has run for more than {self._timeout:g} s, and "
-            f"its process (pid {child.pid}) is ended; it says on its standard error where it is",
+            f"its process (pid {child.pid}) is killed; its standard error says where it is",
         )
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, TELL)
         child.deadline = self._reactor.callLater(LAST_WORDS, _kill, pidfd)
 
     def _ended(self, ended: _Ended) -> None:
-        """A child has ended: reap it, and see whether it had come to the end of its request."""
+        """A child has ended: reap it, and find out whether it served its request to the end."""
         self._reactor.removeReader(ended)
         pidfd = ended.fileno()
         child = self._children.pop(pidfd)
         os.close(pidfd)
+        # By its pid alone: a handler's own children are not the worker's to reap.
         _, status = os.waitpid(child.pid, 0)
         if child.deadline is not None and child.deadline.active():
             child.deadline.cancel()
-        self._words.read()
-        self._see_slot(child, os.waitstatus_to_exitcode(status))
+        self._output.read()
+        self._settle_slot(child, os.waitstatus_to_exitcode(status))
         self._free.append(child.slot)
         if len(self._free) == 1:
             self._watch()
         self._tell_stopped()
 
-    def _see_slot(self, child: Child, code: int) -> None:
+    def _settle_slot(self, child: Child, code: int) -> None:
         number = self._first + child.slot
         if self._board.busy(range(number, number + 1)):
             slot = self._board.slot(number)
@@ -293,16 +319,16 @@ class ForkPerRequest:
             for pidfd in self._children:
                 os.close(pidfd)
             self._leave(self._ask_for_suspension)
-            self._words.begin_to_send(self._log_buffer)
+            self._output.begin_to_send(self._log_buffer)
             self._refresh(slot)
             serving.after_fork()
             serving.serve(slot, request)
             for source, late in self._inner.items():
                 while len(source):
-                    late.serve(slot, source.take())
+                    late.serve(slot, source.next_request())
             _flush()
             code = 0
-        # A bug of ours, or what user code has raised through it. Not only Exception: the process
+        # A bug, or what user code has raised through it. Not only Exception: the process
         # ends here in any case, and never comes back to the worker's reactor.
         except BaseException as error:
             traceback.print_exception(error, file=sys.__stderr__)
@@ -310,45 +336,9 @@ class ForkPerRequest:
             os._exit(code)
 
     def _ask_for_suspension(self) -> None:
-        """Ask the worker to have the service suspended, and return when it takes nothing more."""
-        self._words.ask_to_suspend()
+        """Ask the worker to suspend the service, and return when that is done."""
+        self._output.ask_to_suspend()
         select.select([self._suspended], [], [], SUSPENSION)
-
-
-@implementer(IReadDescriptor)
-class _Listener:
-    """One listener, watched by the reactor while there is room for a child."""
-
-    def __init__(self, forks: ForkPerRequest, source: Source, serving: Service) -> None:
-        self.source = source
-        self.serving = serving
-        self.fileno = source.fileno
-        self._forks = forks
-
-    def watch(self) -> None:
-        """Watch it, or no more."""
-        if self._forks.may_accept():
-            self.startReading()
-        else:
-            self.stopReading()
-
-    def startReading(self) -> None:
-        if self._forks.may_accept():
-            self._forks._reactor.addReader(self)
-
-    def stopReading(self) -> None:
-        self._forks._reactor.removeReader(self)
-
-    def doRead(self) -> None:
-        for _ in range(BATCH):
-            if not self._forks.may_accept() or not self._forks.take(self):
-                return
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor complains of the listener, or is ending."""
-
-    def logPrefix(self) -> str:
-        return "netd"
 
 
 @implementer(IReadDescriptor)

@@ -1,8 +1,8 @@
-"""Connections that the reactor serves: taken, admitted, and given a transport and a protocol.
+"""Connections that the reactor serves: accepted, admitted, and given a transport and a protocol.
 
 Twisted's own ports are not made for listeners that several processes share: they re-configure
-them, shut them down, and spin once their reserve descriptor is lost. So an acceptor of our own
-takes, and only what it takes becomes Twisted's.
+them, shut them down, and spin once their reserve descriptor is lost. So netd's accept loop accepts,
+and Twisted gets connections only.
 """
 
 from __future__ import annotations
@@ -10,95 +10,76 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.interfaces import IReadDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
-
-from netd.accept.errors import NEXT
-from netd.accept.pause import Pause
+from netd.accept.loop import Accepting, WatchedListener, abandoned_text
+from netd.accept.pending import Client
 from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
-from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
-from netd.execution.reactor.pending import Desk
-from netd.execution.reactor.tls import Tls
+from netd.execution.reactor.pending import IsProxy, PendingStage
+from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.transport import Build, ListenerContext, StreamTransport, UnixTransport
-from netd.execution.request import Request
+from netd.execution.request import Refused, Request
 from netd.execution.serving import BY_LISTS, DISCONNECTED
 from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
 from netd.proxy.header import Header
 
 BATCH: Final = 32
-"""Connections taken a wake-up, before those inside have their turn again."""
+"""Connections accepted per wake-up, before connected clients have their turn again."""
 
 
-@implementer(IReadDescriptor)
 class Acceptor:
-    """Takes connections from one listener, which stays as it is. In the reactor's thread."""
+    """Accepts connections from one listener, which stays as it is. In the reactor's thread."""
 
     def __init__(
         self,
-        service: str,
+        parts: ServiceParts,
         source: Source,
         build: Build,
         admission: Admission,
-        accounts: Accounts,
-        resting: Pause,
-        reactor: Any,
-        desk: Desk | None = None,
-        tls: Tls | None = None,
+        is_proxy: IsProxy | None,
+        *,
+        is_tls: bool,
     ) -> None:
-        """*desk* receives connections that do not begin by being served; *tls* is the service's."""
-        self._place = ListenerContext(service, source.transport.value, accounts, reactor, tls)
-        self._desk = desk
-        if desk is not None:
-            desk.host = self
-        self._accounts = accounts
-        self._reactor = reactor
-        self.fileno = source.fileno
-        self._take = source.take
+        name, reactor = parts.name, parts.reactor
+        self._place = ListenerContext(
+            name, source.transport.value, parts.accounts, reactor, parts.tls
+        )
+        self._accounts = parts.accounts
         self._build = build
         self._admission = admission
-        self._resting = resting
         self._kind = UnixTransport if source.transport.is_unix else StreamTransport
         self._number = 0
-        self._stopped = False
+        self._knows_proxies = is_proxy is not None
+        tls = parts.tls if is_tls else None
+        is_plain = is_proxy is None and tls is None
+        self._stage = None if is_plain else PendingStage(parts, self, is_proxy, tls)
+        accepting = Accepting(source.next_request, self._begin, self._abandon)
+        self._listener = WatchedListener(
+            source.fileno, accepting, parts.pause, reactor, BATCH, name
+        )
 
-    def startReading(self) -> None:
-        """Take connections, unless ``stop`` has been called."""
-        if not self._stopped:
-            self._reactor.addReader(self)
-
-    def stopReading(self) -> None:
-        """Leave connections in the backlog."""
-        # Not there (EBADF): a handler has closed a descriptor that was not its own.
-        with suppress(OSError):
-            self._reactor.removeReader(self)
+    def start(self) -> None:
+        """Accept connections. Idempotent."""
+        self._listener.start()
 
     def stop(self) -> None:
-        """Take nothing more, until ``resume``."""
-        self._stopped = True
-        self.stopReading()
-
-    def resume(self) -> None:
-        """Take again."""
-        self._stopped = False
-        self.startReading()
+        """Leave connections in the backlog until ``start``."""
+        self._listener.stop()
 
     def close(self) -> None:
-        """Give back what the connections needed, which have ended."""
+        """Give back what the connections needed. All of them have ended."""
         self._place.hangups.close()
 
     def recheck(self, lists: AccessLists) -> None:
-        """Ask *lists* from now on, and end the connections that they do not admit."""
+        """Replace the lists by *lists*, and end the connections that they do not admit."""
         self._admission = self._admission.by(
             lists,
             of_unix=self._kind is UnixTransport,
-            is_proxied=self._desk is not None and self._desk.knows_proxies,
+            is_proxied=self._knows_proxies,
         )
         for transport in list(self._place.open):
             reason = self._refuses(transport.request)
@@ -106,63 +87,43 @@ class Acceptor:
                 self._expel(transport, f"{BY_LISTS}: {reason}")
 
     def disconnect(self, slot: Slot) -> None:
-        """End the connection of whoever has *slot*."""
+        """End the connection that has *slot*."""
         for transport in list(self._place.open):
             if transport.slot is slot:
                 self._expel(transport, DISCONNECTED)
 
     def _expel(self, transport: StreamTransport, why: str) -> None:
-        """End a connection, and say why."""
+        """End a connection, and log why."""
         self._accounts.say("info", f"{transport.request.client}: {why}")
         transport.abortConnection()  # type: ignore[no-untyped-call]
 
-    def doRead(self) -> None:
-        """Take a bounded number of connections. Raises nothing."""
-        for _ in range(BATCH):
-            try:
-                request = self._take()
-            except OSError as error:
-                if error.errno not in NEXT:
-                    self._resting.rest(self, error)
-                    return
-                self._resting.works(self)
-                if isinstance(error, BlockingIOError):
-                    return
-                continue
-            except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
-                self._resting.rest(self, error)
-                return
-            self._resting.works(self)
-            self._begin(request)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor complains of the listener, which somebody has shut down."""
-        if not self._stopped:
-            self._resting.rest(self, reason.value or OSError("shut down"))
-
-    def logPrefix(self) -> str:
-        return self._place.service
-
     def _begin(self, request: Request) -> None:
         since = time.monotonic()
-        if self._desk is None or not self._desk.receives(request, since):
+        if self._stage is None or not self._stage.opens(request, since):
             self.admit(request, since, None)
 
-    # Host: what the desk asks for. And below that, what becomes of those who have begun.
+    def _abandon(self, request: Request, error: BaseException) -> None:
+        """Close a connection for which ``_begin`` has raised: a bug, or no memory to watch it."""
+        with suppress(OSError):
+            request.raw.close()
+        self._accounts.say("error", abandoned_text(request.client, error))
 
-    def refuses_early(self, request: Request) -> str | None:
-        """Ask the lists before the client has shown who it is; nobody in a dry run."""
+    # Host: what the stage asks for. And below that, what becomes of connections that are served.
+
+    def refuses_early(self, client: Client) -> str | None:
+        """Ask the lists before the handshake; in a dry run they are asked once, by ``admit``."""
         gate = self._admission.gate
         if gate is None or self._admission.dry_run:
             return None
-        return gate.refuses_early(request.client_address, request.peer)
+        return gate.refuses_early(client.client_address, client.peer)
 
-    def turn_away(self, request: Request, reason: str, since: float) -> None:
-        """Count and log a client that has not begun, and close its connection."""
-        accounts = self._accounts
+    def refuse(self, refused: Refused) -> None:
+        """Log, count and close a connection that is not served."""
+        accounts, request = self._accounts, refused.request
         accounts.shared.refused += 1
+        carried = traffic(request.raw)
         accounts.log(
-            self._place.name, request.client, f"refused: {reason}", since, traffic(request.raw)
+            self._place.name, request.client, f"refused: {refused.text}", refused.since, carried
         )
         with suppress(OSError):
             request.raw.close()
@@ -173,32 +134,37 @@ class Acceptor:
         # Most connections come here, and each call from here would cost all of them something.
         accounts, gate = self._accounts, self._admission.gate
         slot = accounts.enter(request.client, since)
-        reason = None if gate is None else gate.refuses(*request.facts)
-        if reason is not None and not self._is_dry(request, slot, since, reason):
-            slot.refused += 1
-            carried = traffic(request.raw)
-            with suppress(OSError):
-                request.raw.close()
-            accounts.log(self._place.name, request.client, f"refused: {reason}", since, carried)
+        try:
+            reason = None if gate is None else gate.refuses(*request.facts)
+            if reason is not None and not self._is_dry(request, slot, since, reason):
+                slot.refused += 1
+                carried = traffic(request.raw)
+                with suppress(OSError):
+                    request.raw.close()
+                accounts.log(self._place.name, request.client, f"refused: {reason}", since, carried)
+                accounts.leave(slot)
+                return
+            if accounts.recycle is not None:
+                accounts.recycle.took()
+            self._number += 1
+            transport = self._kind(request, slot, since, self._place, self._number, header)
+        except BaseException:
+            # No transport has the slot, which would count as a connected client for ever.
             accounts.leave(slot)
-            return
-        if accounts.recycle is not None:
-            accounts.recycle.took()
-        self._number += 1
-        transport = self._kind(request, slot, since, self._place, self._number, header)
+            raise
         if self._admission.filter is None:
             transport.open(self._build)
         else:
             self._ask(transport)
 
     def transport(self, request: Request, since: float, header: Header | None) -> StreamTransport:
-        """Make the transport of a client, who is inside from now on, for its handshake."""
+        """Make the transport of a client for its handshake. It is listed as connected."""
         slot = self._accounts.enter(request.client, since)
         self._number += 1
         return self._kind(request, slot, since, self._place, self._number, header)
 
     def admit_shaken(self, transport: StreamTransport) -> None:
-        """Ask all rules, now that the client has shown its certificate, and serve."""
+        """Ask all rules, now that the client's certificate is known, and serve."""
         reason = self._refuses(transport.request)
         if reason is None or self._is_dry(
             transport.request, transport.slot, transport.since, reason
@@ -228,7 +194,7 @@ class Acceptor:
     def _answered(
         self, transport: StreamTransport, asked_by: Admission, reason: str | None
     ) -> None:
-        """The filter has decided; in the meantime it may have written, or hung up."""
+        """The filter has decided; meanwhile it may have written, or closed the connection."""
         request = transport.request
         if reason is None and self._admission is not asked_by:
             reason = self._refuses(request)
@@ -242,7 +208,7 @@ class Acceptor:
             transport.refuse(reason)
 
     def _is_dry(self, request: Request, slot: Slot, since: float, reason: str) -> bool:
-        """Whether a refusal is only counted and logged, which it then has been."""
+        """Whether a refusal is only counted and logged, which is then done."""
         if self._admission.dry_run:
             slot.refused += 1
             self._accounts.log(

@@ -1,4 +1,4 @@
-"""Datagrams that the reactor serves: received in batches, admitted, handed over."""
+"""Datagrams that the reactor serves: received in batches, admitted, given to a protocol."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Final
 
 from twisted.internet.protocol import DatagramProtocol
 
-from netd.accept.errors import NEXT
+from netd.accept.errors import Rejected
+from netd.accept.loop import Accepting, AcceptLoop, abandoned_text
 from netd.accept.pause import Pause
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.ports import DatagramTransport
-from netd.execution.request import Refused, Request, TooLong
+from netd.execution.request import Refused, Request
 from netd.ipc.scoreboard import Slot
 from netd.listening import replies as senders
 from netd.listening.replies import Sender
@@ -24,15 +25,15 @@ from netd.listening.traffic import traffic
 from netd.proxy.datagrams import Proxied, ProxiedAddress, proxied
 
 BATCH: Final = 64
-"""Datagrams received a wake-up, before those inside have their turn again."""
+"""Datagrams received per wake-up, before connected clients have their turn again."""
 
 AT_ONCE: Final = 1000
-"""Datagrams under way (filters and handlers that wait) above which no more are received: the
-kernel keeps the next ones, and drops those it has no room for."""
+"""Datagrams in progress (filters and handlers that wait) above which no more are received: the
+kernel queues the next ones, and drops those that it has no room for."""
 
 
 class Datagrams:
-    """Receives what one listener gets, and hands over who is admitted. In the reactor's thread."""
+    """Receives from one listener, and serves what is admitted. In the reactor's thread."""
 
     def __init__(
         self,
@@ -40,20 +41,21 @@ class Datagrams:
         source: Source,
         admission: Admission,
         accounts: Accounts,
-        resting: Pause,
+        pause: Pause,
         *,
         is_proxied: bool = False,
     ) -> None:
-        """With *is_proxied* a datagram may be of another client than its sender."""
+        """With *is_proxied* a datagram's client may differ from its sender."""
         self.service = service
         self._is_proxied = is_proxied
         self.name = source.transport.value
         self.accounts = accounts
         self.transport: DatagramTransport
-        self._take = source.take
         self._admission = admission
         self._of_unix = source.transport.is_unix
-        self._resting = resting
+        accepting = Accepting(source.next_request, self._begin, self._abandon, self._reject)
+        # The transport is what the reactor watches: protocols know it, and may stop it.
+        self._loop = AcceptLoop(accepting, self, pause, BATCH)
         self._serve: Callable[[Request], None]
         self._under_way = 0
         self._stopped = False
@@ -64,17 +66,19 @@ class Datagrams:
         self._serve = serve
 
     def stop(self) -> None:
-        """Receive nothing more; the transport can still send."""
+        """Receive nothing more until ``start``; the transport can still send."""
         self._stopped = True
+        self._loop.is_open = False
         self.transport.stopReading()  # type: ignore[no-untyped-call]
 
-    def resume(self) -> None:
-        """Receive again."""
+    def start(self) -> None:
+        """Receive. Idempotent."""
         self._stopped = False
+        self._loop.is_open = True
         self.transport.startReading()
 
     def recheck(self, lists: AccessLists) -> None:
-        """Ask *lists* from now on."""
+        """Replace the lists by *lists*."""
         self._admission = self._admission.by(
             lists, of_unix=self._of_unix, is_proxied=self._is_proxied
         )
@@ -85,34 +89,21 @@ class Datagrams:
 
     def receive(self) -> None:
         """Receive a bounded number of datagrams. Raises nothing."""
-        for _ in range(BATCH):
-            try:
-                request = self._take()
-            except TooLong as too_long:
-                self.accounts.shared.dropped += 1
-                self.accounts.say("warn", f"dropped: {too_long}")
-                continue
-            except Refused as refused:
-                self._refuse(refused)
-                continue
-            except OSError as error:
-                if error.errno not in NEXT:
-                    self.rest(error)
-                    break
-                self._resting.works(self.transport)
-                if isinstance(error, BlockingIOError):
-                    break
-                continue
-            except Exception as error:  # MemoryError, or a bug of ours; no user code runs here
-                self.rest(error)
-                break
-            self._begin(request)
+        self._loop.run()
         self.accounts.show()
 
-    def rest(self, error: BaseException) -> None:
-        """The listener cannot be received from."""
+    def dropped_by_reactor(self, error: BaseException) -> None:
+        """The reactor has dropped the transport's descriptor: try again later."""
         if not self._stopped:
-            self._resting.rest(self.transport, error)
+            self._loop.pause(error)
+
+    # Pausable.
+
+    def pause(self) -> None:
+        self.transport.stopReading()  # type: ignore[no-untyped-call]
+
+    def resume(self) -> None:
+        self.transport.startReading()
 
     def say(self, level: str, text: str) -> None:
         """Log a line."""
@@ -123,14 +114,14 @@ class Datagrams:
         self.accounts.say_raised(self.name, client, what, error)
 
     def hold(self, request: Request, since: float) -> Slot:
-        """A datagram is under way until ``release``."""
+        """A datagram is in progress until ``release``."""
         self._under_way += 1
         if self._under_way == AT_ONCE:
             self.transport.stopReading()  # type: ignore[no-untyped-call]
         return self.accounts.enter(request.client, since)
 
     def release(self, slot: Slot) -> None:
-        """A datagram that was under way is done."""
+        """A datagram that was in progress is done."""
         self._under_way -= 1
         if self._under_way == AT_ONCE - 1:
             self.transport.startReading()
@@ -168,16 +159,25 @@ class Datagrams:
         if reason is None or self._passes(request, reason, since):
             self._serve(request)
 
-    def _refuse(self, refused: Refused) -> None:
-        """Count and log a datagram that is not as it has to be."""
-        request = refused.request
-        self.accounts.shared.refused += 1
-        carried = traffic(request.raw)
-        why = f"refused: {refused.reason}, {refused.detail}"
-        self.accounts.log(self.name, request.client, why, refused.since, carried)
+    def _reject(self, rejected: Rejected) -> None:
+        """Log and count a datagram that is too long, or lacks the header that it must have."""
+        shared = self.accounts.shared
+        if isinstance(rejected, Refused):
+            shared.refused += 1
+            request = rejected.request
+            carried = traffic(request.raw)
+            why = f"refused: {rejected.text}"
+            self.accounts.log(self.name, request.client, why, rejected.since, carried)
+        else:
+            shared.dropped += 1
+            self.accounts.say("warn", f"dropped: {rejected}")
+
+    def _abandon(self, request: Request, error: BaseException) -> None:
+        """A bug, or no memory: this datagram is lost, and the listener goes on."""
+        self.accounts.say("error", abandoned_text(request.client, error))
 
     def _passes(self, request: Request, reason: str, since: float) -> bool:
-        """Count and log a refusal; whether the client comes in all the same."""
+        """Count and log a refusal; whether it is a dry run, so that the datagram is served."""
         dry = self._admission.dry_run
         kind = "would be refused" if dry else "refused"
         self.accounts.shared.refused += 1
@@ -187,9 +187,9 @@ class Datagrams:
 
 
 class ProtocolDatagrams:
-    """Hands datagrams to a user's protocol: counted, and logged only where it raises.
+    """Gives datagrams to a user's protocol: counted, and logged only if it raises.
 
-    What a packet means to a conversation only the protocol knows, so there is no line for each.
+    Only the protocol knows what a packet means, so there is no log line for each.
     """
 
     def __init__(self, datagrams: Datagrams, protocol: DatagramProtocol, *, of_inet6: bool) -> None:
@@ -199,7 +199,7 @@ class ProtocolDatagrams:
         self._of_inet6 = of_inet6
 
     def serve(self, request: Request) -> None:
-        """Call the protocol, with the address as Twisted has it."""
+        """Call the protocol, with the address in Twisted's form."""
         (data, _), address, client, *_ = request
         if self._of_inet6 or isinstance(address, Proxied):
             address = _pair(address)

@@ -64,8 +64,8 @@ class Receiver(Protocol):
     def may_receive(self) -> bool:
         """Whether to watch the socket."""
 
-    def rest(self, error: BaseException) -> None:
-        """The socket cannot be received from."""
+    def dropped_by_reactor(self, error: BaseException) -> None:
+        """The reactor has dropped the socket."""
 
     def say(self, level: str, text: str) -> None:
         """Log a line."""
@@ -107,9 +107,9 @@ class DatagramTransport(udp.Port):
         return super().stopListening()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        """Close the copy and stop the protocol; or rest, where it is the reactor that complains."""
+        """Close the copy and stop the protocol; with a *reason*, which the reactor gives, pause."""
         if reason is not None:
-            self._receiver.rest(reason.value or OSError("shut down"))
+            self._receiver.dropped_by_reactor(reason.value or OSError("shut down"))
             return
         if not self.connected:
             return

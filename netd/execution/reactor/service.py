@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from socketserver import BaseServer
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from twisted.internet.protocol import DatagramProtocol
 
 from netd.accept.pause import Pause
-from netd.accept.pending import Reception
+from netd.accept.pending import PendingConnections
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
 from netd.execution.reactor.acceptor import Acceptor
@@ -20,7 +20,7 @@ from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.datagrams import Datagrams, ProtocolDatagrams
 from netd.execution.reactor.handlers import HandlerDatagrams, build_handlers
-from netd.execution.reactor.pending import Desk
+from netd.execution.reactor.pending import IsProxy
 from netd.execution.reactor.ports import (
     DatagramTransport,
     ReactorListenerSocket,
@@ -28,17 +28,15 @@ from netd.execution.reactor.ports import (
     UnixgramTransport,
 )
 from netd.execution.reactor.runnable import factory_of, is_handler
+from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.tls import Tls
 from netd.execution.reactor.transport import Build
 from netd.execution.recycle import Recycle
 from netd.ipc.scoreboard import Slot
 from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
-from netd.model.peer import Credentials
 from netd.model.service import HANDSHAKES
 from netd.model.tls import HANDSHAKE_TIMEOUT
-
-IsProxy = Callable[[Any, Credentials | None], bool]
 
 
 @dataclass(frozen=True)
@@ -47,66 +45,81 @@ class Listener:
 
     source: Source
     socket: socket.socket
-    """The inherited socket, which *source* takes from."""
+    """The inherited socket, from which *source* accepts or receives."""
     server: BaseServer
     """What asynchronous handlers find as ``self.server``."""
     admission: Admission
     is_tls: bool = False
     """Whether connections begin with a TLS handshake."""
     is_proxy: IsProxy | None = None
-    """Whether a peer, by its address and its credentials, has to say for whom it connects."""
+    """Whether a peer must send a PROXY header; None if no peer must."""
 
 
 @dataclass(frozen=True)
-class Begins:
-    """What a service has for connections that do not begin by being served."""
+class PendingBounds:
+    """The bounds on connections that are not served yet, and the TLS that they begin with."""
 
     handshakes: int = HANDSHAKES
-    """Connections at once that have not begun."""
+    """Pending connections at a time."""
     timeout: float = HANDSHAKE_TIMEOUT
-    """Seconds that each has."""
+    """Seconds that each may stay pending."""
     tls: Tls | None = None
     """For TLS listeners, and for handlers that start TLS."""
 
 
-BEGINS: Final = Begins()
+DEFAULTS: Final = PendingBounds()
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """What a reactor service runs, and how."""
+
+    what: Any
+    """A Protocol or DatagramProtocol class, an IProtocolFactory or a class of one, or an
+    asynchronous handler class: the user's code."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments for *what*."""
+    datagram_size: int = 8192
+    """Bytes that protocols may ask their transport for. The sources enforce it."""
+    handler_timeout: float | None = None
+    """Seconds after which an asynchronous handler is ended."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Where a service's requests are counted and logged."""
+
+    slots: Sequence[Slot]
+    """The last one counts the clients for which the others have no room."""
+    log_buffer: LogBuffer
+    recycle: Recycle | None = None
 
 
 class ReactorService:
     """Serves all listeners of one service in the thread of *reactor*.
 
-    *what* is a Protocol or DatagramProtocol class, an IProtocolFactory or a class of one, or an
-    asynchronous handler class; *options* are keyword arguments for it. The last of *slots* is
-    the one for everybody whom the others have no room for. *datagram_size* is what protocols
-    may ask their transport for; the sources hold to it. After *handler_timeout* seconds an
-    asynchronous handler is ended. *begins* is for listeners that wait for something first.
+    *bounds* are for listeners whose connections begin with a header or TLS.
     """
 
     def __init__(
         self,
         name: str,
-        what: Any,
-        options: Mapping[str, Any],
+        runs: Runnable,
         listeners: Sequence[Listener],
-        slots: Sequence[Slot],
+        counting: Counting,
         reactor: Any,
-        log_buffer: LogBuffer,
-        datagram_size: int = 8192,
-        recycle: Recycle | None = None,
-        handler_timeout: float | None = None,
-        begins: Begins = BEGINS,
+        bounds: PendingBounds = DEFAULTS,
     ) -> None:
-        self._handler_timeout = handler_timeout
-        self._name = name
-        self._what = what
-        self._options = options
+        self._what = runs.what
+        self._runs = runs
         self._reactor = reactor
-        self._datagram_size = datagram_size
-        self._slots = slots
-        self._accounts = Accounts(name, slots, log_buffer, recycle)
-        self._resting = Pause(reactor, partial(log_buffer.say, name))
-        self._tls = begins.tls
-        self._reception = Reception(begins.handshakes, begins.timeout, reactor)
+        self._slots = counting.slots
+        self._accounts = accounts = Accounts(
+            name, counting.slots, counting.log_buffer, counting.recycle
+        )
+        pending = PendingConnections(bounds.handshakes, bounds.timeout, reactor)
+        pause = Pause(accounts.say, reactor.callLater)
+        self._parts = ServiceParts(name, accounts, pause, pending, bounds.tls, reactor)
         self._factory: Any = None
         self._servers = [listener.server for listener in listeners]
         self._acceptors: list[Acceptor] = []
@@ -118,26 +131,28 @@ class ReactorService:
                 self._acceptors.append(self._acceptor(listener))
 
     def start(self, accepting: bool = True) -> None:
-        """Start what the service runs, and begin to take.
+        """Start what the service runs, and accept, or without *accepting* wait for ``resume``.
 
-        Without *taking*, nothing is taken before ``resume``. Raises whatever ``startFactory``,
-        ``startProtocol`` or ``listening`` raises.
+        Raises whatever ``startFactory``, ``startProtocol`` or ``listening`` raises.
         """
-        if not accepting:
-            self.suspend()
         if is_handler(self._what):
             for server in self._servers:
                 self._what.listening(server)
         for acceptor in self._acceptors:
             if self._factory is not None:
                 self._factory.doStart()
-            acceptor.startReading()
+            if accepting:
+                acceptor.start()
         for datagrams in self._datagrams:
+            # First, for startProtocol() may itself start to read.
+            if not accepting:
+                datagrams.stop()
             datagrams.transport.protocol.makeConnection(datagrams.transport)
-            datagrams.transport.startReading()
+            if accepting:
+                datagrams.start()
 
     def recheck(self, lists: AccessLists) -> None:
-        """Ask *lists* from now on, and end the connections that they do not admit."""
+        """Replace the lists by *lists*, and end the connections that they do not admit."""
         for acceptor in self._acceptors:
             acceptor.recheck(lists)
         for datagrams in self._datagrams:
@@ -154,32 +169,30 @@ class ReactorService:
         """Nothing of it is outside this process."""
 
     def suspend(self) -> None:
-        """Take nothing more until ``resume``; connections go on."""
+        """Stop accepting until ``resume``; connections go on."""
         for acceptor in self._acceptors:
             acceptor.stop()
         for datagrams in self._datagrams:
             datagrams.stop()
 
     def resume(self) -> None:
-        """Take again."""
+        """Accept again."""
         for acceptor in self._acceptors:
-            acceptor.resume()
+            acceptor.start()
         for datagrams in self._datagrams:
-            datagrams.resume()
+            datagrams.start()
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Take nothing more; *stopped* is called when the last connection has ended.
-
-        To be called once.
-        """
+        """Stop accepting; *stopped* is called when the last connection has ended. Call it once."""
         for acceptor in self._acceptors:
             acceptor.stop()
             self._stop_factory()
         for datagrams in self._datagrams:
             datagrams.stop()
-        # Not at once: who stops things by a loop over them must not be called from within it.
+        # Later: the caller stops its services in a loop, and must not be called from within it.
+        # Pending connections first: they may still become connected clients.
         inside = partial(self._accounts.when_empty, partial(self._close, stopped))
-        self._reactor.callLater(0, self._reception.when_empty, inside)
+        self._reactor.callLater(0, self._parts.pending.when_empty, inside)
 
     def _stop_factory(self) -> None:
         if self._factory is None:
@@ -198,58 +211,49 @@ class ReactorService:
 
     def _acceptor(self, listener: Listener) -> Acceptor:
         return Acceptor(
-            self._name,
+            self._parts,
             listener.source,
             self._build(listener),
             listener.admission,
-            self._accounts,
-            self._resting,
-            self._reactor,
-            self._desk(listener),
-            self._tls,
+            listener.is_proxy,
+            is_tls=listener.is_tls,
         )
-
-    def _desk(self, listener: Listener) -> Desk | None:
-        if not listener.is_tls and listener.is_proxy is None:
-            return None
-        tls = self._tls if listener.is_tls else None
-        return Desk(self._reception, listener.is_proxy, tls, self._reactor, self._name)
 
     def _build(self, listener: Listener) -> Build:
         if is_handler(self._what):
-            return build_handlers(self._make(), listener.server, self._handler_timeout)
+            return build_handlers(self._make(), listener.server, self._runs.handler_timeout)
         if self._factory is None:
-            self._factory = factory_of(self._what, self._options)
+            self._factory = factory_of(self._what, self._runs.options)
         factory = self._factory
         return lambda connection: factory.buildProtocol(connection.getPeer())
 
     def _make(self) -> Any:
-        return partial(self._what, **self._options) if self._options else self._what
+        return partial(self._what, **self._runs.options) if self._runs.options else self._what
 
     def _receiver(self, listener: Listener) -> Datagrams:
         source = listener.source
         datagrams = Datagrams(
-            self._name,
+            self._parts.name,
             source,
             listener.admission,
             self._accounts,
-            self._resting,
+            self._parts.pause,
             is_proxied=listener.is_proxy is not None,
         )
         if is_handler(self._what):
             protocol = DatagramProtocol()
             protocol.noisy = False
             serve = HandlerDatagrams(
-                datagrams, self._make(), listener.server, self._handler_timeout
+                datagrams, self._make(), listener.server, self._runs.handler_timeout
             ).serve
         else:
-            protocol = self._what(**self._options)
+            protocol = self._what(**self._runs.options)
             of_inet6 = source.transport is Transport.UDP6
             serve = ProtocolDatagrams(datagrams, protocol, of_inet6=of_inet6).serve
         kind: Callable[..., DatagramTransport] = (
             UnixgramTransport if source.transport.is_unix else UdpTransport
         )
         copy = ReactorListenerSocket.copy_of(listener.socket)
-        transport = kind(copy, protocol, datagrams, self._datagram_size, self._reactor)
+        transport = kind(copy, protocol, datagrams, self._runs.datagram_size, self._reactor)
         datagrams.connect(transport, serve)
         return datagrams

@@ -25,7 +25,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.listening.equal_deadlines import EqualDeadlines
+from netd.core.deadlines import EqualDeadlines
 from netd.model.peer import PeerCertificate
 from netd.tls.twisted_private import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 

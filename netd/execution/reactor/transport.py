@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
-from netd.accept.first_bytes import GONE
+from netd.accept.refusal import GONE
 from netd.execution.handler_timeout import overdue
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.hangups import Hangups

@@ -1,4 +1,4 @@
-"""Requests that a server class takes by its own ``get_request()``."""
+"""Requests that a server class accepts by its own ``get_request()``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from socketserver import BaseServer
 from typing import Any, Final, NoReturn
 
 from netd.accept.errors import EXHAUSTED
-from netd.accept.first_bytes import PROXY_HEADER
+from netd.accept.refusal import PROXY_HEADER
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.stream import peer_of
 from netd.execution.tracebacks import user_traceback
@@ -28,7 +28,7 @@ Say = Callable[[str, str], None]
 
 
 class GetRequestSource:
-    """Takes by *server*'s ``get_request()``, which may do a handshake with its client.
+    """Accepts by *server*'s ``get_request()``, which may do a handshake with its client.
 
     *listener* is the service's own socket, and watched. What the override raises costs its own
     client only: an OSError is a client that was lost, as it is to ``socketserver``, and anything
@@ -49,7 +49,7 @@ class GetRequestSource:
         self._text = client_text(transport)
         self._failures = 0
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Take one request. Raises BlockingIOError when there was none, or its client was lost.
 
         Raises TooLong where UDPServer's own ``get_request`` would have cut a datagram.
@@ -115,5 +115,5 @@ def _shown(show: Callable[[Any], str], thing: object) -> str:
     """What *show* makes of a user's *thing*, by code of the user's; its type where that raises."""
     try:
         return show(thing)
-    except BaseException:  # SystemExit, too: it must not end the loop that takes
+    except BaseException:  # SystemExit, too: it must not end the accept loop
         return type(thing).__name__

@@ -38,7 +38,7 @@ class PassedOnRequests:
         self._requests.append(request)
         os.eventfd_write(self._event, 1)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Take the oldest request. Raises BlockingIOError when there is none."""
         os.eventfd_read(self._event)
         return self._requests.popleft()

@@ -20,7 +20,7 @@ _FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 
 
 class InetDatagram:
-    """Takes UDP packets of at most *limit* bytes."""
+    """Receives UDP packets of at most *limit* bytes."""
 
     may_block = False
 
@@ -35,7 +35,7 @@ class InetDatagram:
         self._limit = limit
         self._text = client_text(transport)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one packet."""
         # One byte more than the limit tells a long packet from one that just fits. (MSG_TRUNC
         # would tell its length, but recvfrom then returns memory that was never written.)
@@ -47,7 +47,7 @@ class InetDatagram:
 
 
 class UnixDatagram:
-    """Takes packets sent to a Unix socket, with their sender's credentials (unix(7))."""
+    """Receives packets sent to a Unix socket, with their sender's credentials (unix(7))."""
 
     transport = Transport.UNIXGRAM
     may_block = False
@@ -61,7 +61,7 @@ class UnixDatagram:
         self._shown = shown
         self._limit = limit
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one packet."""
         data, ancillary, _flags, address = self._receive(
             self._limit + 1, self.space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -141,7 +141,7 @@ class Amplification:
 
 
 class InetMessages:
-    """Takes UDP packets of at most *limit* bytes, whose senders know which address they asked.
+    """Receives UDP packets of at most *limit* bytes, whose senders know which address they asked.
 
     A plain source takes a third of the time.
     """
@@ -172,7 +172,7 @@ class InetMessages:
         self._asked_for = asked_for
         self._text = client_text(transport)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one packet."""
         data, messages, _, address = self._receive(self._limit + 1, SPACE, _FLAGS)
         client = self._text(address)
@@ -186,7 +186,7 @@ class InetMessages:
 
 
 class UnixMessages(UnixDatagram):
-    """Takes packets sent to a Unix socket, with all that came with them."""
+    """Receives packets sent to a Unix socket, with all that came with them."""
 
     space = SPACE
 

@@ -1,8 +1,8 @@
-"""Datagrams of a service that stands behind a proxy."""
+"""Datagrams of a service behind a proxy."""
 
 from __future__ import annotations
 
-from netd.accept.first_bytes import PROXY_HEADER
+from netd.accept.refusal import PROXY_HEADER
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
 from netd.execution.request import Refused, Request, TooLong
@@ -12,9 +12,9 @@ from netd.proxy.header import InvalidHeader
 
 
 class ProxiedDatagrams:
-    """A source of what *source* takes: those of *proxies* without their headers.
+    """A source that removes the headers from the datagrams of *proxies*.
 
-    *source* takes datagrams that are longer by ``proxy_protocol.LONGEST``; the payload may have
+    *source* accepts datagrams that are longer by ``proxy.header.LONGEST``; the payload may have
     *limit* bytes.
     """
 
@@ -23,13 +23,13 @@ class ProxiedDatagrams:
     def __init__(self, source: Source, proxies: Proxies, limit: int) -> None:
         self.transport = source.transport
         self.fileno = source.fileno
-        self._take = source.take
+        self._next_request = source.next_request
         self._proxies = proxies
         self._limit = limit
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Receive one datagram. Raises what every source does, and Refused."""
-        request: Request = self._take()
+        request: Request = self._next_request()
         if self._proxies.has(request.client_address, request.peer):
             request = _by_a_proxy(request)
         if len(request.raw[0]) > self._limit:
@@ -43,6 +43,6 @@ def _by_a_proxy(request: Request) -> Request:
         payload, address = unwrapped(data, request.client_address)
     except InvalidHeader as error:
         raise Refused(request, PROXY_HEADER, str(error)) from None
-    if not isinstance(address, Proxied):  # the proxy speaks for itself
+    if not isinstance(address, Proxied):  # ``LOCAL``: the proxy's own datagram
         return request._replace(raw=like(request.raw, payload))
     return Request(like(request.raw, payload), address, text_of(address), None)

@@ -1,6 +1,6 @@
-"""What a pool takes requests from: a listening stream socket, or a datagram socket.
+"""Sources of connections: a listening socket, or the queue of the daemon's handoffs.
 
-A source belongs to the worker process; its descriptor stays the daemon's own listener (the same
+A source belongs to the worker process. Its descriptor is a copy of the daemon's listener (the same
 kernel socket), so a source never closes, shuts down or re-configures it.
 """
 
@@ -23,10 +23,10 @@ STANDARD: Final = 3
 
 
 def clear_of_standard(descriptor: int) -> int:
-    """Move *descriptor* to a number that is nobody's standard stream, if it is on one.
+    """Move *descriptor* to a number above those of the standard streams, if it has one of theirs.
 
     The system gives out the lowest number that is free. After a handler has closed its standard
-    output, whoever prints would write to the next client. Raises OSError.
+    output, a ``print()`` would write to the next client. Raises OSError.
     """
     if descriptor >= STANDARD:
         return descriptor
@@ -37,7 +37,7 @@ def clear_of_standard(descriptor: int) -> int:
 
 
 class InetStream:
-    """Takes TCP connections."""
+    """Accepts TCP connections."""
 
     may_block = False
 
@@ -47,7 +47,7 @@ class InetStream:
         self._accept = listener.accept
         self._text = client_text(transport)
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Accept one connection; the caller closes it."""
         request, address = self._accept()
         if request.fileno() < STANDARD:
@@ -56,7 +56,7 @@ class InetStream:
 
 
 class UnixStream:
-    """Takes connections to a Unix socket."""
+    """Accepts connections to a Unix socket."""
 
     transport = Transport.UNIX
     may_block = False
@@ -67,7 +67,7 @@ class UnixStream:
         self._accept = listener.accept
         self._with_groups = with_groups
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         """Accept one connection, in a socket that counts its bytes; the caller closes it."""
         accepted, address = self._accept()
         descriptor = clear_of_standard(accepted.detach())
@@ -80,7 +80,7 @@ class UnixStream:
 
 
 class HandoffSource:
-    """Takes connections that the daemon has taken, and waited for until they had begun."""
+    """Receives connections that the daemon has accepted, and whose first bytes have come."""
 
     may_block = False
 
@@ -89,20 +89,21 @@ class HandoffSource:
         self.fileno = queue.fileno
         self._queue = queue
 
-    def take(self) -> Request:
-        """Take one connection; the caller closes it."""
+    def next_request(self) -> Request:
+        """Receive one connection; the caller closes it."""
         descriptor, handed = receive(self._queue)
         kind = CountedSocket if self.transport.is_unix else socket.socket
         family, type_ = self.transport.family, self.transport.type
         request = kind(family, type_, 0, fileno=clear_of_standard(descriptor))
-        request.settimeout(socket.getdefaulttimeout())  # as accept() leaves it: it was not to block
-        # Of a proxy's client the kernel does not know the credentials.
+        # As accept() leaves it; the daemon has made it non-blocking.
+        request.settimeout(socket.getdefaulttimeout())
+        # The kernel has no credentials for a proxied client.
         peer = None if handed.is_proxied else peer_of(request)
         return Request(request, handed.client_address, handed.client, peer, since=handed.since)
 
 
 def peer_of(request: Any) -> Credentials | None:
-    """The credentials of a Unix connection's other side; None of everything else."""
+    """The credentials of a Unix connection's peer; None for other connections."""
     if not isinstance(request, socket.socket) or request.family != socket.AF_UNIX:
         return None
     try:

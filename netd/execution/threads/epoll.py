@@ -1,4 +1,4 @@
-"""The epoll (epoll(7)) that the threads of one service wait in, and how its sources are in it."""
+"""The epoll (epoll(7)) in which the threads of one service wait."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import select
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 EXCLUSIVE: Final = getattr(select, "EPOLLEXCLUSIVE", 1 << 28)
-"""Of the processes that wait for one listener, an event wakes one or a few, not all."""
+"""An event of a listener wakes one or a few of the processes that wait for it, not all."""
 
 _READABLE_ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT
 _WRITABLE_ONCE: Final = select.EPOLLOUT | select.EPOLLONESHOT
@@ -22,10 +23,11 @@ class Epoll:
     """Waits for sources and for the end, in any of the threads of one service.
 
     With *shared*, several threads wait. Then a source is EPOLLONESHOT: its event goes to one
-    thread, and the next one only after ``again``; EPOLL_CTL_MOD reports at once what is queued
-    already, so the next thread wakes for the next client. A thread that is alone in its process
-    needs none of that, and is spared a system call a client. What is watched for *always* is so
-    even while the sources, *descriptors*, are not.
+    thread, and the next one only after ``rearm``. EPOLL_CTL_MOD immediately reports what is queued
+    already, so the next thread wakes for the next client. (Edge-triggered, clients were stranded
+    behind busy threads in 19 of 20 bursts.) A thread that is alone in its process needs no
+    re-arming, and is spared a system call per client. The descriptors in *always* are watched even
+    while the sources, *descriptors*, are not.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Epoll:
             self._add(descriptor)
 
     def stop(self) -> None:
-        """Watch them no more, until ``start``; a thread that has an event takes once more."""
+        """Do not watch them until ``start``; a thread that has an event still accepts once."""
         self._watching = False
         for descriptor in self._descriptors:
             self._remove(descriptor)
@@ -77,27 +79,27 @@ class Epoll:
     # Any thread.
 
     def add(self, descriptor: int) -> None:
-        """Report once that a connection can be read; whether sources are watched or not."""
+        """Report once that a pending connection is readable, even while sources are not watched."""
         self._epoll.register(descriptor, _READABLE_ONCE)
 
     def modify(self, descriptor: int, *, to_write: bool = False) -> None:
-        """Report it once more; or that it can be written to."""
+        """Report once more that it is readable; or that it is writable."""
         self._epoll.modify(descriptor, _WRITABLE_ONCE if to_write else _READABLE_ONCE)
 
     def remove(self, descriptor: int) -> None:
-        """Report nothing more of a connection, which is not closed yet."""
+        """Stop watching a pending connection, which is not closed yet."""
         self._epoll.unregister(descriptor)
 
     def rearm(self, descriptor: int) -> None:
-        """The source's event has been dealt with; report the next."""
+        """The source's event has been handled; report the next one."""
         if self._shared:
             try:  # noqa: SIM105 - suppress() costs every client as much as the call itself
                 self._epoll.modify(descriptor, self._events)
-            except FileNotFoundError:  # taking has been stopped
+            except FileNotFoundError:  # accepting has been stopped
                 pass
 
-    def rest(self, descriptor: int) -> None:
-        """Leave a source alone until ``resume``; it reports nothing, even after ``again``."""
+    def pause(self, descriptor: int) -> None:
+        """Leave a source alone until ``resume``."""
         if not self._shared:
             self._remove(descriptor)
             return
@@ -106,7 +108,7 @@ class Epoll:
             self._epoll.modify(descriptor, select.EPOLLONESHOT)
 
     def resume(self, descriptor: int) -> None:
-        """Watch a source again that has rested, unless taking has been stopped."""
+        """Watch a paused source again, unless accepting has been stopped."""
         if self._shared:
             self.rearm(descriptor)
         elif self._watching or descriptor in self._always:
@@ -117,6 +119,22 @@ class Epoll:
             self._epoll.register(descriptor, self._events)
 
     def _remove(self, descriptor: int) -> None:
-        # Not there (ENOENT, EBADF): it rests, or a handler has closed what was not its own.
+        # Not there (ENOENT, EBADF): it is paused, or a handler has closed a foreign descriptor.
         with suppress(OSError):
             self._epoll.unregister(descriptor)
+
+
+@dataclass(frozen=True)
+class EpollListener:
+    """One source of an epoll, as something that can be paused (``netd.accept.pause``)."""
+
+    epoll: Epoll
+    descriptor: int
+
+    def pause(self) -> None:
+        """Leave it alone until ``resume``."""
+        self.epoll.pause(self.descriptor)
+
+    def resume(self) -> None:
+        """Watch it again, unless accepting has been stopped."""
+        self.epoll.resume(self.descriptor)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class ServiceThread(threading.Thread):
-    """A pool's thread: it belongs to one service, and never holds up the end of the process."""
+    """A pool's thread: it belongs to one service, and never delays the end of the process."""
 
     def __init__(self, *args: Any, service: str, **keywords: Any) -> None:
         super().__init__(*args, daemon=True, **keywords)

@@ -1,18 +1,20 @@
-"""What the connections of a service begin with, for services whose handlers may wait."""
+"""What precedes the requests of a service whose handlers may wait: proxies' headers, and TLS."""
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from socketserver import BaseServer
 from typing import Final
 
+from netd.accept.next_step import Opening, left_for_worker, opening
+from netd.accept.pending import PendingConnections
 from netd.admission.proxies import Proxies
 from netd.execution.blocking_tls import Handshakes, remember_name
 from netd.execution.forks.handshake import HandshakeFirst
 from netd.execution.interfaces import Service, Source
-from netd.execution.request import Request
 from netd.execution.serving import Serving
-from netd.execution.threads.pending import Beginnings, HandshakeSource, Lists
+from netd.execution.threads.pending import EarlyLists, HandshakeSource
 from netd.handlers.starttls import provide
 from netd.model.tls import HANDSHAKE_TIMEOUT
 from netd.tls.blocking import blocking_context
@@ -20,45 +22,47 @@ from netd.tls.peer import ClientCertificate
 from netd.worker.build.context import BoundListener, ServiceContext
 
 PATIENCE: Final = 0.2
-"""Seconds that a worker with one client each waits for that client's next words, before it takes
-another: a round trip to anywhere. So nobody can keep it busy by a handshake that stands still."""
+"""Seconds that a worker with one client at a time waits for that client's next packet, before it
+accepts another: a round trip to anywhere. So a stalled handshake cannot keep it busy."""
 
 
 class PendingBuilder:
-    """Makes the sources of one service, and knows who waits at all of them together."""
+    """Makes the sources of one service, which share one bound on pending connections."""
 
     def __init__(self, context: ServiceContext) -> None:
         service = context.service
         self._context = context
         self._timeout = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
         self._handshakes = handshakes_of(context)
-        self.waiting: Beginnings | None = None
-        """None where requests are all that connections begin with."""
+        self.pending: PendingConnections | None = None
+        """None if every connection is served as soon as it is accepted."""
 
-    def source(self, bound: BoundListener, lists: Lists) -> Source:
-        """What takes from a listener; *lists* are asked as soon as it is known who comes."""
-        plain = self._context.source(bound)
+    def opening(self, bound: BoundListener) -> Opening:
+        """What connections to a listener begin with."""
         proxies = self._context.service.proxies
-        if not self.begin(bound):
-            return plain
-        if self._context.service.forks:  # the rest is for the child
-            return plain
-        if bound.queue is not None and not bound.is_tls:  # the daemon has read the header
-            return plain
-        if self.waiting is None:
-            context = self._context
-            self.waiting = Beginnings(context.handshakes, self._timeout, context.reactor)
-        is_proxy = None
-        if proxies and bound.queue is None:
-            is_proxy = partial(_is_proxy, Proxies(proxies, of_unix=bound.transport.is_unix))
-        handshakes = self._handshakes if bound.is_tls else None
-        patience = 0.0 if bound.queue is None else PATIENCE
-        return HandshakeSource(plain, self.waiting, lists, is_proxy, handshakes, patience)
+        return opening(bound.transport, is_tls=bound.is_tls, proxies=proxies)
 
-    def begin(self, bound: BoundListener) -> bool:
-        """Whether connections to a listener begin by something else than a request."""
-        is_stream = not bound.transport.is_datagram
-        return is_stream and (bound.is_tls or bool(self._context.service.proxies))
+    def source(self, bound: BoundListener, lists: EarlyLists) -> Source:
+        """The source for a listener; *lists* are asked as soon as a client is known."""
+        plain = self._context.source(bound)
+        service = self._context.service
+        is_dispatched = bound.queue is not None
+        left = left_for_worker(
+            self.opening(bound), is_dispatched=is_dispatched, forks=service.forks
+        )
+        if left.is_plain:
+            return plain
+        if self.pending is None:
+            context = self._context
+            self.pending = PendingConnections(
+                context.handshakes, self._timeout, context.reactor, threading.Lock()
+            )
+        is_proxy = None
+        if left.header:
+            is_proxy = Proxies(service.proxies, of_unix=bound.transport.is_unix).has
+        handshakes = self._handshakes if left.handshake else None
+        patience = PATIENCE if is_dispatched else 0.0
+        return HandshakeSource(plain, self.pending, lists, is_proxy, handshakes, patience)
 
     def provide(self, server: BaseServer, serving: Serving) -> None:
         """Let handlers under *server* start TLS on their connections (STARTTLS)."""
@@ -66,22 +70,18 @@ class PendingBuilder:
             provide(server, partial(serving.start_tls, self._handshakes, self._timeout))
 
     def in_child(self, bound: BoundListener, serving: Serving) -> Service:
-        """What serves in a process of its own, where that has the handshake to do first."""
+        """What serves in a process per request, which does the handshake first if there is TLS."""
         if not bound.is_tls or self._handshakes is None:
             return serving
         return HandshakeFirst(serving, self._handshakes, self._timeout)
 
 
-def _is_proxy(proxies: Proxies, request: Request) -> bool:
-    return proxies.has(request.client_address, request.peer)
-
-
 def handshakes_of(context: ServiceContext) -> Handshakes | None:
-    """What the handshakes of a service have in common; None where it has no TLS."""
+    """What the handshakes of a service have in common; None without TLS."""
     tls = context.service.tls
     if tls is None:
         return None
     asks = tls.client_certificate != "none"
-    # Only a program cannot ask its connection.
+    # A handler can ask its connection for the name; a program cannot.
     tls_context = blocking_context(tls, None if context.service.is_code else remember_name)
     return Handshakes(tls_context, tls.suppress_ragged_eofs, ClientCertificate if asks else None)

@@ -9,7 +9,12 @@ from typing import Any
 
 from netd.admission.filter import RequestFilter
 from netd.admission.lists import AccessLists
-from netd.execution.forks.per_request import ForkPerRequest
+from netd.execution.forks.per_request import (
+    ForkHooks,
+    ForkPerRequest,
+    ForkSlots,
+    ForkSources,
+)
 from netd.execution.interfaces import InnerSource, Service, Source
 from netd.execution.serving import Serving, WithServing
 from netd.execution.socketserver.get_request import GetRequestSource
@@ -17,8 +22,9 @@ from netd.execution.socketserver.hosting import Host, adopted, hosted
 from netd.execution.socketserver.loop_hooks import LoopHooks, ReactorLoopHooks, ThreadLoopHooks
 from netd.execution.socketserver.overrides import OverridingServing
 from netd.execution.sources.datagram import asks, made
-from netd.execution.threads.pool import AcceptingThreads, Bounds
+from netd.execution.threads.pool import AcceptingThreads
 from netd.execution.threads.service_thread import ServiceThread
+from netd.execution.threads.settings import Bounds, PoolSettings, PoolSources
 from netd.worker.build.accept import PendingBuilder
 from netd.worker.build.context import BoundListener, ServiceContext
 from netd.worker.build.server import HandlerHost, server_of
@@ -26,7 +32,7 @@ from netd.worker.importing import CannotImport, load
 
 
 class BlockingService:
-    """What takes for one service, and what its server objects want between requests."""
+    """What accepts for one service, and what its server objects do between requests."""
 
     def __init__(
         self,
@@ -36,7 +42,7 @@ class BlockingService:
         kill: Iterable[Callable[[], None]] = (),
         servings: Iterable[Serving] = (),
     ) -> None:
-        self._taking = accepting
+        self._accepting = accepting
         self._loop_hooks = loop_hooks
         self._close = close
         self._kill = tuple(kill)
@@ -45,32 +51,32 @@ class BlockingService:
         self.suspend = accepting.suspend
 
     def start(self, accepting: bool = True) -> None:
-        """Begin to take; without *taking*, after ``resume``."""
-        self._taking.start(accepting)
+        """Accept, or without *accepting* wait for ``resume``."""
+        self._accepting.start(accepting)
         for loop_hooks in self._loop_hooks:
             loop_hooks.start()
 
     def recheck(self, lists: AccessLists) -> None:
-        """Ask *lists* from now on, and end the connections that they do not admit."""
+        """Replace the lists by *lists*, and end the connections that they do not admit."""
         for serving in self._servings:
             serving.recheck(lists)
-        if isinstance(self._taking, ForkPerRequest):
-            self._taking.recheck(lists)
+        if isinstance(self._accepting, ForkPerRequest):
+            self._accepting.recheck(lists)
 
     def disconnect(self, number: int, stamp: int) -> None:
         """End the connection in the slot *number*, if it is still that one."""
         for serving in self._servings:
             serving.disconnect(number, stamp)
-        if isinstance(self._taking, ForkPerRequest):
-            self._taking.disconnect(number, stamp)
+        if isinstance(self._accepting, ForkPerRequest):
+            self._accepting.disconnect(number, stamp)
 
     def kill(self) -> None:
-        """End programs at once; forks end with their worker."""
+        """Kill programs; forks end with their worker."""
         for kill in self._kill:
             kill()
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Take nothing more; *stopped* is called when the last handler has returned."""
+        """Stop accepting; *stopped* is called when the last handler has returned."""
 
         def all_have_returned() -> None:
             for close in self._close:
@@ -79,7 +85,7 @@ class BlockingService:
 
         for loop_hooks in self._loop_hooks:
             loop_hooks.stop()
-        self._taking.stop(all_have_returned)
+        self._accepting.stop(all_have_returned)
 
 
 def by_threads(context: ServiceContext) -> BlockingService:
@@ -90,42 +96,37 @@ def by_threads(context: ServiceContext) -> BlockingService:
     build = _built(context)
     service = context.service
     most = min(service.threads, build.most_threads)
-    threads = AcceptingThreads(
+    settings = PoolSettings(
         service.name,
-        build.sources,
         most,
-        context.reactor,
-        context.say,
         partial(ServiceThread, service=service.name),
-        inner=build.inner,
         bounds=_bounds(context, most),
-        waiting=build.entrances.waiting,
     )
+    sources = PoolSources(build.sources, build.inner, build.opener.pending)
+    threads = AcceptingThreads(settings, sources, context.reactor, context.say)
     return BlockingService(threads, build.loop_hooks, build.close, servings=build.sources.values())
 
 
 def by_forks(context: ServiceContext) -> BlockingService:
     """The same for a service that forks for every request. Raises ``importing.CannotImport``."""
     build = _built(context)
-    in_child = build.entrances.in_child
+    in_child = build.opener.in_child
+    outer: dict[Source, Service] = {
+        source: in_child(bound, serving)
+        for bound, (source, serving) in zip(context.listeners, build.sources.items(), strict=True)
+    }
     forks = ForkPerRequest(
-        {
-            source: in_child(bound, serving)
-            for bound, (source, serving) in zip(
-                context.listeners, build.sources.items(), strict=True
-            )
-        },
-        build.inner,
-        context.slots,
-        context.board,
-        context.first_slot,
+        ForkSources(outer, build.inner),
+        ForkSlots(context.slots, context.board, context.first_slot),
+        ForkHooks(
+            context.log_buffer,
+            context.say,
+            context.office.relay,
+            context.office.become_child,
+            context.suspend,
+        ),
         context.service.handler_timeout,
         context.reactor,
-        context.log_buffer,
-        context.say,
-        context.office.relay,
-        context.office.become_child,
-        context.suspend,
     )
     return BlockingService(forks, build.loop_hooks, build.close, servings=build.sources.values())
 
@@ -146,12 +147,12 @@ def _bounds(context: ServiceContext, most: int) -> Bounds | None:
 
 
 class _Build:
-    """What a service's threads are made of, listener by listener."""
+    """What serves a service's listeners, added one by one."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._filter = request_filter(context)
-        self.entrances = PendingBuilder(context)
+        self.opener = PendingBuilder(context)
         self.sources: dict[Source, Serving] = {}
         self.inner: dict[InnerSource, Service] = {}
         self.loop_hooks: list[LoopHooks] = []
@@ -188,8 +189,8 @@ class _Handlers(_Build):
         host = HandlerHost(context.say, context.suspend)
         server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
-        self.entrances.provide(server, serving)
-        self.sources[self.entrances.source(bound, serving)] = serving
+        self.opener.provide(server, serving)
+        self.sources[self.opener.source(bound, serving)] = serving
 
 
 class _Servers(_Build):
@@ -216,12 +217,12 @@ class _Servers(_Build):
         server = self._make(bound, serving)
         serving.host(server)
         self._context.asks_for_ancillary = asks(getattr(server, "RequestHandlerClass", None))
-        self.entrances.provide(server, serving)
+        self.opener.provide(server, serving)
         self.sources[self._source(bound, server, serving)] = serving
         if serving.overrides.process_request:
-            self.inner[serving.handed] = _Handed(serving)
+            self.inner[serving.handed] = _PassedOn(serving)
         if serving.overrides.service_actions or serving.overrides.handle_timeout:
-            self.loop_hooks.append(self._ticks_of(server, serving))
+            self.loop_hooks.append(self._loop_hooks_of(server, serving))
         if serving.overrides.server_close:
             self.close.append(partial(_close, context, server))
         if not isinstance(self._server, type) and not isinstance(server, ThreadingMixIn):
@@ -263,17 +264,17 @@ class _Servers(_Build):
     ) -> Source:
         is_wrapped = getattr(server, "socket", None) is not bound.shown
         takes_itself = serving.overrides.get_request or is_wrapped
-        # In a fork it may do a handshake, and nobody waits for that; the worker could not.
+        # In a fork it may do a handshake, which delays no other client; in the worker it would.
         in_child = self._context.service.forks and not bound.transport.is_datagram
-        if takes_itself and (in_child or self.entrances.begin(bound)):
+        if takes_itself and (in_child or not self.opener.opening(bound).is_plain):
             serving.get_what_is_taken()
         elif takes_itself:
             context = self._context
             hooked = GetRequestSource(server, bound.socket, bound.transport, context.say)
             return context.with_options(hooked, bound)
-        return self.entrances.source(bound, serving)
+        return self.opener.source(bound, serving)
 
-    def _ticks_of(self, server: BaseServer, serving: OverridingServing) -> LoopHooks:
+    def _loop_hooks_of(self, server: BaseServer, serving: OverridingServing) -> LoopHooks:
         overrides, context = serving.overrides, self._context
         actions = serving.act if overrides.service_actions else None
         timed_out = serving.time_out if overrides.handle_timeout else None
@@ -286,7 +287,7 @@ class _Servers(_Build):
         return ThreadLoopHooks(server, actions, timed_out, lambda: serving.last_request, factory)
 
 
-class _Handed(WithServing):
+class _PassedOn(WithServing):
     """Serves what a server passes on late, in a thread of the pool."""
 
     def __init__(self, serving: OverridingServing) -> None:

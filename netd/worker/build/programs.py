@@ -8,8 +8,9 @@ from functools import partial
 from netd.admission.filter import RequestFilter
 from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms
 from netd.execution.programs.serving import ProgramServing
-from netd.execution.threads.pool import AcceptingThreads, Bounds
+from netd.execution.threads.pool import AcceptingThreads
 from netd.execution.threads.service_thread import ServiceThread
+from netd.execution.threads.settings import Bounds, PoolSettings, PoolSources
 from netd.model.service import Program
 from netd.worker.build.accept import PendingBuilder
 from netd.worker.build.blocking import BlockingService, request_filter
@@ -24,24 +25,21 @@ def by_programs(context: ServiceContext, program: Program) -> BlockingService:
     """
     asks = request_filter(context)
     servings = [_serving(context, bound, program, asks) for bound in context.listeners]
-    entrances = PendingBuilder(context)
+    opener = PendingBuilder(context)
     sources = {
-        entrances.source(bound, serving): serving
+        opener.source(bound, serving): serving
         for bound, serving in zip(context.listeners, servings, strict=True)
     }
     service = context.service
     recycle = context.recycle
     # A program that runs for too long is ended by the thread that waits for it.
     bounds = Bounds(None, recycle, 0, partial(context.hung, service.threads)) if recycle else None
+    factory = partial(ServiceThread, service=service.name)
     threads = AcceptingThreads(
-        service.name,
-        sources,
-        service.threads,
+        PoolSettings(service.name, service.threads, factory, bounds=bounds),
+        PoolSources(sources, pending=opener.pending),
         context.reactor,
         context.say,
-        partial(ServiceThread, service=service.name),
-        bounds=bounds,
-        waiting=entrances.waiting,
     )
     kill = [serving.kill for serving in servings]
     return BlockingService(threads, [], [], kill, servings)

@@ -6,7 +6,13 @@ from netd.admission.filter import ReactorFilter
 from netd.admission.proxies import Proxies
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.runnable import is_handler
-from netd.execution.reactor.service import Begins, Listener, ReactorService
+from netd.execution.reactor.service import (
+    Counting,
+    Listener,
+    PendingBounds,
+    ReactorService,
+    Runnable,
+)
 from netd.execution.reactor.tls import Tls
 from netd.execution.sources.datagram import asks
 from netd.tls.peer import ClientCertificate
@@ -27,18 +33,10 @@ def by_reactor(context: ServiceContext) -> ReactorService:
     request_filter = _request_filter(context)
     listeners = [_listener(context, bound, request_filter) for bound in context.listeners]
     try:
+        runs = Runnable(what, service.options, service.datagram_size, service.handler_timeout)
+        counting = Counting(context.slots, context.log_buffer, context.recycle)
         return ReactorService(
-            service.name,
-            what,
-            service.options,
-            listeners,
-            context.slots,
-            context.reactor,
-            context.log_buffer,
-            service.datagram_size,
-            context.recycle,
-            service.handler_timeout,
-            _begins(context),
+            service.name, runs, listeners, counting, context.reactor, _pending_bounds(context)
         )
     except Exception as error:  # a user's factory or protocol
         text = f'"{service.runs}" cannot be made: {type(error).__name__}: {error}'
@@ -57,10 +55,10 @@ def _listener(
     return Listener(context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
 
 
-def _begins(context: ServiceContext) -> Begins:
+def _pending_bounds(context: ServiceContext) -> PendingBounds:
     table = context.service.tls
     if table is None:
-        return Begins(context.handshakes)
+        return PendingBounds(context.handshakes)
     asks = table.client_certificate != "none"
     tls = Tls(
         reactor_context(table),
@@ -69,7 +67,7 @@ def _begins(context: ServiceContext) -> Begins:
         timeout=table.handshake_timeout,
         reactor=context.reactor,
     )
-    return Begins(context.handshakes, table.handshake_timeout, tls)
+    return PendingBounds(context.handshakes, table.handshake_timeout, tls)
 
 
 def _request_filter(context: ServiceContext) -> ReactorFilter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from collections.abc import Iterator
@@ -9,15 +10,20 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
-from netd.accept.pending import CROWDED, LAST_CALL, TIMED_OUT, Reception
+from netd.accept.pause import PAUSE, Pause
+from netd.accept.pending import LAST_CALL, PendingConnections
+from netd.accept.refusal import CROWDED, TIMED_OUT
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.ipc.handoff import HandoffMetadata, receive
 from netd.log.record import Traffic
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
 from netd.model.tls import HANDSHAKE_TIMEOUT
-from tests.daemon.fakes import FakeReactor
+from tests.daemon.fakes import FakeReactor, texts
 from tests.reactors import PATIENCE
 
 ADDRESS = InetAddress(Transport.TLS, 0, "127.0.0.1")
@@ -36,14 +42,20 @@ HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n"
 class Stage:
     """An entrance at work."""
 
-    def __init__(self, service: Service, undo: ExitStack) -> None:
+    def __init__(
+        self, service: Service, undo: ExitStack, reactor: FakeReactor | None = None
+    ) -> None:
         listener = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
         listener.setblocking(False)
         self.listener = listener
         self.address = listener.getsockname()
-        self.reactor = FakeReactor()
-        reception = Reception(service.handshakes, HANDSHAKE_TIMEOUT, self.reactor, lambda: 0.999)
-        self.entrance = Dispatcher(service, ADDRESS, listener, reception, self.reactor)
+        self.reactor = FakeReactor() if reactor is None else reactor
+        pending = PendingConnections(
+            service.handshakes, HANDSHAKE_TIMEOUT, self.reactor, chance=lambda: 0.999
+        )
+        self.said: list[tuple[str, str]] = []
+        self.pause = Pause(lambda *line: self.said.append(line), self.reactor.callLater)
+        self.entrance = Dispatcher(service, ADDRESS, listener, pending, self.pause, self.reactor)
         undo.callback(self.entrance.close)
         self.refusals: list[tuple[str, str]] = []
         self.carried: list[Traffic] = []
@@ -60,7 +72,7 @@ class Stage:
         client = self._undo.enter_context(socket.create_connection(self.address, PATIENCE))
         client.sendall(words)
         assert select.select([self.listener], [], [], PATIENCE)[0]
-        self.entrance.doRead()
+        self.entrance.watched.doRead()
         return client
 
     def let_read(self) -> None:
@@ -180,7 +192,7 @@ class TestBounds:
         clients = [door.connect(b"\x16") for _ in range(60)]
         door.let_read()
         assert not door.entrance.is_empty
-        assert door.entrance not in door.reactor.readers  # the next ones wait in the backlog
+        assert door.entrance.watched not in door.reactor.readers
         handed = 0
         while handed < len(clients):
             while not door.is_empty():
@@ -188,8 +200,60 @@ class TestBounds:
                 handed += 1
             for writer in list(door.reactor.writers):
                 writer.doWrite()
+            door.let_read()  # those in the backlog
         assert door.entrance.is_empty
-        assert door.entrance in door.reactor.readers
+        assert door.entrance.watched in door.reactor.readers
+
+
+class Reluctant(FakeReactor):
+    """A reactor that cannot watch any more while *is_full*, as epoll at ``max_user_watches``."""
+
+    is_full = False
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "no space for watches")
+        super().addReader(reader)
+
+
+class TestListenerLasts:
+    """Whatever happens after accept(2), the listener is not lost."""
+
+    def test_a_bug_costs_one_connection(self, undo: ExitStack) -> None:
+        door = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
+        door.entrance.tell(raising)
+        with capturedLogs() as logged:
+            assert door.connect().recv(1) == b""
+        assert "ZeroDivisionError" in "".join(texts(logged))
+        door.entrance.tell(door._turned_away)
+        assert door.entrance.watched in door.reactor.readers
+        door.connect()
+        assert [reason for _, reason in door.refusals] == ["deny"]
+
+    def test_no_room_to_watch(self, undo: ExitStack) -> None:
+        """The connection is refused, as in a pool of threads."""
+        reactor = Reluctant()
+        door = Stage(SERVICE, undo, reactor)
+        reactor.is_full = True
+        assert door.connect().recv(1) == b""
+        assert [reason.partition(",")[0] for _, reason in door.refusals] == ["unwatched"]
+        assert door.entrance.watched in reactor.readers
+        reactor.is_full = False
+        door.connect(b"\x16")
+        door.let_read()
+        assert not door.is_empty()
+
+    def test_dropped_by_the_reactor(self, undo: ExitStack) -> None:
+        """As Twisted does on a hang-up, or after ``doRead`` has raised."""
+        door = Stage(SERVICE, undo)
+        door.reactor.removeReader(door.entrance.watched)
+        door.entrance.watched.connectionLost(Failure(OSError("shut down")))
+        door.reactor.advance(PAUSE)
+        assert door.entrance.watched in door.reactor.readers
+
+
+def raising(*_: object) -> None:
+    raise ZeroDivisionError
 
 
 class TestEnd:
@@ -198,7 +262,7 @@ class TestEnd:
         door = Stage(SERVICE, undo)
         client = door.connect()
         door.entrance.shut()
-        assert door.entrance not in door.reactor.readers
+        assert door.entrance.watched not in door.reactor.readers
         door.say(client, b"\x16")
         assert not door.is_empty()
 
@@ -214,12 +278,11 @@ class TestEnd:
     def test_two_generations(self, undo: ExitStack) -> None:
         """The listener is the same, and the end of one is not the other's."""
         door = Stage(SERVICE, undo)
-        other = Dispatcher(
-            SERVICE, ADDRESS, door.listener, Reception(10, 5.0, door.reactor), door.reactor
-        )
+        pending = PendingConnections(10, 5.0, door.reactor)
+        other = Dispatcher(SERVICE, ADDRESS, door.listener, pending, door.pause, door.reactor)
         other.open()
         door.entrance.close()
         assert door.listener.fileno() >= 0
-        assert [reader.fileno() for reader in door.reactor.readers] == [other.fileno()]
+        assert [reader.fileno() for reader in door.reactor.readers] == [other.watched.fileno()]
         other.close()
         assert door.reactor.readers == []

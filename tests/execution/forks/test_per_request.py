@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netd.execution.forks.output import LONGEST_WORDS, packets
+from netd.execution.forks.output import LONGEST_PACKET, packets
 
 
 @settings(deadline=None)
@@ -17,10 +17,10 @@ def test_what_fits_is_one_packet(text: str) -> None:
 def test_what_does_not_is_cut_into_lines() -> None:
     """Each as long as a packet may be, of whole characters, with an end of its own."""
     for letter in ("x", "\N{SNOWMAN}", "\N{SNAKE}"):
-        text = letter * (2 * LONGEST_WORDS)
+        text = letter * (2 * LONGEST_PACKET)
         found = packets(text + "\n")
         assert len(found) > 1
-        assert max(map(len, found)) <= LONGEST_WORDS
+        assert max(map(len, found)) <= LONGEST_PACKET
         assert all(packet.endswith(b"\n") for packet in found)
         assert "".join(packet.decode().rstrip("\n") for packet in found) == text
 

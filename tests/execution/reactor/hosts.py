@@ -31,7 +31,13 @@ from netd.admission.lists import AccessLists
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
 from netd.execution.reactor.admission import Admission
-from netd.execution.reactor.service import Begins, Listener, ReactorService
+from netd.execution.reactor.service import (
+    Counting,
+    Listener,
+    PendingBounds,
+    ReactorService,
+    Runnable,
+)
 from netd.execution.reactor.task import Task
 from netd.execution.reactor.tls import Tls
 from netd.execution.reactor.transport import _NOBODY, StreamTransport
@@ -336,17 +342,18 @@ def _service(
     board = Scoreboard(page, count)
     return ReactorService(
         "test",
-        _load(orders["what"]),
-        settings.get("options", {}),
+        Runnable(
+            _load(orders["what"]),
+            settings.get("options", {}),
+            settings.get("datagram_size", 8192),
+        ),
         [
             _made(Transport(name), descriptor, settings, reactor, log_buffer)
             for name, descriptor in zip(orders["listeners"], listeners, strict=True)
         ],
-        [board.slot(number) for number in range(count)],
+        Counting([board.slot(number) for number in range(count)], log_buffer),
         reactor,
-        log_buffer,
-        settings.get("datagram_size", 8192),
-        begins=Begins(
+        PendingBounds(
             settings.get("handshakes", 100),
             settings.get("patience", PATIENCE),
             _tls(settings, reactor),

@@ -446,7 +446,7 @@ class TestExhaustion:
         """Out of descriptors it rests, says so once, and goes on when there are some."""
         with hosting("Echo", descriptors=5) as host:
             clients = [host.connect() for _ in range(12)]
-            host.heard("out of descriptors or memory, they wait in the backlog")
+            host.heard("out of descriptors or memory, connections wait in the backlog")
             served = _some_answered(host, clients)
             for client in served:
                 client.close()
@@ -455,7 +455,7 @@ class TestExhaustion:
                     client.sendall(b"x")
                     assert client.recv(1) == b"x"
                     client.close()
-            host.heard("taking clients again")
+            host.heard("accepting again")
             lines = host.everything()
             assert sum("out of descriptors" in line for line in lines) <= 2
 

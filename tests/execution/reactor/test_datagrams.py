@@ -273,4 +273,4 @@ def test_listener_that_is_shut_down() -> None:
     """It rests, instead of spinning."""
     with hosting("Line") as host:
         host.listeners["tcp"].shutdown(socket.SHUT_RDWR)
-        host.heard("cannot take clients")
+        host.heard("cannot accept")

@@ -39,7 +39,7 @@ class Receiver:
     def may_receive(self) -> bool:
         return True
 
-    def rest(self, error: BaseException) -> None:
+    def dropped_by_reactor(self, error: BaseException) -> None:
         self.told.append(error)
 
     def say(self, level: str, text: str) -> None:
@@ -168,7 +168,7 @@ class TestEnd:
         assert udp.transport.stopListening() is None
 
     def test_reactor_complains(self, udp: Stage) -> None:
-        """It rests: the protocol knows nothing of it."""
+        """The listener is paused, and the protocol is not told."""
         error = OSError("shut down")
         udp.transport.connectionLost(Failure(error))
         assert udp.receiver.told == [error]

@@ -10,11 +10,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from netd.admission.reactor_filter import ReactorFilter
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
 from netd.accept.errors import PAUSE
-from netd.accept.pause import Pause
+from netd.accept.pause import PAUSE, Pause
 from netd.admission.filter import ReactorFilter
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
@@ -60,7 +61,7 @@ class Queue:
     def fileno(self) -> int:
         return -1
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         if not self.things:
             raise BlockingIOError(errno.EAGAIN, "nothing there")
         thing = self.things.pop(0)
@@ -98,9 +99,9 @@ class Stage:
         """Begin to receive *things*."""
         self.source.things = list(things)
         asked = None if verify is None else ReactorFilter(verify, 5.0, self.reactor, print)
-        resting = Pause(self.reactor, self.accounts.say)
+        pause = Pause(self.accounts.say, self.reactor.callLater)
         self.datagrams = Datagrams(
-            "test", self.source, Admission(None, asked, dry_run=False), self.accounts, resting
+            "test", self.source, Admission(None, asked, dry_run=False), self.accounts, pause
         )
         copy: Any = ReactorListenerSocket.copy_of(self._listener)
         transport = UdpTransport(copy, DatagramProtocol(), self.datagrams, 8192, self.reactor)
@@ -216,13 +217,13 @@ class TestFailures:
         assert stage.is_watched
         datagrams.receive()
         assert stage.served == [PACKET]
-        assert "taking clients again" in stage.said
+        assert "accepting again" in stage.said
 
     @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("a bug")])
     def test_whatever_it_is(self, stage: Stage, error: BaseException) -> None:
         stage.datagrams_of(error).receive()
         assert not stage.is_watched
-        assert "cannot take clients" in stage.said
+        assert "cannot accept" in stage.said
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class Stage:
         accounts = Accounts("test", [self._board.slot(n) for n in range(2)], self.log_buffer)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.client = socket.create_connection(self._listener.getsockname(), PATIENCE)
-        request = InetStream(self._listener, Transport.TCP).take()
+        request = InetStream(self._listener, Transport.TCP).next_request()
         place = ListenerContext("test", "tcp", accounts, self.reactor)
         self.transport = StreamTransport(request, accounts.enter("c", 0.0), 0.0, place, 1)
         self.transport.open(lambda _: Protocol())

@@ -112,7 +112,7 @@ class TestTaken:
         """What the override returns is the request."""
         stage = make(standard)
         client = stage.comes()
-        request = stage.source.take()
+        request = stage.source.next_request()
         with request.raw:
             assert request.raw.recv(5) == b"hello"
         host, port = client.getsockname()
@@ -124,7 +124,7 @@ class TestTaken:
         """Who it is, the kernel says, so that lists can be asked."""
         stage = make(standard, Transport.UNIX)
         stage.comes()
-        request = stage.source.take()
+        request = stage.source.next_request()
         with request.raw:
             assert request.peer is not None
             assert (request.peer.uid, request.client) == (os.getuid(), "unix")
@@ -134,7 +134,7 @@ class TestTaken:
         """So is a packet, beside the server's socket."""
         stage = make(standard, transport)
         stage.comes()
-        request = stage.source.take()
+        request = stage.source.next_request()
         assert request.raw == (b"hello", stage.server.socket)
 
     def test_something_of_its_own(self, make: Make) -> None:
@@ -150,7 +150,7 @@ class TestTaken:
 
         stage = make(get_request)
         stage.comes()
-        request = stage.source.take()
+        request = stage.source.next_request()
         request.raw.connection.close()
         assert (request.client_address, request.client, request.peer) == (None, "None", None)
 
@@ -167,7 +167,7 @@ class TestNobody:
         stage = make(standard, transport)
         for _ in range(2 * IN_A_ROW):
             with pytest.raises(BlockingIOError):
-                stage.source.take()
+                stage.source.next_request()
         assert stage.said == []
 
     def test_the_override_is_not_asked_for_a_packet_that_is_not_there(self, make: Make) -> None:
@@ -177,7 +177,7 @@ class TestNobody:
             raise AssertionError("asked")
 
         with pytest.raises(BlockingIOError):
-            make(get_request, Transport.UDP).source.take()
+            make(get_request, Transport.UDP).source.next_request()
 
     def test_too_long_a_packet(self, make: Make) -> None:
         """``max_packet_size`` cuts nothing silently; the next packet is taken."""
@@ -188,15 +188,15 @@ class TestNobody:
         port = client.getsockname()[1]
         expected = f"datagram from 127.0.0.1:{port} is longer than 4 bytes"
         with pytest.raises(TooLong, match=expected):
-            stage.source.take()
-        assert stage.source.take().raw[0] == b"four"
+            stage.source.next_request()
+        assert stage.source.next_request().raw[0] == b"four"
 
     def test_a_packet_of_exactly_that_size(self, make: Make) -> None:
         """It is whole."""
         stage = make(None, Transport.UDP)
         type(stage.server).max_packet_size = 5
         stage.comes(b"hello")
-        assert stage.source.take().raw[0] == b"hello"
+        assert stage.source.next_request().raw[0] == b"hello"
 
 
 class TestRaising:
@@ -219,9 +219,9 @@ class TestRaising:
         for _ in range(2):
             stage.comes()
         with pytest.raises(BlockingIOError):
-            stage.source.take()
+            stage.source.next_request()
         assert stage.said == [("info", f"a client was lost in get_request(): {error}")]
-        stage.source.take().raw.close()
+        stage.source.next_request().raw.close()
 
     @pytest.mark.parametrize("number", sorted(EXHAUSTED))
     def test_out_of_descriptors(self, make: Make, number: int) -> None:
@@ -229,7 +229,7 @@ class TestRaising:
         stage = make(raising(OSError(number, "none left")))
         stage.comes()
         with pytest.raises(OSError, match="none left") as caught:
-            stage.source.take()
+            stage.source.next_request()
         assert caught.value.errno == number
         assert stage.said == []
 
@@ -242,13 +242,13 @@ class TestRaising:
         for _ in range(2):
             stage.comes()
         with pytest.raises(BlockingIOError):
-            stage.source.take()
+            stage.source.next_request()
         [(level, text)] = stage.said
         assert level == "error"
         assert text.startswith("get_request() raised\nTraceback (most recent call last):\n")
         assert "test_get_request.py" in text
         assert os.path.join("netd", "execution") not in text
-        stage.source.take().raw.close()
+        stage.source.next_request().raw.close()
 
     def test_again_and_again(self, make: Make) -> None:
         """One that fails without taking anybody would be asked at once, for ever: it rests."""
@@ -261,10 +261,10 @@ class TestRaising:
         for row in range(1, 3):
             for _ in range(IN_A_ROW - 1):
                 with pytest.raises(BlockingIOError):
-                    stage.source.take()
+                    stage.source.next_request()
             expected = rf"get_request\(\) has failed {row * IN_A_ROW} times in a row"
             with pytest.raises(OSError, match=expected) as caught:
-                stage.source.take()
+                stage.source.next_request()
             assert not isinstance(caught.value, BlockingIOError)
 
     def test_says_that_nobody_is_there_again_and_again(self, make: Make) -> None:
@@ -277,9 +277,9 @@ class TestRaising:
         stage.comes()
         for _ in range(IN_A_ROW - 1):
             with pytest.raises(BlockingIOError):
-                stage.source.take()
+                stage.source.next_request()
         with pytest.raises(OSError, match="times in a row") as caught:
-            stage.source.take()
+            stage.source.next_request()
         assert not isinstance(caught.value, BlockingIOError)
         assert stage.said == []
 
@@ -290,6 +290,6 @@ class TestRaising:
             stage.comes()
         for _ in range(IN_A_ROW - 1):
             with pytest.raises(BlockingIOError):
-                stage.source.take()
-        stage.source.take().raw.close()
+                stage.source.next_request()
+        stage.source.next_request().raw.close()
         assert stage.source._failures == 0

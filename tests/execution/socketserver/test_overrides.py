@@ -484,7 +484,7 @@ class TestProcessRequest:
         thread = threading.Thread(target=stage.server.pass_on)
         thread.start()
         thread.join(PATIENCE)
-        handed = stage.serving.handed.take()
+        handed = stage.serving.handed.next_request()
         assert handed == request
         stage.serving.serve_handed(2, handed)
         assert read_all(client) == b"HELLO\n"
@@ -673,7 +673,7 @@ class TestHost:
                     pass
 
         stage.server.RequestHandlerClass = Waiting
-        handed = stage.serving.handed.take()
+        handed = stage.serving.handed.next_request()
         thread = threading.Thread(target=stage.serving.serve_handed, args=(0, handed))
         thread.start()
         assert entered.wait(PATIENCE)

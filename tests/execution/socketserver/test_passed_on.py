@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netd.accept.errors import NEXT
+from netd.accept.errors import After, after_accept
 from netd.execution.request import Request
 from netd.execution.socketserver.passed_on import PassedOnRequests
 from netd.model.address import Transport
@@ -36,7 +36,7 @@ def test_in_order(handed: PassedOnRequests) -> None:
     for number in range(3):
         handed.put(request(number))
     assert len(handed) == 3
-    assert [handed.take() for _ in range(3)] == [request(number) for number in range(3)]
+    assert [handed.next_request() for _ in range(3)] == [request(number) for number in range(3)]
     assert len(handed) == 0
 
 
@@ -44,17 +44,17 @@ def test_nobody_is_there(handed: PassedOnRequests) -> None:
     """That is like a listener from which another thread has taken the client."""
     assert not is_readable(handed)
     with pytest.raises(BlockingIOError) as caught:
-        handed.take()
-    assert caught.value.errno in NEXT
+        handed.next_request()
+    assert after_accept(caught.value) is After.NOTHING
 
 
 def test_reports_until_all_are_taken(handed: PassedOnRequests) -> None:
     """As a listener does."""
     handed.put(request(1))
     handed.put(request(2))
-    handed.take()
+    handed.next_request()
     assert is_readable(handed)
-    handed.take()
+    handed.next_request()
     assert not is_readable(handed)
 
 
@@ -66,7 +66,7 @@ def test_from_many_threads_to_many(handed: PassedOnRequests) -> None:
         while len(received) < 400:
             if select.select([handed.fileno()], [], [], 0.001)[0]:
                 try:
-                    received.append(handed.take().raw)
+                    received.append(handed.next_request().raw)
                 except BlockingIOError:
                     continue
 

@@ -25,7 +25,7 @@ def listener() -> Iterator[socket.socket]:
 
 def take(source: ConnectionOptions, listener: socket.socket) -> socket.socket:
     with socket.create_connection(listener.getsockname()):
-        connection: socket.socket = source.take().raw
+        connection: socket.socket = source.next_request().raw
         return connection
 
 
@@ -38,7 +38,7 @@ def test_are_set(listener: socket.socket) -> None:
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == 5
     assert source.fileno() == listener.fileno()
     with pytest.raises(BlockingIOError):
-        source.take()
+        source.next_request()
     assert said == []
 
 
@@ -60,11 +60,11 @@ def test_what_is_no_socket(listener: socket.socket) -> None:
     """An override of ``get_request()`` returns what it likes."""
 
     class Odd(InetStream):
-        def take(self) -> Request:
-            request = super().take()
+        def next_request(self) -> Request:
+            request = super().next_request()
             request.raw.close()
             return request._replace(raw=("data", None))
 
     source = ConnectionOptions(Odd(listener, Transport.TCP), [PRIORITY], lambda *_: None)
     with socket.create_connection(listener.getsockname()):
-        assert source.take().raw == ("data", None)
+        assert source.next_request().raw == ("data", None)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from netd.accept.errors import EXHAUSTED, NEXT
+from netd.accept.errors import CLIENT_ERRORS, EXHAUSTED, After, after_accept
 from netd.execution.interfaces import Source
 from netd.execution.request import TooLong
 from netd.execution.sources.datagram import InetDatagram, UnixDatagram
@@ -99,7 +99,7 @@ def text_of(address: Any) -> str:
 
 def nothing_there(source: Source) -> None:
     with pytest.raises(BlockingIOError):
-        source.take()
+        source.next_request()
 
 
 class TestErrors:
@@ -107,8 +107,9 @@ class TestErrors:
 
     def test_none_is_of_both_kinds(self) -> None:
         """An error is either a client's own, or a shortage of the system's."""
-        assert not NEXT & EXHAUSTED
-        assert {errno.EAGAIN, errno.ECONNABORTED} <= NEXT
+        assert not CLIENT_ERRORS & EXHAUSTED
+        assert errno.ECONNABORTED in CLIENT_ERRORS
+        assert after_accept(OSError(errno.EAGAIN, "")) is After.NOTHING
         assert {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS} == EXHAUSTED
 
 
@@ -121,7 +122,7 @@ class TestInetStream:
         with listening(family, (host, 0)) as listener, connected(listener) as client:
             source = InetStream(listener, inet(family)[0])
             assert source.fileno() == listener.fileno()
-            request = source.take()
+            request = source.next_request()
             with request.raw as connection:
                 assert type(connection) is socket.socket
                 assert connection.gettimeout() is None
@@ -139,7 +140,7 @@ class TestInetStream:
             source = InetStream(listener, Transport.TCP)
             nothing_there(source)
             with connected(listener):
-                source.take().raw.close()
+                source.next_request().raw.close()
             nothing_there(source)
 
 
@@ -151,7 +152,7 @@ class TestUnixStream:
         with listening(socket.AF_UNIX, abstract()) as listener, connected(listener) as client:
             source = UnixStream(listener, with_groups=False)
             assert source.transport is Transport.UNIX
-            request = source.take()
+            request = source.next_request()
             with request.raw as connection:
                 assert isinstance(connection, CountedSocket)
                 assert connection.family is socket.AF_UNIX
@@ -169,21 +170,21 @@ class TestUnixStream:
         with listening(socket.AF_UNIX, abstract()) as listener:
             source = UnixStream(listener, with_groups=False)
             with connected(listener):
-                request = source.take()
+                request = source.next_request()
                 request.raw.close()
                 assert request.client_address == ""
             name = str(tmp_path / "client")
             with socket.socket(socket.AF_UNIX) as client:
                 client.bind(name)
                 client.connect(listener.getsockname())
-                request = source.take()
+                request = source.next_request()
                 request.raw.close()
                 assert request.client_address == name
 
     def test_groups(self) -> None:
         """Supplementary groups are read where a rule asks for them."""
         with listening(socket.AF_UNIX, abstract()) as listener, connected(listener):
-            request = UnixStream(listener, with_groups=True).take()
+            request = UnixStream(listener, with_groups=True).next_request()
             request.raw.close()
             assert request.peer == Credentials(os.getuid(), os.getgid(), frozenset(os.getgroups()))
 
@@ -191,7 +192,7 @@ class TestUnixStream:
         """A peer whose groups cannot be read is nobody, rather than one without groups."""
         # The kernel knows no groups of a TCP peer.
         with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener, connected(listener):
-            request = UnixStream(listener, with_groups=True).take()
+            request = UnixStream(listener, with_groups=True).next_request()
             request.raw.close()
             assert request.client == "unix"
             assert request.peer is None
@@ -211,7 +212,7 @@ class TestInetDatagram:
             source = InetDatagram(receiver, inet(family)[1], shown, LIMIT)
             assert source.fileno() == receiver.fileno()
             sender.send(b"hello")
-            request = source.take()
+            request = source.next_request()
             data, answering = request.raw
             assert data == b"hello"
             assert answering is shown
@@ -224,7 +225,7 @@ class TestInetDatagram:
         """A packet is taken whole, also an empty one and one of exactly the limit."""
         with receiving(socket.AF_INET, ("127.0.0.1", 0)) as receiver, sending(receiver) as sender:
             sender.send(b"x" * length)
-            request = InetDatagram(receiver, Transport.UDP, receiver, LIMIT).take()
+            request = InetDatagram(receiver, Transport.UDP, receiver, LIMIT).next_request()
             assert request.raw == (b"x" * length, receiver)
 
     @pytest.mark.parametrize("length", [LIMIT + 1, LIMIT + 2, 60_000])
@@ -235,10 +236,10 @@ class TestInetDatagram:
             sender.send(b"x" * length)
             sender.send(b"next")
             with pytest.raises(TooLong) as caught:
-                source.take()
+                source.next_request()
             client = text_of(sender.getsockname())
             assert str(caught.value) == f"datagram from {client} is longer than {LIMIT} bytes"
-            assert source.take().raw[0] == b"next"
+            assert source.next_request().raw[0] == b"next"
 
     def test_nobody(self) -> None:
         """It does not wait although the socket, which others share, is a blocking one."""
@@ -256,7 +257,7 @@ class TestUnixDatagram:
             source = UnixDatagram(receiver, receiver, LIMIT)
             assert source.transport is Transport.UNIXGRAM
             sender.send(b"hello")
-            request = source.take()
+            request = source.next_request()
             assert request.raw == (b"hello", receiver)
             assert request.client == MYSELF
             assert request.peer == Credentials(os.getuid(), os.getgid())
@@ -277,7 +278,7 @@ class TestUnixDatagram:
                 send()
                 send()
                 expected = receiver.recvfrom(LIMIT)[1]
-                assert source.take().client_address == expected
+                assert source.next_request().client_address == expected
             assert expected == named.getsockname()
 
     def test_without_credentials(self) -> None:
@@ -287,7 +288,7 @@ class TestUnixDatagram:
             sending(receiver) as sender,
         ):
             sender.send(b"hello")
-            request = UnixDatagram(receiver, receiver, LIMIT).take()
+            request = UnixDatagram(receiver, receiver, LIMIT).next_request()
             assert request.client == "unix"
             assert request.peer is None
 
@@ -296,7 +297,7 @@ class TestUnixDatagram:
         """A packet is taken whole, also an empty one and one of exactly the limit."""
         with receiving(socket.AF_UNIX, abstract()) as receiver, sending(receiver) as sender:
             sender.send(b"x" * length)
-            request = UnixDatagram(receiver, receiver, LIMIT).take()
+            request = UnixDatagram(receiver, receiver, LIMIT).next_request()
             assert request.raw[0] == b"x" * length
 
     @pytest.mark.parametrize("length", [LIMIT + 1, 60_000])
@@ -307,8 +308,8 @@ class TestUnixDatagram:
             sender.send(b"x" * length)
             sender.send(b"next")
             with pytest.raises(TooLong, match=f"datagram from {MYSELF} is longer than 100 bytes"):
-                source.take()
-            assert source.take().raw[0] == b"next"
+                source.next_request()
+            assert source.next_request().raw[0] == b"next"
 
     def test_descriptors_that_come_along(self) -> None:
         """Nobody can fill the process with descriptors by sending it some."""
@@ -317,7 +318,7 @@ class TestUnixDatagram:
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(10):
                 socket.send_fds(sender, [b"take these"], [0, 1, 2])
-                assert source.take().peer == Credentials(os.getuid(), os.getgid())
+                assert source.next_request().peer == Credentials(os.getuid(), os.getgid())
             assert len(os.listdir("/proc/self/fd")) <= before
 
     def test_nobody(self) -> None:

@@ -136,7 +136,7 @@ class TestWatching:
         queue.close()
         watched.stop()
         other.put()
-        watched.rest(queue.descriptor)
+        watched.pause(queue.descriptor)
         assert watched.poll(0) is None
 
 
@@ -217,7 +217,7 @@ class TestResting:
         queue.put()
         watched.start()
         assert watched.poll(0) == queue.descriptor
-        watched.rest(queue.descriptor)
+        watched.pause(queue.descriptor)
         assert watched.poll(0) is None
         watched.resume(queue.descriptor)
         assert watched.poll(0) == queue.descriptor
@@ -229,7 +229,7 @@ class TestResting:
         watched.start()
         assert watched.poll(0) == queue.descriptor
         watched.rearm(queue.descriptor)
-        watched.rest(queue.descriptor)
+        watched.pause(queue.descriptor)
         assert watched.poll(0) is None
         watched.resume(queue.descriptor)
         assert watched.poll(0) == queue.descriptor
@@ -240,7 +240,7 @@ class TestResting:
         queue.put()
         watched.start()
         assert watched.poll(0) == queue.descriptor
-        watched.rest(queue.descriptor)
+        watched.pause(queue.descriptor)
         other.put()
         assert watched.poll(0) == other.descriptor
 
@@ -249,7 +249,7 @@ class TestResting:
         watched = watch(queue, shared=shared)
         queue.put()
         watched.start()
-        watched.rest(queue.descriptor)
+        watched.pause(queue.descriptor)
         watched.stop()
         watched.resume(queue.descriptor)
         assert watched.poll(0) is None
@@ -260,7 +260,7 @@ class TestResting:
         """It is watched from then on, and the end of its rest changes nothing."""
         watched = watch(queue, shared=shared)
         watched.start()
-        watched.rest(queue.descriptor)
+        watched.pause(queue.descriptor)
         watched.stop()
         watched.start()
         watched.resume(queue.descriptor)
@@ -273,7 +273,7 @@ class TestResting:
         watched.start()
         other.put()
         assert watched.poll(0) == other.descriptor
-        watched.rest(other.descriptor)
+        watched.pause(other.descriptor)
         watched.stop()
         assert watched.poll(0) is None
         watched.resume(other.descriptor)

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from netd.accept.first_bytes import FirstBytes
-from netd.accept.pending import CROWDED, TIMED_OUT
+from netd.accept.pending import Client, PendingConnections
+from netd.accept.refusal import CROWDED, TIMED_OUT
 from netd.execution.blocking_tls import Handshakes, TlsSocket
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.stream import InetStream
-from netd.execution.threads.pending import Beginning, Beginnings, HandshakeSource
+from netd.execution.threads.pending import HandshakeSource, PendingHandshake
 from netd.execution.threads.pool import AcceptingThreads
+from netd.execution.threads.settings import PoolSettings, PoolSources
 from netd.model.address import Transport
 from netd.tls.blocking import blocking_context
 from tests.reactors import PATIENCE, ThreadReactor
@@ -38,7 +40,7 @@ class Service:
         self.refusals = threading.Semaphore(0)
         self.expecting: set[int] = set()
         """Threads that count as busy before they serve."""
-        self.early: Callable[[Request], str | None] = lambda _: None
+        self.early: Callable[[Client], str | None] = lambda _: None
 
     def serve(self, thread: int, request: Request) -> None:
         self.expecting.discard(thread)
@@ -50,8 +52,8 @@ class Service:
         self.refused.append(refused)
         self.refusals.release()
 
-    def refuses_early(self, request: Request) -> str | None:
-        return self.early(request)
+    def refuses_early(self, client: Client) -> str | None:
+        return self.early(client)
 
     def wait_for_refusals(self, count: int = 1) -> list[str]:
         """The reasons of all who have been refused, when *count* more of them have."""
@@ -108,25 +110,24 @@ class Served:
     ) -> None:
         self.service = service
         self.address = listener.getsockname()
-        self.waiting = Beginnings(most, seconds, reactor, chance=lambda: 0.999)
+        self.waiting = PendingConnections(
+            most, seconds, reactor, threading.Lock(), chance=lambda: 0.999
+        )
         source = HandshakeSource(
             InetStream(listener, Transport.TLS),
             self.waiting,
             service,
-            (lambda _: True) if proxied else None,
+            (lambda *_: True) if proxied else None,
             handshakes,
             patience,
         )
         self._reactor = reactor
         self._stopped = threading.Event()
         self.threads = AcceptingThreads(
-            "test",
-            {source: service},
-            maximum,
+            PoolSettings("test", maximum, partial(threading.Thread, daemon=True)),
+            PoolSources({source: service}, pending=self.waiting),
             reactor,
             lambda level, text: None,
-            partial(threading.Thread, daemon=True),
-            waiting=self.waiting,
         )
         reactor.run(self.threads.start)
 
@@ -343,14 +344,14 @@ class TestBounds:
         """The time counts from when the daemon took it; nobody looks at what it says."""
         ours, theirs = socket.socketpair()
         with ours, theirs, ThreadReactor() as reactor:
-            waiting = Beginnings(10, 1.0, reactor)
+            waiting = PendingConnections(10, 1.0, reactor, threading.Lock())
             request = Request(ours, "", "unix", None, since=time.monotonic() - 1.5)
             source = InetStream(ours, Transport.TLS)
-            source.take = lambda: request  # type: ignore[method-assign]
+            source.next_request = lambda: request  # type: ignore[method-assign]
             handshakes = Handshakes(blocking_context(table()), True, None)
             entrance = HandshakeSource(source, waiting, Service(greet), None, handshakes, 0.1)
             with pytest.raises(Refused) as refused:
-                entrance.take()
+                entrance.next_request()
             assert (refused.value.reason, refused.value.since) == (TIMED_OUT, request.since)
 
     def test_early_lists(self) -> None:
@@ -421,10 +422,10 @@ def test_a_beginning_that_is_overdue_does_not_go_on() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         arrival = FirstBytes(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
-        beginning = Beginning(Request(ours, "", "unix", None), arrival, lambda _: None, None)
-        beginning.hang_up(TIMED_OUT)
+        pending = PendingHandshake(Request(ours, "", "unix", None), arrival, lambda _: None, None)
+        pending.end(TIMED_OUT)
         with pytest.raises(Refused, match=TIMED_OUT):
-            beginning.go_on()
+            pending.go_on()
 
 
 class Interrupted(Handshakes):
@@ -445,9 +446,11 @@ def test_a_beginning_that_is_hung_up_while_its_socket_changes() -> None:
         theirs.sendall(b"\x16")
         arrival = FirstBytes(ours, "", "unix", 0.0, awaits_header=False, awaits_byte=True)
         handshakes = Interrupted(blocking_context(table()), True, None)
-        beginning = Beginning(Request(ours, "", "unix", None), arrival, lambda _: None, handshakes)
-        handshakes.meanwhile = lambda: beginning.hang_up(TIMED_OUT)
+        pending = PendingHandshake(
+            Request(ours, "", "unix", None), arrival, lambda _: None, handshakes
+        )
+        handshakes.meanwhile = lambda: pending.end(TIMED_OUT)
         ours.setblocking(False)
         with pytest.raises(Refused, match=TIMED_OUT) as refused:
-            beginning.go_on()
+            pending.go_on()
         refused.value.request.raw.close()

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import pytest
 
-from netd.accept.errors import PAUSE
+from netd.accept.pause import PAUSE
 from netd.execution.interfaces import Service, Source
 from netd.execution.recycle import Recycle
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.datagram import InetDatagram
 from netd.execution.sources.stream import InetStream
-from netd.execution.threads.pool import IDLE_TIME, AcceptingThreads, Bounds
+from netd.execution.threads.pool import AcceptingThreads
+from netd.execution.threads.settings import IDLE_TIME, Bounds, PoolSettings, PoolSources
 from netd.model.address import Transport
 from tests.reactors import PATIENCE, ThreadReactor
 
@@ -153,12 +154,12 @@ class Faulty:
     def fileno(self) -> int:
         return self._source.fileno()
 
-    def take(self) -> Request:
+    def next_request(self) -> Request:
         self.takes += 1
         for error in self.errors:
             self.failed.release()
             raise error
-        return self._source.take()
+        return self._source.next_request()
 
     def add(self, failures: int) -> None:
         for _ in range(failures):
@@ -205,9 +206,8 @@ class Pool:
         self.said: list[tuple[str, str]] = []
         self.stopped = threading.Event()
         self.stops = 0
-        self.threads = AcceptingThreads(
-            "test", sources, maximum, reactor, self._say, self._thread, idle_time, bounds=bounds
-        )
+        settings = PoolSettings("test", maximum, self._thread, idle_time, bounds)
+        self.threads = AcceptingThreads(settings, PoolSources(sources), reactor, self._say)
         reactor.run(self.threads.start)
 
     def _say(self, level: str, text: str) -> None:
@@ -227,7 +227,7 @@ class Pool:
 
     def wait_until_one_is_idle(self) -> None:
         """Return when a thread is idle and nobody looks any more, a client being inside."""
-        while self.reactor.run(lambda: self.threads._looking):
+        while self.reactor.run(lambda: self.threads.sizing.is_looking):
             self.reactor.let_pass(0.02)
 
     def alive(self) -> int:
@@ -240,7 +240,7 @@ class Pool:
 
     def end(self) -> None:
         """Stop if nobody has, and see that nothing is left."""
-        if not self.threads._stopping:
+        if not self.threads.sizing.is_stopping:
             self.stop()
         assert self.stopped.wait(PATIENCE)
         for thread in self.started:
@@ -424,7 +424,7 @@ class TestGrowth:
                 assert threads.refusals.acquire(timeout=PATIENCE)
             assert threads.said == [("warn", "cannot start another thread: can't start new thread")]
             # Twisted's pool keeps what could not be started; it would pile up.
-            assert threads.reactor.run(lambda: len(threads.threads._pool.threads)) == 1
+            assert threads.reactor.run(lambda: len(threads.threads.sizing._pool.threads)) == 1
             threads.limit = None
             handlers.add(2)
             for client in (first, second):
@@ -552,8 +552,8 @@ class TestRetirement:
 
     @staticmethod
     def _take_back(threads: Pool, count: int) -> None:
-        with threads.threads._lock:
-            threads.threads._surplus += count
+        with threads.threads.sizing._lock:
+            threads.threads.sizing._surplus += count
 
 
 class TestStop:
@@ -605,8 +605,8 @@ class TestStop:
         at_it, go_on = threading.Event(), threading.Event()
 
         class Slow(Faulty):
-            def take(self) -> Request:
-                request = super().take()
+            def next_request(self) -> Request:
+                request = super().next_request()
                 at_it.set()
                 assert go_on.wait(PATIENCE)
                 return request
@@ -670,9 +670,10 @@ class TestErrors:
             assert threads.said == [
                 (
                     "error",
-                    "out of descriptors or memory, they wait in the backlog: [Errno 24] No more",
+                    "out of descriptors or memory, connections wait in the backlog: "
+                    "[Errno 24] No more",
                 ),
-                ("info", "taking clients again"),
+                ("info", "accepting again"),
             ]
 
     @pytest.mark.parametrize(
@@ -704,9 +705,9 @@ class TestErrors:
                 assert ask(listener) == b"hello\n"
             (level, text), rearm = threads.said
             assert level == "error"
-            assert text.startswith("cannot take clients, they wait in the backlog: ")
+            assert text.startswith("cannot accept, connections wait in the backlog: ")
             assert text.endswith("none left")
-            assert rearm == ("info", "taking clients again")
+            assert rearm == ("info", "accepting again")
 
     def test_said_again_after_it_worked(self) -> None:
         """A second shortage is another event, with lines of its own."""

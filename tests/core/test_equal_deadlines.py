@@ -1,11 +1,11 @@
-"""``netd.listening.equal_deadlines``: one timer for all, and none for nobody."""
+"""``netd.core.deadlines.EqualDeadlines``: one timer for all, and none for nobody."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.listening.equal_deadlines import EqualDeadlines
+from netd.core.deadlines import EqualDeadlines
 from tests.reactors import HandReactor
 
 
