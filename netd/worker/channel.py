@@ -17,11 +17,11 @@ from netd.core.reactor import Reactor
 from netd.ipc.worker import (
     LENGTH,
     LONGEST_ORDER,
-    Lines,
-    NotUnderstood,
+    InvalidMessage,
+    LogLines,
     Order,
     Report,
-    Start,
+    StartWorker,
     decode_order,
     encode_report,
 )
@@ -35,12 +35,12 @@ BATCH: Final = 256 << 10
 """Characters of log in one message, about."""
 
 
-def receive_start(channel: socket.socket) -> Start:
+def receive_start(channel: socket.socket) -> StartWorker:
     """Wait for the first order, before there is a reactor. Raises EOFError, NotUnderstood."""
     length = int.from_bytes(_exactly(channel, LENGTH))
     order = decode_order(_exactly(channel, length))
-    if not isinstance(order, Start):
-        raise NotUnderstood(type(order).__name__)
+    if not isinstance(order, StartWorker):
+        raise InvalidMessage(type(order).__name__)
     return order
 
 
@@ -130,7 +130,7 @@ class LogStream:
     def _send_some(self, channel: DaemonChannel) -> bool:
         lines = self._take_relayed() or self.log_buffer.take(BATCH)
         if lines:
-            channel.report(Lines(lines))
+            channel.report(LogLines(lines))
         return bool(lines)
 
     def _take_relayed(self) -> str:

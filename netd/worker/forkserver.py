@@ -22,7 +22,7 @@ from typing import Final
 from setproctitle import setproctitle, setthreadtitle
 
 from netd.core.prctl import adopt_orphans, end_with_parent
-from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, receive, send
+from netd.ipc.forkserver import ChildEnded, Fork, Forked, ForkFailed, PassDescriptors, receive, send
 from netd.worker import process
 
 CONNECTION: Final = 3
@@ -89,10 +89,10 @@ class ForkServer:
                 if received is None:
                     return False
                 packet, descriptors = received
-                if isinstance(packet, Give | Fork) and self._obey(packet, descriptors):
+                if isinstance(packet, PassDescriptors | Fork) and self._obey(packet, descriptors):
                     return True
 
-    def _obey(self, order: Give | Fork, descriptors: list[int]) -> bool:
+    def _obey(self, order: PassDescriptors | Fork, descriptors: list[int]) -> bool:
         """Take the descriptors, and fork when all are there. Returns True in the child."""
         if order.number != self._number:
             # The daemon has given up the order that these were for.
@@ -100,11 +100,11 @@ class ForkServer:
             self._number = order.number
         # When this process has too many open, the last ones have not come along.
         self._given.update(zip(order.targets, descriptors, strict=False))
-        if isinstance(order, Give):
+        if isinstance(order, PassDescriptors):
             return False
         if len(self._given) < order.count:
             missing = f"only {len(self._given)} of its {order.count} descriptors came through"
-            self._answer(NotForked(order.number, missing))
+            self._answer(ForkFailed(order.number, missing))
             self._close_given()
             return False
         return self._fork(order)
@@ -129,7 +129,7 @@ class ForkServer:
                 elif self._announce(order.number, pid):
                     leash.write(b"!")
         except OSError as error:
-            self._answer(NotForked(order.number, error.strerror or str(error)))
+            self._answer(ForkFailed(order.number, error.strerror or str(error)))
         if pid == 0:
             self._become(order)
             return True
@@ -167,9 +167,9 @@ class ForkServer:
                 _, status = os.waitpid(ended.si_pid, 0)
                 number = self._children.pop(ended.si_pid, None)
                 if number is not None:
-                    self._answer(Ended(number, os.waitstatus_to_exitcode(status)))
+                    self._answer(ChildEnded(number, os.waitstatus_to_exitcode(status)))
 
-    def _answer(self, packet: Forked | Ended | NotForked, *descriptors: int) -> bool:
+    def _answer(self, packet: Forked | ChildEnded | ForkFailed, *descriptors: int) -> bool:
         """Tell the daemon; False when it has gone, which is noticed when it is read from."""
         try:
             send(self._connection, packet, descriptors)

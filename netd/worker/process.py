@@ -19,21 +19,21 @@ from netd.execution.interfaces import Execution
 from netd.execution.tracebacks import user_traceback
 from netd.ipc.worker import (
     AllSuspended,
+    ConfigureLog,
     Disconnect,
     Drain,
-    Failed,
-    Hung,
-    LogAs,
+    HandlerHung,
     NeedsRecycling,
     Order,
     Ready,
     Recheck,
     Resume,
     ServiceStart,
-    Shutdown,
-    Start,
+    StartFailed,
+    StartWorker,
     Suspend,
     Suspended,
+    SuspendRequested,
     encode_report,
 )
 from netd.log.buffer import LogBuffer
@@ -72,7 +72,7 @@ def main() -> None:
     try:
         enter(first.owner, first.environment)
     except NotEntered as error:
-        _report_failure(channel, Failed(first.name, f"{error.key} {error}"))
+        _report_failure(channel, StartFailed(first.name, f"{error.key} {error}"))
         return
     worker = Worker(reactor, start)
     capture(worker.log_buffer, Speaker(start.worker))
@@ -97,14 +97,14 @@ def _leave_the_terminal() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def _keep_descriptors_from_programs(start: Start) -> None:
+def _keep_descriptors_from_programs(start: StartWorker) -> None:
     for service in start.services:
         queues = (queue for queue in service.queues if queue is not None)
         for descriptor in (CHANNEL, service.scoreboard, *service.listeners, *queues):
             os.set_inheritable(descriptor, False)
 
 
-def _report_failure(channel: socket.socket, failure: Failed) -> None:
+def _report_failure(channel: socket.socket, failure: StartFailed) -> None:
     """Say why there will be no worker, before there is a reactor to say it with."""
     report = encode_report(failure)
     with suppress(OSError):
@@ -141,7 +141,7 @@ class Worker:
     """
 
     def __init__(
-        self, reactor: Any, start: Start, join: Callable[[ServiceContext], Execution] = joined
+        self, reactor: Any, start: StartWorker, join: Callable[[ServiceContext], Execution] = joined
     ) -> None:
         self._reactor = reactor
         self._start = start
@@ -161,7 +161,7 @@ class Worker:
         """What brings the log of this process to the daemon."""
         return self._stream.log_buffer
 
-    def prepare(self) -> Failed | None:
+    def prepare(self) -> StartFailed | None:
         """Import what the services run. Returns what is wrong, if something is."""
         for start in self._start.services:
             context = ServiceContext(
@@ -174,7 +174,7 @@ class Worker:
             try:
                 self._serving[start.service.name] = self._join(context)
             except importing.CannotImport as error:
-                return Failed(start.service.name, str(error))
+                return StartFailed(start.service.name, str(error))
         return None
 
     def connect(self, channel: socket.socket) -> None:
@@ -192,13 +192,13 @@ class Worker:
                 return
         self._channel.report(Ready())
 
-    def _begin(self, start: ServiceStart) -> Failed | None:
+    def _begin(self, start: ServiceStart) -> StartFailed | None:
         """Begin to serve, unless the service is suspended. Returns what is wrong with it."""
         name = start.service.name
         try:
             self._serving[name].start(accepting=not start.suspended)
         except BaseException as error:  # a factory's startFactory, a protocol's startProtocol
-            return Failed(name, f"cannot be started\n{user_traceback(error)}")
+            return StartFailed(name, f"cannot be started\n{user_traceback(error)}")
         return None
 
     def _obey(self, order: Order) -> None:
@@ -209,7 +209,7 @@ class Worker:
                 self._serving[service].recheck(AccessLists.of(access))
             case Disconnect(service, slot, stamp):
                 self._disconnect(service, slot, stamp)
-            case LogAs(log):
+            case ConfigureLog(log):
                 self._stream.log_buffer.change(log)
                 set_level(log.level)
             case Suspend(service):
@@ -265,10 +265,10 @@ class Worker:
 
     def _say_hung(self, service: str) -> None:
         self._stream.flush()
-        self._channel.report(Hung(service))
+        self._channel.report(HandlerHung(service))
 
     def _ask_for_suspension(self, service: str) -> None:
-        self._reactor.callFromThread(self._channel.report, Shutdown(service))
+        self._reactor.callFromThread(self._channel.report, SuspendRequested(service))
 
     # What the daemon wants.
 

@@ -12,14 +12,14 @@ import pytest
 from netd.ipc.worker import (
     LONGEST_ORDER,
     Drain,
-    Failed,
-    Lines,
-    NotUnderstood,
+    InvalidMessage,
+    LogLines,
     Order,
     Ready,
     Report,
     ServiceStart,
-    Start,
+    StartFailed,
+    StartWorker,
     Stop,
     encode_order,
 )
@@ -30,13 +30,13 @@ from netd.worker.channel import BATCH, LOG_DELAY, DaemonChannel, LogStream, rece
 from tests.daemon.fakes import Adopted, FakeReactor, MemoryTransport, framed
 
 
-def start(*, deny: int = 0) -> Start:
+def start(*, deny: int = 0) -> StartWorker:
     """A first order; with very many rules, one that is longer than a socket's buffer."""
     access = Access(deny=tuple(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(deny)))
     addresses = (InetAddress(Transport.TCP, 10037),)
     runs = Runs("handler", Reference("m", "H"))
     service = Service("time", addresses, runs, "time", access=access)
-    return Start("time", (ServiceStart(service, (5,), 4),), ("/srv/handlers",), 30.0)
+    return StartWorker("time", (ServiceStart(service, (5,), 4),), ("/srv/handlers",), 30.0)
 
 
 Ends = tuple[socket.socket, socket.socket]
@@ -89,7 +89,7 @@ class TestReceiveStart:
         """Nothing else can come first."""
         daemon, worker = ends
         daemon.sendall(framed(encode_order(order)))
-        with pytest.raises(NotUnderstood, match=type(order).__name__):
+        with pytest.raises(InvalidMessage, match=type(order).__name__):
             receive_start(worker)
 
 
@@ -114,7 +114,7 @@ class Scene:
     def logged(self) -> list[str]:
         """What has arrived of the log, and makes room for more."""
         reports = self.transport.reports()
-        text = "".join(report.text for report in reports if isinstance(report, Lines))
+        text = "".join(report.text for report in reports if isinstance(report, LogLines))
         return [line.partition("] ")[2] for line in text.splitlines()]
 
 
@@ -133,7 +133,7 @@ class TestDaemonChannel:
 
     def test_reports(self, scene: Scene) -> None:
         """Reports arrive as they were made, in their order."""
-        reports: list[Report] = [Ready(), Failed("time", "no \u2028 \udcff"), Lines("x\n")]
+        reports: list[Report] = [Ready(), StartFailed("time", "no \u2028 \udcff"), LogLines("x\n")]
         for report in reports:
             scene.channel.report(report)
         assert scene.transport.reports() == reports
@@ -159,7 +159,7 @@ class TestLogStream:
         assert scene.transport.reports() == []
         scene.reactor.advance(LOG_DELAY / 2)
         [lines] = scene.transport.reports()
-        assert isinstance(lines, Lines)
+        assert isinstance(lines, LogLines)
         assert lines.text.count("\n") == 2
 
     def test_as_the_daemon_asks(self) -> None:
@@ -170,7 +170,7 @@ class TestLogStream:
         scene.stream.log_buffer.say("time", "error", "two")
         scene.reactor.pump([0, LOG_DELAY])
         [lines] = scene.transport.reports()
-        assert isinstance(lines, Lines)
+        assert isinstance(lines, LogLines)
         assert [json.loads(line)["message"] for line in lines.text.splitlines()] == ["two"]
 
     def test_again_and_again(self, scene: Scene) -> None:
@@ -197,7 +197,7 @@ class TestLogStream:
         scene.stream.connect(scene.channel)
         scene.stream.disconnect()
         reports = scene.transport.reports()
-        lengths = [len(report.text) for report in reports if isinstance(report, Lines)]
+        lengths = [len(report.text) for report in reports if isinstance(report, LogLines)]
         assert len(lengths) >= 100 * 30_000 / (BATCH + 32_000)
         assert max(lengths) <= BATCH + 32_000
 

@@ -20,14 +20,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.daemon.forkserver.spawn import command
-from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
+from netd.ipc.forkserver import (
+    ChildEnded,
+    Fork,
+    Forked,
+    ForkFailed,
+    Packet,
+    PassDescriptors,
+    fork_packets,
+    receive,
+    send,
+)
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import (
     LENGTH,
     Drain,
     Ready,
     ServiceStart,
-    Start,
+    StartWorker,
     decode_report,
     encode_order,
 )
@@ -113,12 +123,14 @@ class Server:
         page = Scoreboard.make(name, service.slots)
         ours, theirs = socket.socketpair()
         here = dict(enumerate([theirs.fileno(), page, *(x.fileno() for x in listeners)], start=3))
-        for packet, descriptors in orders(number, name, {1: self.output, 2: self.output, **here}):
+        for packet, descriptors in fork_packets(
+            number, name, {1: self.output, 2: self.output, **here}
+        ):
             send(self.connection, packet, descriptors)
         theirs.close()
         os.close(page)
         start = ServiceStart(service, tuple(here)[2:], 4)
-        return Worker(ours, Start(name, (start,), (str(self._directory),), 1.0))
+        return Worker(ours, StartWorker(name, (start,), (str(self._directory),), 1.0))
 
     def wait(self) -> int:
         """Wait until it has ended; return how."""
@@ -141,12 +153,12 @@ class Server:
 class Worker:
     """The daemon's end of a worker's channel."""
 
-    def __init__(self, channel: socket.socket, start: Start) -> None:
+    def __init__(self, channel: socket.socket, start: StartWorker) -> None:
         self._channel = channel
         channel.settimeout(PATIENCE)
         self.order(start)
 
-    def order(self, order: Start | Drain) -> None:
+    def order(self, order: StartWorker | Drain) -> None:
         message = encode_order(order)
         with suppress(BrokenPipeError):  # when it was refused
             self._channel.sendall(len(message).to_bytes(LENGTH) + message)
@@ -191,7 +203,7 @@ class TestWorkers:
             worker.wait_until_ready()
             assert facts(listening)["argv"] == ["time"]
             worker.order(Drain())
-            assert server.heard() == Ended(1, 0)
+            assert server.heard() == ChildEnded(1, 0)
             worker.close()
             with pytest.raises(ProcessLookupError):
                 os.kill(forked.pid, 0)
@@ -255,18 +267,22 @@ class TestWorkers:
         """What was given for an order that never comes is closed with the next one."""
         before = open_descriptors(server.pid, settled=4)
         with listener() as listening:
-            send(server.connection, Give(1, (3, 4)), (listening.fileno(), listening.fileno()))
+            send(
+                server.connection,
+                PassDescriptors(1, (3, 4)),
+                (listening.fileno(), listening.fileno()),
+            )
             worker = server.fork(2, "time", listening)
             assert isinstance(server.heard(), Forked)
             worker.wait_until_ready()
             worker.close()
-        assert server.heard() == Ended(2, 0), server.said()
+        assert server.heard() == ChildEnded(2, 0), server.said()
         assert len(open_descriptors(server.pid)) == len(before)
 
     def test_too_few_descriptors(self, server: Server) -> None:
         """An order whose descriptors have not all come is refused, and the next is obeyed."""
         send(server.connection, Fork(1, "time", 2, (3, 4)), (0,))
-        assert server.heard() == NotForked(1, "only 1 of its 2 descriptors came through")
+        assert server.heard() == ForkFailed(1, "only 1 of its 2 descriptors came through")
         with listener() as listening:
             worker = server.fork(2, "time", listening)
             worker.wait_until_ready()
@@ -280,7 +296,7 @@ class TestWorkers:
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             answer = server.heard()
-            assert isinstance(answer, NotForked)
+            assert isinstance(answer, ForkFailed)
             worker.close()
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
             worker = server.fork(2, "time", listening)
@@ -295,7 +311,7 @@ class TestWorkers:
             forked = server.heard()
             assert isinstance(forked, Forked)
             os.kill(forked.pid, signal.SIGSEGV)
-            assert server.heard() == Ended(1, -signal.SIGSEGV)
+            assert server.heard() == ChildEnded(1, -signal.SIGSEGV)
             worker.close()
 
 
@@ -364,7 +380,7 @@ os._exit(0)
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             assert isinstance(server.heard(), Forked)
-            assert server.heard() == Ended(1, 3)
+            assert server.heard() == ChildEnded(1, 3)
             worker.close()
         until(lambda: f"left to {server.pid}" in server.said(), "it is adopted")
         until(lambda: children(server.pid) == [], "it is reaped")

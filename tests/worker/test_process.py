@@ -16,18 +16,18 @@ from netd.ipc.worker import (
     AllSuspended,
     Disconnect,
     Drain,
-    Failed,
-    Hung,
+    HandlerHung,
     NeedsRecycling,
     Ready,
     Recheck,
     Report,
     Resume,
     ServiceStart,
-    Shutdown,
-    Start,
+    StartFailed,
+    StartWorker,
     Suspend,
     Suspended,
+    SuspendRequested,
 )
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
@@ -83,7 +83,7 @@ class Scene:
         self.told: list[tuple[str, str]] = []
         self.services: dict[str, FakeExecution] = {}
         starts = [self._start(number, name, suspended) for number, name in enumerate(NAMES)]
-        self.worker = Worker(self.reactor, Start("w", tuple(starts), (), 5.0), self._join)
+        self.worker = Worker(self.reactor, StartWorker("w", tuple(starts), (), 5.0), self._join)
 
     def _start(self, number: int, name: str, suspended: tuple[str, ...]) -> ServiceStart:
         service = Service(
@@ -194,7 +194,7 @@ class TestStart:
             return made._join(context)
 
         made.worker._join = join
-        assert made.worker.prepare() == Failed("date", 'there is no module "m"')
+        assert made.worker.prepare() == StartFailed("date", 'there is no module "m"')
 
 
 class TestSuspension:
@@ -221,7 +221,7 @@ class TestSuspension:
         """The daemon is asked, and the handler goes on when it is so, or never will be."""
         handler = threading.Thread(target=scene.worker.suspend, args=("time",), daemon=True)
         handler.start()
-        self._wait_for(scene, Shutdown("time"))
+        self._wait_for(scene, SuspendRequested("time"))
         scene.daemon.orders(AllSuspended("date"))
         assert handler.is_alive()
         scene.daemon.orders(answer)
@@ -231,7 +231,7 @@ class TestSuspension:
     def test_asked_in_the_reactors_thread(self, scene: Scene) -> None:
         """What runs there goes on at once, and the daemon is asked all the same."""
         scene.worker.suspend("time")
-        assert scene.reports == [Shutdown("time")]
+        assert scene.reports == [SuspendRequested("time")]
 
     @staticmethod
     def _wait_for(scene: Scene, report: Report) -> None:
@@ -245,7 +245,10 @@ class TestOffice:
         """A worker that is worn, or hangs, tells the daemon of which service."""
         scene.worker.worn("date", "has served 5 requests")
         scene.worker.hung("time")
-        assert scene.reports == [NeedsRecycling("date", "has served 5 requests"), Hung("time")]
+        assert scene.reports == [
+            NeedsRecycling("date", "has served 5 requests"),
+            HandlerHung("time"),
+        ]
 
     def test_recheck(self, scene: Scene) -> None:
         """Other lists are the one service's."""
@@ -285,7 +288,7 @@ class TestDrain:
         """A handler that calls shutdown() while its worker leaves is heard."""
         scene.daemon.orders(Drain())
         scene.worker.suspend("time")
-        assert scene.reports == [*map(Suspended, NAMES), Shutdown("time")]
+        assert scene.reports == [*map(Suspended, NAMES), SuspendRequested("time")]
 
     @staticmethod
     def _has_finished(scene: Scene, name: str) -> None:

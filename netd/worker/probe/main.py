@@ -18,9 +18,9 @@ from typing import Any, Final
 from netd.core.exit_status import ending
 from netd.core.prctl import end_with_parent
 from netd.ipc.probe import (
-    Answer,
     Facts,
     ProbeError,
+    ProbeReply,
     ProbeRequest,
     ProbeRequests,
     decode_reply,
@@ -62,7 +62,7 @@ class _Asked:
         """Whether its answer is complete; a process that it started may hold the pipe open."""
         return b"\n" in self.said.lstrip(_STEP_DONE)
 
-    def answer(self) -> Answer:
+    def answer(self) -> ProbeReply:
         """Read its answer. Raises ValueError."""
         line, _, _ = self.said.lstrip(_STEP_DONE).partition(b"\n")
         return decode_reply(line.decode())
@@ -78,9 +78,9 @@ class _Asked:
         return key, reference.module
 
 
-def ask_all(questions: ProbeRequests) -> list[Answer]:
+def ask_all(questions: ProbeRequests) -> list[ProbeReply]:
     """Ask about every service, in its own child process; answers come in the order asked."""
-    answers: dict[str, Answer] = {}
+    answers: dict[str, ProbeReply] = {}
     waiting = list(reversed(questions.services))
     with selectors.DefaultSelector() as selector:
         while waiting or selector.get_map():
@@ -121,7 +121,7 @@ def _heard(selector: selectors.BaseSelector) -> list[tuple[int, _Asked]]:
     return ended + [item for item in late if item not in ended]
 
 
-def _conclude(asked: _Asked, timeout: float) -> Answer:
+def _conclude(asked: _Asked, timeout: float) -> ProbeReply:
     """End the child and turn what it said, or how it had ended, into an answer."""
     late = time.monotonic() >= asked.deadline
     # Where it is ending by itself this changes nothing, and where it is not nobody waits for it.
@@ -155,7 +155,7 @@ def _answer_and_leave(question: ProbeRequest, questions: ProbeRequests, descript
 
 def answer_to(
     question: ProbeRequest, questions: ProbeRequests, step_done: Callable[[], object]
-) -> Answer:
+) -> ProbeReply:
     """Become what the service's workers will be, import what it runs, and say what that is.
 
     Calls *step_done* after each import but the last.

@@ -11,9 +11,9 @@ import pytest
 
 from netd.daemon.forkserver.spawn import command
 from netd.ipc.probe import (
-    Answer,
     Facts,
     ProbeError,
+    ProbeReply,
     ProbeRequest,
     ProbeRequests,
     Requests,
@@ -59,7 +59,7 @@ def facts(name: str, requests: Requests, *sources: str) -> Facts:
 
 def asked(
     directory: Path, *questions: ProbeRequest, timeout: float = 30, uid: int | None = None
-) -> list[Answer]:
+) -> list[ProbeReply]:
     """What the probe, started as *uid*, answers about handlers in *directory*."""
     done = subprocess.run(
         command("probe"),
@@ -73,7 +73,7 @@ def asked(
     return [decode_reply(line) for line in done.stdout.splitlines()]
 
 
-def answer(directory: Path, module: str, timeout: float = 30) -> Answer:
+def answer(directory: Path, module: str, timeout: float = 30) -> ProbeReply:
     """What the probe answers about the class ``H`` of a module with that text."""
     (directory / "m.py").write_text(module)
     [answer] = asked(directory, question(), timeout=timeout)
