@@ -20,7 +20,8 @@ from netd.execution.sources.datagram import asks, made
 from netd.execution.threads.pool import AcceptingThreads, Bounds
 from netd.execution.threads.service_thread import ServiceThread
 from netd.worker.build.accept import PendingBuilder
-from netd.worker.build.context import BoundListener, ServiceContext
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.listener import BoundListener
 from netd.worker.build.server import HandlerHost, server_of
 from netd.worker.importing import CannotImport, load
 
@@ -123,8 +124,8 @@ def by_forks(context: ServiceContext) -> BlockingService:
         context.reactor,
         context.log_buffer,
         context.say,
-        context.office.relay,
-        context.office.become_child,
+        context.link.relay,
+        context.link.after_fork,
         context.suspend,
     )
     return BlockingService(forks, build.loop_hooks, build.close, servings=build.sources.values())

@@ -13,7 +13,8 @@ from netd.execution.threads.service_thread import ServiceThread
 from netd.model.service import Program
 from netd.worker.build.accept import PendingBuilder
 from netd.worker.build.blocking import BlockingService, request_filter
-from netd.worker.build.context import BoundListener, ServiceContext
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.listener import BoundListener
 from netd.worker.build.server import HandlerHost, server_of
 
 

@@ -1,4 +1,4 @@
-"""``netd.worker.process``: a worker's obedience, its services being fakes."""
+"""``netd.worker.worker``: a worker obeys its daemon; its services are fakes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
 from netd.worker.build.context import ServiceContext
 from netd.worker.importing import CannotImport
-from netd.worker.process import Worker
+from netd.worker.worker import Worker
 from tests.daemon.fakes import Adopted, FakeReactor
 from tests.reactors import PATIENCE
 
@@ -193,7 +193,7 @@ class TestStart:
                 raise CannotImport('there is no module "m"')
             return made._join(context)
 
-        made.worker._join = join
+        made.worker._build = join
         assert made.worker.prepare() == StartFailed("date", 'there is no module "m"')
 
 
@@ -219,7 +219,7 @@ class TestSuspension:
     @pytest.mark.parametrize("answer", [AllSuspended("time"), Resume("time")])
     def test_a_handler_asks(self, scene: Scene, answer: AllSuspended | Resume) -> None:
         """The daemon is asked, and the handler goes on when it is so, or never will be."""
-        handler = threading.Thread(target=scene.worker.suspend, args=("time",), daemon=True)
+        handler = threading.Thread(target=scene.worker.link.suspend, args=("time",), daemon=True)
         handler.start()
         self._wait_for(scene, SuspendRequested("time"))
         scene.daemon.orders(AllSuspended("date"))
@@ -230,7 +230,7 @@ class TestSuspension:
 
     def test_asked_in_the_reactors_thread(self, scene: Scene) -> None:
         """What runs there goes on at once, and the daemon is asked all the same."""
-        scene.worker.suspend("time")
+        scene.worker.link.suspend("time")
         assert scene.reports == [SuspendRequested("time")]
 
     @staticmethod
@@ -240,11 +240,11 @@ class TestSuspension:
             assert said == []
 
 
-class TestOffice:
+class TestLink:
     def test_what_services_say(self, scene: Scene) -> None:
         """A worker that is worn, or hangs, tells the daemon of which service."""
-        scene.worker.worn("date", "has served 5 requests")
-        scene.worker.hung("time")
+        scene.worker.link.recycle("date", "has served 5 requests")
+        scene.worker.link.handler_hung("time")
         assert scene.reports == [
             NeedsRecycling("date", "has served 5 requests"),
             HandlerHung("time"),
@@ -287,7 +287,7 @@ class TestDrain:
     def test_handlers_that_ask_meanwhile(self, scene: Scene) -> None:
         """A handler that calls shutdown() while its worker leaves is heard."""
         scene.daemon.orders(Drain())
-        scene.worker.suspend("time")
+        scene.worker.link.suspend("time")
         assert scene.reports == [*map(Suspended, NAMES), SuspendRequested("time")]
 
     @staticmethod
