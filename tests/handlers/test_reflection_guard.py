@@ -1,4 +1,4 @@
-"""``netd.handlers.claims``: addresses that nobody answers, in whatever process."""
+"""``netd.handlers.reflection_guard``: addresses that nobody answers, in whatever process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from netd.handlers.claims import Claims
+from netd.handlers.reflection_guard import ReflectionGuard
 from tests.execution.reactor.hosts import PATIENCE
 
 AMONG = f"tests {os.getpid()}"
@@ -31,8 +31,8 @@ class Two:
     """The claims of two processes, as it were."""
 
     def __init__(self) -> None:
-        self.one = Claims(AMONG)
-        self.other = Claims(AMONG)
+        self.one = ReflectionGuard(AMONG)
+        self.other = ReflectionGuard(AMONG)
 
     def close(self) -> None:
         self.one.close()
@@ -47,25 +47,25 @@ def two() -> Iterator[Two]:
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_seen_by_everybody(two: Two, address: int | str | bytes) -> None:
-    assert not two.one.has(address)
-    assert not two.other.has(address)
+    assert not two.one.is_claimed(address)
+    assert not two.other.is_claimed(address)
     two.one.claim(address)
-    assert two.one.has(address)
-    assert two.other.has(address)
+    assert two.one.is_claimed(address)
+    assert two.other.is_claimed(address)
 
 
 def test_one_does_not_stand_for_another(two: Two) -> None:
     two.one.claim(10007)
-    assert not two.other.has(10008)
-    assert not two.other.has("10007")
+    assert not two.other.is_claimed(10008)
+    assert not two.other.is_claimed("10007")
 
 
 def test_only_among_themselves(two: Two) -> None:
-    others = Claims(f"{AMONG} others")
+    others = ReflectionGuard(f"{AMONG} others")
     with closing(two), ExitStack() as stack:
         stack.callback(others.close)
         two.one.claim(10007)
-        assert not others.has(10007)
+        assert not others.is_claimed(10007)
 
 
 def test_claimed_by_two(two: Two) -> None:
@@ -73,9 +73,9 @@ def test_claimed_by_two(two: Two) -> None:
     two.one.claim(10007)
     two.other.claim(10007)
     two.one.close()
-    assert not two.other.has(10007)
+    assert not two.other.is_claimed(10007)
     two.other.claim(10007)
-    assert two.other.has(10007)
+    assert two.other.is_claimed(10007)
 
 
 def test_claimed_twice(two: Two) -> None:
@@ -88,8 +88,8 @@ def test_claimed_twice(two: Two) -> None:
 
 CLAIM = f"""
 import sys
-from netd.handlers.claims import Claims
-claims = Claims({AMONG!r})
+from netd.handlers.reflection_guard import ReflectionGuard
+claims = ReflectionGuard({AMONG!r})
 claims.claim(10007)
 print("claimed", flush=True)
 sys.stdin.read()
@@ -103,10 +103,10 @@ def test_ends_with_its_process(two: Two) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"claimed\n"
-        assert two.one.has(10007)
+        assert two.one.is_claimed(10007)
         process.kill()
         process.wait(PATIENCE)
-        assert not two.one.has(10007)
+        assert not two.one.is_claimed(10007)
 
 
 def test_name_is_taken_by_a_stranger(two: Two) -> None:
@@ -123,5 +123,5 @@ def test_name_is_taken_by_a_stranger(two: Two) -> None:
         stranger.bind(name)
         stranger.connect(friend.getsockname())
         two.other.claim(10007)
-        assert two.other.has(10007)
-    assert not two.other.has(10007)
+        assert two.other.is_claimed(10007)
+    assert not two.other.is_claimed(10007)
