@@ -14,6 +14,10 @@ from typing import Any, Final, Literal
 from netd.model.environment import INHERITED, ExecutionEnvironment, Limit
 from netd.model.service import Owner, Plugin, Program, Reference, Runs
 
+LONGEST_REPLY: Final = 8 << 20
+"""Bytes of a reply that the probe reads from the process that has imported a service. The paths of
+five thousand imported files are 1 MiB."""
+
 
 @dataclass(frozen=True)
 class ProbeRequest:

@@ -9,7 +9,8 @@ from typing import Any
 from netd.core.prctl import end_with_parent
 from netd.core.reactor import Reactor
 from netd.ipc.worker import HandlerHung, NeedsRecycling, SuspendRequested
-from netd.worker.channel import DaemonChannel, LogStream
+from netd.worker.channel import DaemonChannel
+from netd.worker.log_stream import LogStream
 from netd.worker.suspend import Suspensions
 
 

@@ -12,7 +12,8 @@ from typing import Final, TextIO
 
 from twisted.internet.error import ReactorNotRunning
 
-from netd.worker.channel import DaemonChannel, LogStream
+from netd.worker.channel import DaemonChannel
+from netd.worker.log_stream import LogStream
 from netd.worker.reactor import WorkerReactor
 
 LAST_WORDS: Final = 1.0

@@ -32,9 +32,10 @@ from netd.log.capture import set_level
 from netd.worker import importing
 from netd.worker.build.build import build_service
 from netd.worker.build.context import ServiceContext
-from netd.worker.channel import DaemonChannel, LogStream
+from netd.worker.channel import DaemonChannel
 from netd.worker.channel_link import ChannelLink
 from netd.worker.leaving import ProcessExit
+from netd.worker.log_stream import LogStream
 from netd.worker.reactor import WorkerReactor
 
 Build = Callable[[ServiceContext], Execution]

@@ -26,7 +26,8 @@ from netd.ipc.worker import (
 from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL, WorkerLog
 from netd.model.service import Access, Reference, Runs, Service
-from netd.worker.channel import BATCH, LOG_DELAY, DaemonChannel, LogStream, receive_start
+from netd.worker.channel import DaemonChannel, receive_start
+from netd.worker.log_stream import BATCH, LOG_DELAY, LogStream
 from tests.daemon.fakes import Adopted, FakeReactor, MemoryTransport, framed
 
 

@@ -43,7 +43,7 @@ from netd.ipc.worker import (
 )
 from netd.listening.description import parse
 from netd.model.service import Reference, Runs, Service
-from netd.worker.forkserver import put_in_place
+from netd.worker.descriptors import put_in_place
 from tests.integration.daemons import children, until
 
 PATIENCE = 30.0
