@@ -11,6 +11,7 @@ import pytest
 
 from netd.daemon.forkserver.spawn import command
 from netd.ipc.probe import (
+    LONGEST_REPLY,
     Facts,
     ProbeError,
     ProbeReply,
@@ -263,6 +264,19 @@ class TestFaults:
         started = time.monotonic()
         assert isinstance(answer(tmp_path, text + STREAM), Facts)
         assert time.monotonic() - started < 15
+
+    def test_writes_without_end(self, tmp_path: Path) -> None:
+        """A module that finds the probe's pipe and fills it costs the probe bounded memory."""
+        text = (
+            "import os, stat\n"
+            "pipes = [n for n in range(3, 64) if os.path.exists(f'/proc/self/fd/{n}')\n"
+            "         and stat.S_ISFIFO(os.fstat(n).st_mode)]\n"
+            "while True:\n"
+            "    os.write(pipes[-1], b'x' * 65536)\n"
+        )
+        assert fault(tmp_path, text) == (
+            f'importing "m" wrote more than {LONGEST_REPLY} bytes to the probe'
+        )
 
     def test_hangs_beside_others(self, tmp_path: Path) -> None:
         """One that hangs is not the end of the others, and the order stays."""
