@@ -101,7 +101,7 @@ ALMOST = st.tuples(
 
 
 def report_or_refusal(data: bytes) -> Report | None:
-    """What *data* says; None if it was understood to be no report."""
+    """The report in *data*; None if that is refused."""
     try:
         return decode_report(data)
     except InvalidMessage:
@@ -127,12 +127,12 @@ class TestOrders:
         ids=lambda order: type(order).__name__,
     )
     def test_round_trip(self, order: Order) -> None:
-        """A worker reads what the daemon said, with all that belongs to a service."""
+        """A worker reads the order that the daemon has written."""
         assert decode_order(encode_order(order)) == order
 
     @pytest.mark.parametrize("value", [None, "Stop", Ready(), Stop, SERVICE, Suspended("time")])
     def test_another_value(self, value: object) -> None:
-        """What is no order is not obeyed."""
+        """A value that is no order is refused."""
         with pytest.raises(InvalidMessage):
             decode_order(pickle.dumps(value))
 
@@ -159,10 +159,10 @@ class TestReports:
         | st.builds(HandlerHung, service=st.text())
     )
     def test_round_trip(self, report: Report) -> None:
-        """The daemon reads what a worker said, whatever letters are in it."""
+        """The daemon reads the report that a worker has written, whatever its letters."""
         assert decode_report(encode_report(report)) == report
 
-    def test_letters_that_are_none(self) -> None:
+    def test_lone_surrogates(self) -> None:
         """Undecodable bytes of a print, which Python keeps as lone surrogates, pass as well."""
         report = LogLines("caf\udce9\n")
         assert decode_report(encode_report(report)) == report
@@ -215,7 +215,7 @@ class TestJunk:
         ids=str,
     )
     def test_almost_a_report(self, value: object) -> None:
-        """What has not exactly the form of a report is none."""
+        """Values without exactly the form of a report are refused."""
         with pytest.raises(InvalidMessage):
             decode_report(json.dumps(value).encode())
 
@@ -244,24 +244,24 @@ class TestJunk:
 
     @given(st.binary())
     def test_any_bytes(self, data: bytes) -> None:
-        """No bytes do anything worse than not to be understood."""
+        """Any bytes are read or refused; nothing else is raised."""
         report_or_refusal(data)
 
     @given(JSON)
     def test_any_json(self, value: Any) -> None:
-        """Nor does any JSON."""
+        """Any JSON is read or refused."""
         report_or_refusal(json.dumps(value).encode())
 
     @given(ALMOST, st.sampled_from(["utf-8", "utf-16", "utf-32"]))
     def test_anything_like_a_report(self, value: Any, encoding: str) -> None:
-        """What is understood is a report whose parts are all text."""
+        """A report that is read has texts only."""
         report = report_or_refusal(json.dumps(value).encode(encoding))
         if report is not None:
             assert [type(report).__name__, asdict(report)] == list(value)
             assert all(isinstance(part, str) for part in asdict(report).values())
 
-    def test_says_what_it_was(self) -> None:
-        """The refusal shows where it began, not megabytes of it."""
+    def test_error_shows_the_bytes(self) -> None:
+        """The error shows the beginning of the bytes, not megabytes of them."""
         with pytest.raises(InvalidMessage) as caught:
             decode_report(b"junk" * 100_000)
         assert "junkjunk" in str(caught.value)

@@ -31,7 +31,8 @@ class Replacement:
         if most == 1:
             self._link.handler_hung(self._service.name)
         elif count >= self._service.spare_threads:
-            self._request(f"has {count} handlers that do not come back")
+            handlers = "handler that does" if count == 1 else "handlers that do"
+            self._request(f"has {count} {handlers} not come back")
 
     def _request(self, why: str) -> None:
         # Two threads may both get here; the daemon ignores the second request.
