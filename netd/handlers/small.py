@@ -27,7 +27,7 @@ from netd.handlers.streams import streams
 from netd.handlers.writing import Writer
 
 CHUNK: Final = 64 << 10
-"""Bytes read at once."""
+"""Most bytes of one read, and so of one write of echo: Reader's own mark."""
 
 RESERVED: Final = 1024
 """Source ports below this are those of services, not of clients (IPPORT_RESERVED)."""
@@ -135,8 +135,8 @@ class Chargen(SmallService):
     """Sends printable characters (RFC 864).
 
     A client that connects gets lines until it closes the connection, at its own pace; what it
-    sends is discarded. A datagram is answered by up to 512 characters, and by at most three bytes
-    for each of its own.
+    sends is discarded. A datagram is answered by up to 512 characters, but by at most three bytes
+    on the wire for each of its own.
     """
 
     def reply(self, data: bytes) -> bytes | None:

@@ -25,7 +25,7 @@ _NO_WAIT: Final[Any] = iter(())
 
 class _Drained(Protocol):
     def has_room(self) -> bool:
-        """Whether ``drain`` would return at once."""
+        """Whether ``drain`` would return immediately."""
         ...
 
     async def drain(self) -> None:

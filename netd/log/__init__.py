@@ -13,9 +13,9 @@ Imports ``model`` and ``core``. Three rules hold here:
 The journal, syslog and a log of twistd's own take fields instead of lines. For these, workers write
 the lines of ``log.format = "json"``, and the daemon's writing thread reads them. A form of its own,
 without the text in between, was considered and rejected. Both forms have to be parsed with the same
-suspicion, and whatever the worker sends, the daemon must check the level, escape control
-characters, cut texts, and attribute the record, so a worker cannot send finished datagrams. JSON is
-a form that exists anyway, is one line a record (which makes drops countable and lines convertible
-while a reload changes the form), and costs little: writing it takes 2.4 µs a record more than text,
-and reading it 12 µs in the daemon's writing thread, as much as the datagram's system calls.
+suspicion: whatever the worker sends, the daemon must check the level, name the fields, escape
+control characters and cut texts, so a worker cannot send finished datagrams. JSON is a form that
+exists anyway, is one line a record (which makes drops countable, and lines convertible while a
+reload changes the form), and costs little: writing it takes 2.4 µs a record more than text, and
+reading it 12 µs in the daemon's writing thread, as much as the datagram's system calls.
 """

@@ -21,7 +21,7 @@ _TIMEVAL: Final = struct.Struct("@ll")
 """The value of SO_SNDTIMEO (socket(7)): seconds and microseconds."""
 
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-"""Seals that make a file in memory immutable (memfd_create(2)); journald reads no other."""
+"""Seals that make a file in memory immutable (memfd_create(2)), as journald's protocol asks."""
 
 Encode = Callable[[Entry], list[bytes]]
 """Returns the datagrams of one record."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import cast
+
+from twisted.internet.interfaces import IFileDescriptor
 
 from netd.core.prctl import end_with_parent
 from netd.core.reactor import Reactor
@@ -57,7 +59,7 @@ class ChannelLink:
             os._exit(1)
         self._suspend = lambda service: suspend()
         # Not loseConnection(): no reactor runs in the child, and nothing may be written twice.
-        transport: Any = self._channel.transport
+        transport = cast(IFileDescriptor, self._channel.transport)
         os.close(transport.fileno())
 
     def _report_hung(self, service: str) -> None:

@@ -46,7 +46,7 @@ class ProcessExit:
         """The daemon has gone: no ``Stop`` will come, so set a deadline; send no more log."""
         self.has_daemon = False
         self._log_stream.disconnect()
-        # Standard error is a pipe that nothing reads now, and a full one would block the dump.
+        # Standard error is a pipe to the daemon, so nothing reads the dump.
         self._set_deadline(open(os.devnull, "w"))  # noqa: SIM115
 
     def finish(self) -> None:

@@ -48,7 +48,7 @@ def main() -> None:
     # environment is entered, since its user may be unable to read the files.
     from twisted.internet import reactor
 
-    # All services of a worker have the same owner and environment; the configuration checks that.
+    # All services of a worker have the same owner and environment; the daemon refuses others.
     first = start.services[0].service
     try:
         enter(first.owner, first.environment)

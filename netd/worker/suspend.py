@@ -34,8 +34,8 @@ class Suspensions:
             if self._is_abandoned:
                 return
             suspended = self._waiting.setdefault(service, threading.Event())
-        # Each caller asks, even if another one waits: an answer that is on its way may be older
-        # than this call, and the daemon answers every request.
+        # Every caller asks, even if another one waits already: suspending twice changes nothing,
+        # and the daemon answers each request.
         self._ask_daemon(service)
         if threading.get_ident() != self._reactor_thread:
             suspended.wait(PATIENCE)

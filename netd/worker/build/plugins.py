@@ -9,7 +9,6 @@ import contextlib
 import difflib
 import io
 from collections.abc import Callable
-from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -32,9 +31,9 @@ class BadArguments(Exception):
     """A plugin refuses its arguments. The text is the plugin's."""
 
 
-def find_maker(name: str) -> Any:
+def find_maker(name: str) -> IServiceMaker:
     """Return the service maker of this name. Raises NoSuchPlugin."""
-    makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+    makers: dict[str, IServiceMaker] = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
     makers.pop(OURS, None)
     try:
         return makers[name]
@@ -44,7 +43,7 @@ def find_maker(name: str) -> Any:
         raise NoSuchPlugin(f'there is no twistd plugin "{name}"; {hint}') from None
 
 
-def parse_arguments(plugin: Plugin) -> tuple[Any, Any]:
+def parse_arguments(plugin: Plugin) -> tuple[IServiceMaker, usage.Options]:
     """Return the plugin's service maker and its options. Raises NoSuchPlugin, BadArguments."""
     maker = find_maker(plugin.name)
     printed = io.StringIO()
@@ -100,7 +99,7 @@ class HostedPlugin:
                 self._say("error", text)
             stopped()
 
-        ending: Deferred[Any] = maybeDeferred(self._service.stopService)
+        ending: Deferred[object] = maybeDeferred(self._service.stopService)
         ending.addBoth(ended)
 
     def recheck(self, lists: AccessLists) -> None:
