@@ -1,4 +1,4 @@
-"""``netd.handlers.reflection_guard``: addresses that nobody answers, in whatever process."""
+"""``netd.handlers.reflection_guard``: claimed addresses, seen by every process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ADDRESSES: list[int | str | bytes] = [
 
 
 class Two:
-    """The claims of two processes, as it were."""
+    """Two guards, which stand for two processes."""
 
     def __init__(self) -> None:
         self.one = ReflectionGuard(AMONG)
@@ -46,7 +46,7 @@ def two() -> Iterator[Two]:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_seen_by_everybody(two: Two, address: int | str | bytes) -> None:
+def test_claim_is_seen_by_both(two: Two, address: int | str | bytes) -> None:
     assert not two.one.is_claimed(address)
     assert not two.other.is_claimed(address)
     two.one.claim(address)
@@ -54,7 +54,7 @@ def test_seen_by_everybody(two: Two, address: int | str | bytes) -> None:
     assert two.other.is_claimed(address)
 
 
-def test_one_does_not_stand_for_another(two: Two) -> None:
+def test_other_addresses_are_free(two: Two) -> None:
     two.one.claim(10007)
     assert not two.other.is_claimed(10008)
     assert not two.other.is_claimed("10007")
@@ -69,7 +69,7 @@ def test_only_among_themselves(two: Two) -> None:
 
 
 def test_claimed_by_two(two: Two) -> None:
-    """When the first one ends, the second one has only to call again."""
+    """Once the first claim ends, the second guard gets it by calling again."""
     two.one.claim(10007)
     two.other.claim(10007)
     two.one.close()
@@ -89,15 +89,15 @@ def test_claimed_twice(two: Two) -> None:
 CLAIM = f"""
 import sys
 from netd.handlers.reflection_guard import ReflectionGuard
-claims = ReflectionGuard({AMONG!r})
-claims.claim(10007)
+guard = ReflectionGuard({AMONG!r})
+guard.claim(10007)
 print("claimed", flush=True)
 sys.stdin.read()
 """
 
 
 def test_ends_with_its_process(two: Two) -> None:
-    """However it ends."""
+    """A claim ends with its process, even a killed one."""
     with subprocess.Popen(
         [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -110,10 +110,10 @@ def test_ends_with_its_process(two: Two) -> None:
 
 
 def test_name_is_taken_by_a_stranger(two: Two) -> None:
-    """Even one that cannot be asked counts."""
+    """A name whose holder cannot be connected to counts as claimed."""
     two.one.claim(10007)
-    (request,) = two.one._held.values()
-    name = request.getsockname()
+    (held,) = two.one._held.values()
+    name = held.getsockname()
     two.one.close()
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger,

@@ -54,7 +54,7 @@ ALMOST = st.tuples(
         },
     ),
 )
-"""Values that look like an answer at first sight."""
+"""Values that resemble a reply."""
 
 REFERENCES = st.builds(Reference, st.text(), st.text())
 IDS = st.none() | st.integers(0, 2**32 - 2)

@@ -1,4 +1,4 @@
-"""``netd.log.capture``: all that is said in a worker, by whom, at which level.
+"""``netd.log.capture``: what a worker prints and logs, for which service, at which level.
 
 Capturing changes a process for good, so each test has one of its own.
 """
@@ -44,7 +44,7 @@ LogRecord = tuple[str, str, str]
 def run(
     program: str, level: str = "info"
 ) -> tuple[list[LogRecord], subprocess.CompletedProcess[bytes]]:
-    """What a program says to the log buffer, and what past it, to its own descriptors."""
+    """What a program logs by the buffer, and what it writes to its own descriptors."""
     command = [sys.executable, "-P", "-c", BEFORE + program + AFTER]
     # The records have a file of their own: what comes by descriptors 1 and 2 is under test.
     with tempfile.TemporaryFile("w+") as result:
@@ -63,7 +63,7 @@ def run(
 
 
 def said(program: str, level: str = "info") -> list[LogRecord]:
-    """What a program says to the log buffer, and nothing past it."""
+    """What a program logs by the buffer; it must write nothing to its own descriptors."""
     records, done = run(program, level)
     assert (done.stdout, done.stderr) == (b"", b"")
     return records
