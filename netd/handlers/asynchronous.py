@@ -1,13 +1,12 @@
-"""Request handlers in the shape of ``socketserver``'s that await instead of blocking.
+"""Request handlers with the methods of ``socketserver``'s, which await instead of blocking.
 
-The reactor runs them, all in one thread, so a handler costs a client's worth of memory and no
-thread, and must not block. It may await Deferreds and other coroutines. (Of asyncio it can await
-nothing directly; where the worker runs Twisted's asyncio reactor, ``Deferred.fromFuture`` wraps a
-future.)
+The reactor runs all of them in one thread. A handler costs its client's memory and no thread, and
+must never block. It may await Deferreds and other coroutines. It cannot await asyncio's futures
+directly: with Twisted's asyncio reactor, ``Deferred.fromFuture`` wraps one.
 
-When the connection of a stream's handler is lost, whoever awaits ``rfile`` or ``wfile`` gets a
-ConnectionError, and whoever awaits something else is cancelled
-(``twisted.internet.defer.CancelledError``), so that every handler comes to its ``finish``.
+When the connection of a stream is lost, what its handler awaits raises: a method of ``rfile`` or
+``wfile`` a ConnectionError, anything else ``twisted.internet.defer.CancelledError``. So every
+handler reaches its ``finish``.
 """
 
 from __future__ import annotations
@@ -21,13 +20,18 @@ from netd.handlers.writing import PacketWriter, Writer
 
 
 class AsyncRequestHandler:
-    """Serves one connection or one datagram; the form of ``socketserver.BaseRequestHandler``.
+    """Serves one connection or one datagram, like ``socketserver.BaseRequestHandler``.
 
-    ``request`` is Twisted's transport for a stream (``netd.handlers.streams`` makes it readable),
-    and ``(data, transport)`` for a datagram. ``client_address`` and ``server`` are what
-    ``socketserver`` gives: ``server`` is a real server object of its. netd awaits ``setup``,
-    ``handle`` and ``finish`` in that order, ``finish`` unless ``setup`` has raised, and then
-    closes the connection. Options of the service come as further keyword arguments.
+    Attributes:
+        request: for a stream, Twisted's transport (``netd.handlers.streams`` makes its files);
+            for a datagram, ``(data, transport)``.
+        client_address: the client's address, as ``socketserver`` gives it.
+        server: a server object of ``socketserver``; its ``shutdown()`` suspends the service.
+
+    netd awaits ``setup()``, then ``handle()``, then ``finish()``, the last even if ``handle()`` has
+    raised, but not if ``setup()`` has. Then it closes the connection, and logs what was raised.
+    ``options`` of the service are further keyword arguments of the constructor. Every method runs
+    in the reactor's thread.
     """
 
     def __init__(self, request: Any, client_address: Any, server: BaseServer) -> None:
@@ -37,39 +41,42 @@ class AsyncRequestHandler:
 
     @classmethod
     def listening(cls, server: BaseServer) -> None:
-        """Called for each listener before its first request; does nothing unless overridden.
+        """Prepare for a listener; called for each of them, before its first request.
 
-        What it raises keeps the service from starting.
+        Does nothing unless overridden. An exception keeps the service from starting.
         """
 
     async def setup(self) -> None:
-        """Prepare; does nothing unless overridden."""
+        """Prepare for the request. Does nothing unless overridden."""
 
     async def handle(self) -> None:
-        """Serve; does nothing unless overridden."""
+        """Serve the request. Does nothing unless overridden."""
 
     async def finish(self) -> None:
-        """Clean up; does nothing unless overridden."""
+        """Clean up. Does nothing unless overridden."""
 
 
 class AsyncStreamRequestHandler(AsyncRequestHandler):
-    """Serves a connection by ``rfile`` and ``wfile``, files whose methods are awaited.
+    """Serves a connection, like ``socketserver.StreamRequestHandler``.
 
-    ``connection`` is the transport, as ``request`` is.
+    ``rfile`` and ``wfile`` are files whose methods are awaited. ``connection`` is Twisted's
+    transport, the same as ``request``.
     """
 
     timeout: ClassVar[float | None] = None
-    """Seconds that each wait for the client may take before it raises TimeoutError."""
+    """Seconds that one wait of ``rfile`` or ``wfile`` may take before it raises TimeoutError.
+
+    Default: no limit."""
 
     disable_nagle_algorithm: ClassVar[bool] = False
-    """Send small segments at once (TCP_NODELAY, tcp(7))."""
+    """Send small segments immediately (TCP_NODELAY, tcp(7)). Only for TCP and TLS."""
 
     connection: Any
     rfile: Reader
     wfile: Writer
 
     async def setup(self) -> None:
-        """Make ``rfile`` and ``wfile``; an override that uses them awaits this first."""
+        """Make ``rfile`` and ``wfile``. An override that uses them awaits this method first."""
         self.connection = self.request
         if self.disable_nagle_algorithm:
             self.connection.setTcpNoDelay(True)
@@ -77,16 +84,21 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         self.rfile.timeout = self.wfile.timeout = self.timeout
 
     async def start_tls(self, go_ahead: bytes = b"") -> None:
-        """Send *go_ahead* in the clear, and go on by TLS, by the service's ``tls`` table.
+        """Start TLS on this connection (STARTTLS), with the ``[tls]`` table of the service.
 
-        What the client has sent and nobody has read is dropped: it came in the clear, from whoever,
-        and must not be taken for something that came by TLS (CVE-2011-0411). Afterwards ``rfile``
-        and ``wfile`` speak TLS, and ``request`` and ``connection`` are the transport that does.
+        *go_ahead* is sent unencrypted first: the answer that tells the client to begin. Bytes that
+        were received but not read are dropped. They came unencrypted, possibly from an attacker,
+        and must not pass for bytes that came over TLS (CVE-2011-0411). Afterwards ``rfile`` and
+        ``wfile`` are over TLS, and ``request`` and ``connection`` are the TLS transport. Returns
+        once the handshake is complete.
 
-        Raises LookupError where the service has no such table, RuntimeError where TLS is there
-        already, and ConnectionError when the handshake fails or takes longer than
-        ``handshake_timeout``; the connection is closed then.
+        Raises:
+            LookupError: the service has no ``[tls]`` table.
+            RuntimeError: the connection is over TLS already.
+            ConnectionError: the handshake failed, or took longer than ``handshake_timeout``; the
+                connection is closed.
         """
+        # Before the go-ahead: everything that arrives after it belongs to the handshake.
         self.rfile.discard()
         starting = self.request.start_tls(go_ahead)
         self.request = self.connection = starting.layer
@@ -96,10 +108,11 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
 
 
 class AsyncDatagramRequestHandler(AsyncRequestHandler):
-    """Serves a datagram: ``rfile`` reads it, and what ``wfile`` is given goes back as one packet.
+    """Serves a datagram, like ``socketserver.DatagramRequestHandler``.
 
-    ``packet`` is the data and ``socket`` the transport. Where nothing is written nothing is sent,
-    nor to a client of a Unix socket that has no address.
+    ``rfile`` reads the datagram, and everything that is written to ``wfile`` is sent to the client
+    as one datagram by ``finish()``. ``packet`` is the data, ``socket`` Twisted's transport. Nothing
+    is sent if nothing was written, or if the client is a Unix socket without an address.
     """
 
     packet: bytes
@@ -108,7 +121,7 @@ class AsyncDatagramRequestHandler(AsyncRequestHandler):
     wfile: PacketWriter
 
     async def setup(self) -> None:
-        """Make ``rfile`` and ``wfile``; an override that uses them awaits this first."""
+        """Make ``rfile`` and ``wfile``. An override that uses them awaits this method first."""
         self.packet, self.socket = self.request
         self.rfile = Reader()
         self.rfile.feed(self.packet)
@@ -116,14 +129,14 @@ class AsyncDatagramRequestHandler(AsyncRequestHandler):
         self.wfile = PacketWriter()
 
     async def finish(self) -> None:
-        """Send what has been written."""
+        """Send what was written to ``wfile``. An override awaits this method last."""
         content = self.wfile.getvalue()
         if content and self.client_address:
             self.socket.write(content, self.client_address)
 
 
 async def run(handler: AsyncRequestHandler) -> None:
-    """Await the parts of *handler* as ``socketserver`` calls those of its own."""
+    """Await the parts of *handler*, in the order in which ``socketserver`` calls its own."""
     await handler.setup()
     try:
         await handler.handle()

@@ -1,39 +1,45 @@
-"""``rfile`` of an asynchronous handler: what a client sends, awaited.
+"""``rfile`` of an asynchronous handler: the bytes that a client sends, awaited.
 
-A client that sends faster than its handler reads is no longer read from above HIGH_WATER, so it
-costs no more memory than that, and what one call of its handler asks for.
+netd stops reading from a client that is HIGH_WATER bytes ahead of its handler. So a client costs
+that much memory, or what one call of its handler asks for, whichever is more.
 """
 
 from __future__ import annotations
 
 from asyncio import IncompleteReadError, LimitOverrunError
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Final
 
 from twisted.python.failure import Failure
 
 from netd.core.reactor import Reactor
+from netd.handlers.transports import ReadTransport
 from netd.handlers.waiting import Waits
 
 HIGH_WATER: Final = 64 << 10
-"""Bytes that are kept unread before the client has to wait; as much as Twisted keeps unsent."""
+"""Unread bytes above which netd stops reading from the client; Twisted's own mark for unsent ones.
+"""
 
 LOW_WATER: Final = 16 << 10
-"""Bytes unread below which the client may send again."""
+"""Unread bytes below which netd reads from the client again. Lower than HIGH_WATER, so that a slow
+handler does not cost two system calls for each of its reads."""
 
 LONGEST_LINE: Final = 64 << 10
-"""Bytes of a line, or before a separator, that are waited for where nothing else is said."""
+"""Bytes of a line, or before a separator, that are waited for by default."""
 
 
 class Reader(Waits):
-    """The bytes that a client sends, or those of one packet. In the reactor's thread.
+    """The bytes that a client sends, or those of one datagram. In the reactor's thread.
 
-    Every method raises ConnectionError once the connection is lost, and TimeoutError when
-    nothing has come for ``timeout`` seconds. One task may read at a time.
+    Every awaited method raises ConnectionError once the connection is lost, and TimeoutError if
+    nothing has arrived for ``timeout`` seconds. One task may read at a time; a second one gets a
+    RuntimeError. ``async for line in rfile`` reads lines until the client has finished sending.
     """
 
-    def __init__(self, transport: Any = None, reactor: Reactor | None = None) -> None:
-        """*transport* is an IPushProducer; None for a packet, where all is there already."""
+    def __init__(
+        self, transport: ReadTransport | None = None, reactor: Reactor | None = None
+    ) -> None:
+        """Both are None for a datagram: all its bytes are there, so nothing is awaited."""
         super().__init__(reactor)
         self._transport = transport
         self._buffer = bytearray()
@@ -41,10 +47,11 @@ class Reader(Waits):
         self._eof = False
 
     async def read(self, n: int = -1) -> bytes:
-        """Return at most *n* bytes, as soon as there are some; b"" at the end of what comes.
+        """Return up to *n* bytes as soon as some are there; b"" once the client has finished.
 
-        Without *n*, everything until the client has finished sending. This is asyncio's
-        meaning; ``readexactly`` waits for all.
+        Without *n*, return everything that the client sends until it finishes; that has no bound.
+        Unlike ``read`` of a blocking file, this returns less than *n* bytes, as asyncio's does;
+        ``readexactly`` waits for all of them.
         """
         if n < 0:
             while not self._ends():
@@ -55,10 +62,12 @@ class Reader(Waits):
         return self._take(n)
 
     async def readline(self, limit: int = LONGEST_LINE) -> bytes:
-        """Return a line with its newline; without one where it is longer than *limit*, or ends.
+        """Return a line with its newline, or its first *limit* bytes if it is longer.
 
-        As of a file, b"" says that nothing more comes; a negative *limit* is none.
+        The last line may lack its newline. b"" means that the client has finished, as with a file.
+        A negative *limit* is no limit.
         """
+        # Where the newline is searched: not again in what has been searched before.
         start = 0
         while True:
             end = self._buffer.find(b"\n", start) + 1
@@ -69,9 +78,13 @@ class Reader(Waits):
             await self._more()
 
     async def readexactly(self, n: int) -> bytes:
-        """Return *n* bytes. Raises ``asyncio.IncompleteReadError`` where fewer come."""
+        """Return exactly *n* bytes.
+
+        Raises ``asyncio.IncompleteReadError`` if the client finishes before that, and ValueError
+        for a negative *n*.
+        """
         if n < 0:
-            raise ValueError("readexactly() wants a number from 0")
+            raise ValueError("readexactly() needs a number that is not negative")
         while len(self._buffer) < n:
             if self._ends():
                 raise IncompleteReadError(self._take(n), n)
@@ -79,14 +92,15 @@ class Reader(Waits):
         return self._take(n)
 
     async def readuntil(self, separator: bytes = b"\n", limit: int = LONGEST_LINE) -> bytes:
-        """Return what comes until *separator*, with it.
+        """Return the bytes up to and including *separator*.
 
-        Raises ``asyncio.IncompleteReadError`` where it does not come, and
-        ``asyncio.LimitOverrunError``, which leaves everything unread, where it does not come
-        within *limit* bytes.
+        Raises:
+            asyncio.IncompleteReadError: the client finished without sending *separator*.
+            asyncio.LimitOverrunError: there is none within *limit* bytes; they stay unread.
+            ValueError: *separator* is empty.
         """
         if not separator:
-            raise ValueError("readuntil() wants a separator of at least one byte")
+            raise ValueError("readuntil() needs a separator of at least one byte")
         start = 0
         while True:
             found = self._buffer.find(separator, start)
@@ -97,11 +111,12 @@ class Reader(Waits):
                 return self._take(end)
             if self._ends():
                 raise IncompleteReadError(self._take(len(self._buffer)), None)
+            # A part of the separator may be there already.
             start = max(0, len(self._buffer) - len(separator) + 1)
             await self._more()
 
     def at_eof(self) -> bool:
-        """Whether the client has finished sending, and all of it has been read."""
+        """Whether the client has finished sending and everything has been read."""
         return self._eof and not self._buffer
 
     def __aiter__(self) -> Reader:
@@ -113,46 +128,48 @@ class Reader(Waits):
             raise StopAsyncIteration
         return line
 
-    # For whoever has the bytes.
+    # Called by netd, not by handlers.
 
     def feed(self, data: bytes) -> None:
-        """Add what came; above the high-water mark the client has to wait."""
+        """Add received bytes. Above HIGH_WATER, stop reading from the client."""
         self._buffer += data
         if self._waiting:
             self._wake()
+        # A handler that waits still wants more than there is, however much that is.
         if len(self._buffer) > HIGH_WATER and not (self._waiting or self._paused):
             self._pause()
 
     def discard(self) -> None:
-        """Drop what has come and was not read."""
+        """Drop the unread bytes."""
         self._take(len(self._buffer))
 
-    def switch(self, transport: Any) -> None:
-        """What comes next comes by *transport*."""
+    def switch(self, transport: ReadTransport) -> None:
+        """Pause and resume *transport* instead of the previous one (STARTTLS)."""
         self._transport = transport
 
     def feed_eof(self) -> None:
-        """Nothing more will come."""
+        """The client has finished sending."""
         self._eof = True
         self._wake()
 
     def end(self, reason: Failure) -> None:
-        """The client has gone; as in the kernel, what it sent and nobody read goes with it."""
+        """The connection is lost. Unread bytes are dropped, as the kernel drops them."""
         self._buffer.clear()
         super().end(reason)
 
     def _ends(self) -> bool:
-        """Whether nothing will be added. Raises ConnectionResetError when the client has gone."""
+        """Whether nothing more will arrive. Raises ConnectionResetError if the client has gone."""
         if self._lost is not None:
             raise self._gone()
         return self._eof
 
     def _take(self, count: int) -> bytes:
-        request = bytes(self._buffer if count >= len(self._buffer) else self._buffer[:count])
+        # The whole buffer is the usual case; slicing it would copy it once more.
+        taken = bytes(self._buffer if count >= len(self._buffer) else self._buffer[:count])
         del self._buffer[:count]
         if self._paused and len(self._buffer) < LOW_WATER:
             self._resume()
-        return request
+        return taken
 
     def _more(self) -> Awaitable[None]:
         if self._waiting:
@@ -168,4 +185,5 @@ class Reader(Waits):
 
     def _resume(self) -> None:
         self._paused = False
-        self._transport.resumeProducing()
+        if self._transport is not None:
+            self._transport.resumeProducing()

@@ -1,8 +1,9 @@
-"""Handlers that a configuration names by a word: netd's own, and those of installed plugins.
+"""Handlers that a configuration names by a word: netd's own, and those of installed packages.
 
-A package provides one by a module ``twisted/plugins/ANYTHING.py`` (no ``__init__.py`` beside it)
-that says ``finger = NamedHandler("finger", "fingerd.handlers:Finger", "who is logged in")``.
-The module is imported to see what it has, so it leaves the import of the handler to netd.
+A package provides one by a module ``twisted/plugins/ANYTHING.py`` (without an ``__init__.py``
+beside it) that contains
+``finger = NamedHandler("finger", "fingerd.handlers:Finger", "who is logged in")``. The daemon
+imports that module to read this line, so the module must not import the handler.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ _log: Final = Logger()
 
 
 class INamedHandler(Interface):
-    """A handler that ``handler = "NAME"`` of a service stands for."""
+    """A handler that a service names by ``handler = "NAME"``."""
 
-    name: str = Attribute("The word in the configuration; has no colon.")
-    reference: str = Attribute('Where the handler is: "module:Class".')
-    description: str = Attribute("A few words for people.")
+    name: str = Attribute("The word in the configuration, without a colon.")
+    reference: str = Attribute('The handler: "module:Class".')
+    description: str = Attribute("What the handler does, in a few words.")
 
 
 @implementer(INamedHandler, IPlugin)
 @dataclass(frozen=True)
 class NamedHandler:
-    """A named handler, for a module in ``twisted/plugins`` to make."""
+    """A named handler; a module in ``twisted/plugins`` makes one. See ``INamedHandler``."""
 
     name: str
     reference: str
@@ -40,7 +41,7 @@ class NamedHandler:
 
 
 class UnknownName(LookupError):
-    """No handler has this name; the text says which have a similar one."""
+    """No handler has this name. The text suggests similar names, which *near* lists."""
 
     def __init__(self, name: str, near: list[str]) -> None:
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -48,6 +49,7 @@ class UnknownName(LookupError):
         self.near = near
 
 
+# References, not classes: the daemon imports this module, but no handler.
 OWN: Final = tuple(
     NamedHandler(name, f"netd.handlers.small:{name.capitalize()}", description)
     for name, description in (
@@ -61,40 +63,38 @@ OWN: Final = tuple(
 
 
 Plugins = Callable[[], Iterable[Any]]
-"""Gives the handlers of other packages."""
+"""Returns the handlers of other packages, which may be any objects."""
 
 
 def installed() -> Iterable[Any]:
-    """The handlers of installed plugins.
+    """Return the handlers of installed packages.
 
-    Imports the modules of ``twisted.plugins`` that have changed, or have handlers: 0.1 s the
-    first time and 10 ms later. What a broken one raises is logged by Twisted.
+    Imports the modules of ``twisted.plugins`` that have handlers or have changed: 0.1 s the first
+    time, 10 ms later. Twisted logs what a broken module raises.
     """
     return getPlugins(INamedHandler)
 
 
 def find(name: str, plugins: Plugins = installed) -> Reference:
-    """Return what a name stands for. Raises UnknownName, which knows similar names.
+    """Return the handler that *name* stands for. Raises UnknownName.
 
-    Asks *plugins* only for what is no name of netd's own, and may be one.
+    *plugins* is called only for a name that is not netd's own: imports cost time, and a package
+    cannot replace a handler of netd's.
     """
     for handler in OWN:
         if handler.name == name:
             return _reference(handler)
+    # "module:Class" is no name, however badly it is written.
     found = merged(OWN, plugins()) if ":" not in name else {}
     if name in found:
         return _reference(found[name])
     raise UnknownName(name, difflib.get_close_matches(name, found, 3))
 
 
-def registered(plugins: Plugins = installed) -> dict[str, Any]:
-    """All handlers by name, netd's own first, each an INamedHandler."""
-    return merged(OWN, plugins())
-
-
 def merged(own: Iterable[Any], others: Iterable[Any]) -> dict[str, Any]:
-    """Join *own* handlers and those of *others*, whose faults and duplicates are logged."""
+    """Return all handlers by name, *own* first. Logs duplicates, and faults of *others*."""
     found = {handler.name: handler for handler in own}
+    # Sorted, so that the same one of two is used on every start.
     for handler in sorted(filter(_is_sound, others), key=lambda one: (one.name, one.reference)):
         first = found.setdefault(handler.name, handler)
         if first.reference != handler.reference:
@@ -112,10 +112,10 @@ def _is_sound(handler: Any) -> bool:
         _reference(handler)
         if isinstance(handler.name, str) and handler.name and ":" not in handler.name:
             return True
-        why = "its name is to be a word without a colon"
+        why = "its name must be a word without a colon"
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-    _log.warn("a plugin's handler is left out, {handler!r}: {why}", handler=handler, why=why)
+    _log.warn("a plugin's handler is ignored, {handler!r}: {why}", handler=handler, why=why)
     return False
 
 

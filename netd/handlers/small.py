@@ -1,9 +1,11 @@
 """The small services of 1983: echo, discard, chargen, daytime and time, for streams and datagrams.
 
-Each is served by one asynchronous handler on any transport. A datagram whose source may be
-another such service is not answered, or one forged packet would set the two on each other for
-ever. That is any source port below 1024, where such services are at home, and, on whatever
-machine, any port on which one of these here listens: the same configuration may run there.
+RFC 862, 863, 864, 867 and 868. One asynchronous handler serves each of them on any transport.
+
+A datagram from another small service is not answered: a single datagram with a forged source would
+make the two answer each other for ever. Such a source is any port below 1024, where small services
+usually are, and any port on which one of this machine listens. The latter is refused on every
+address, since another machine may run the same configuration.
 """
 
 from __future__ import annotations
@@ -19,43 +21,45 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 
 from netd.handlers.asynchronous import AsyncRequestHandler
-from netd.handlers.claims import Claims
 from netd.handlers.reading import Reader
+from netd.handlers.reflection_guard import Address, ReflectionGuard
 from netd.handlers.streams import streams
 from netd.handlers.writing import Writer
 
 CHUNK: Final = 64 << 10
-"""Bytes read at once."""
+"""Most bytes of one read, and so of one write of echo: Reader's own mark."""
 
 RESERVED: Final = 1024
-"""Source ports below are those of services, not of clients (IPPORT_RESERVED)."""
+"""Source ports below this are those of services, not of clients (IPPORT_RESERVED)."""
 
 _PRINTABLE: Final = bytes(range(32, 127))
 
 _LINES: Final = b"".join((_PRINTABLE * 2)[start : start + 72] + b"\r\n" for start in range(95))
-"""The popular pattern of RFC 864: 72 of the 95 printable characters, one further on each line."""
+"""The pattern that RFC 864 suggests: 72 of the 95 printable characters, starting one further in
+each line."""
 
 MOST_CHARACTERS: Final = 512
 """Characters in a datagram of the character generator, at most (RFC 864)."""
 
 AMPLIFICATION: Final = 3
-"""Bytes of an answer for each byte of a datagram on the wire, as for addresses that nobody has
-validated yet in QUIC (RFC 9000, 8.1): the senders of datagrams may be forged."""
+"""Bytes of an answer for each byte of a datagram on the wire: QUIC's factor for addresses that are
+not validated (RFC 9000, 8.1). The source of a datagram may be forged."""
 
 HEADERS: Final = 28
-"""Bytes of a datagram on the wire beside its data: the headers of IPv4 and UDP."""
+"""Bytes of a datagram's headers on the wire (IPv4 and UDP)."""
 
 _UNTIL_1970: Final = 2_208_988_800
 """Seconds from 1900, where the time protocol begins to count (RFC 868), to 1970."""
 
-_claims: Final = Claims("small services")
-"""Where the small services of this machine listen for datagrams."""
+_guard: Final = ReflectionGuard("small services")
+"""Knows where the small services of this machine listen for datagrams. One for the process: a
+claim must outlive the handler that made it."""
 
 
 class SmallService(AsyncRequestHandler):
-    """What the small services have in common: a reply to a datagram, or talk on a connection.
+    """The base of the small services: ``reply`` for a datagram, ``talk`` for a connection.
 
-    *never_answer* are further UDP ports not to answer, such as those of services elsewhere.
+    *never_answer* are further UDP ports that get no answer, such as those of services elsewhere.
     """
 
     def __init__(
@@ -70,13 +74,13 @@ class SmallService(AsyncRequestHandler):
 
     @classmethod
     def listening(cls, server: BaseServer) -> None:
-        """Tell the small services that there are on this machine of one more."""
+        """Claim the listener's address, which other small services must not answer."""
         listener: socket.socket = server.socket  # type: ignore[attr-defined]
         if listener.type == socket.SOCK_DGRAM:
-            _claims.claim(_port_or_path(server.server_address))
+            _guard.claim(_port_or_path(server.server_address))
 
     async def handle(self) -> None:
-        """Answer the datagram, unless that may be a trap; or serve the connection."""
+        """Answer the datagram, unless its source may be another service; or talk."""
         if not isinstance(self.request, tuple):
             await self.talk(*streams(self.request))
             return
@@ -88,21 +92,25 @@ class SmallService(AsyncRequestHandler):
             transport.write(reply, self.client_address)
 
     def reply(self, data: bytes) -> bytes | None:
-        """Return what answers a datagram; None if nothing does."""
+        """Return the answer to a datagram, or None for no answer."""
         raise NotImplementedError
 
     async def talk(self, rfile: Reader, wfile: Writer) -> None:
-        """Serve a connection; it is closed afterwards."""
+        """Serve a connection, which netd closes afterwards."""
         raise NotImplementedError
 
     def _may_answer(self) -> bool:
-        own = _port_or_path(self.server.server_address)
-        _claims.claim(own)
-        return may_answer(_port_or_path(self.client_address), self._never_answer, _claims.has)
+        # Again with each datagram: the process that held the claim may have ended.
+        _guard.claim(_port_or_path(self.server.server_address))
+        source = _port_or_path(self.client_address)
+        return may_answer(source, self._never_answer, _guard.is_claimed)
 
 
 class Echo(SmallService):
-    """Sends back what it receives (RFC 862)."""
+    """Sends back what it receives (RFC 862).
+
+    A connection is echoed until the client has finished sending; a datagram once.
+    """
 
     def reply(self, data: bytes) -> bytes | None:
         return data
@@ -113,7 +121,7 @@ class Echo(SmallService):
 
 
 class Discard(SmallService):
-    """Throws away what it receives (RFC 863)."""
+    """Discards what it receives (RFC 863): a connection until its end, a datagram silently."""
 
     def reply(self, data: bytes) -> bytes | None:
         return None
@@ -124,22 +132,28 @@ class Discard(SmallService):
 
 
 class Chargen(SmallService):
-    """Sends characters, for as long as the client takes them (RFC 864)."""
+    """Sends printable characters (RFC 864).
+
+    A client that connects gets lines until it closes the connection, at its own pace; what it
+    sends is discarded. A datagram is answered by up to 512 characters, but by at most three bytes
+    on the wire for each of its own.
+    """
 
     def reply(self, data: bytes) -> bytes | None:
         return _LINES[: random.randint(0, MOST_CHARACTERS)]
 
     async def talk(self, rfile: Reader, wfile: Writer) -> None:
-        thrown_away = Deferred.fromCoroutine(_throw_away(rfile))
+        # RFC 864: what the client sends meanwhile is discarded.
+        discarding = Deferred.fromCoroutine(_discard(rfile))
         try:
             while True:
                 await wfile.write(_LINES)
         finally:
-            thrown_away.cancel()
+            discarding.cancel()
 
 
 class Daytime(SmallService):
-    """Tells date and time for people (RFC 867)."""
+    """Sends the local date and time as a line for people (RFC 867), whatever it receives."""
 
     def reply(self, data: bytes) -> bytes | None:
         return daytime(time.localtime())
@@ -149,7 +163,10 @@ class Daytime(SmallService):
 
 
 class Time(SmallService):
-    """Tells the seconds since 1900, in four bytes (RFC 868)."""
+    """Sends the seconds since 1900 in UTC as four bytes, big-endian (RFC 868).
+
+    The number starts again from 0 in 2036.
+    """
 
     def reply(self, data: bytes) -> bytes | None:
         return seconds_since_1900(time.time())
@@ -158,40 +175,41 @@ class Time(SmallService):
         await wfile.write(seconds_since_1900(time.time()))
 
 
-async def _throw_away(rfile: Reader) -> None:
+async def _discard(rfile: Reader) -> None:
     with suppress(ConnectionError, CancelledError):
         while await rfile.read(CHUNK):
             pass
 
 
 def most_answered(size: int) -> int:
-    """Bytes that a datagram with *size* bytes of data may be answered with."""
+    """Return the most bytes in the answer to a datagram with *size* bytes of data."""
     return AMPLIFICATION * (size + HEADERS) - HEADERS
 
 
 def daytime(when: time.struct_time) -> bytes:
-    """Write a local time as RFC 867's example does: Tuesday, February 22, 1982 17:37:43-PST."""
+    """Return a local time like RFC 867's example: Tuesday, February 22, 1982 17:37:43-PST."""
     return time.strftime("%A, %B %d, %Y %H:%M:%S-%Z\r\n", when).encode("ascii", "replace")
 
 
 def seconds_since_1900(now: float) -> bytes:
-    """Write a Unix time as RFC 868 has it; from 2036 on it begins anew, in 32 bits."""
+    """Return a Unix time in the format of RFC 868: 32 bits, which overflow in 2036."""
     return ((int(now) + _UNTIL_1970) % 2**32).to_bytes(4)
 
 
 def may_answer(
-    source: int | str | bytes, never: Collection[int], is_claimed: Callable[[Any], bool]
+    source: Address, never: Collection[int], is_claimed: Callable[[Address], bool]
 ) -> bool:
-    """Whether a datagram may be answered; *source* is its UDP port, or the path of its socket.
+    """Whether a datagram from *source* may be answered.
 
-    Not one without a source (RFC 768 has port 0 for that), nor one whose source *never* or
-    *is_claimed* names.
+    No, if it has no source (port 0 in RFC 768, "" for a Unix socket), if its port belongs to
+    services, or if *never* or *is_claimed* names it.
     """
     if not source or (isinstance(source, int) and source < RESERVED):
         return False
     return source not in never and not is_claimed(source)
 
 
-def _port_or_path(address: Any) -> Any:
-    """What tells sockets of this machine apart; falsy for a Unix socket that has no name."""
-    return address[1] if isinstance(address, tuple) else address
+def _port_or_path(address: Any) -> Address:
+    """What distinguishes sockets of this machine: a port, or a name, empty if there is none."""
+    distinct: Address = address[1] if isinstance(address, tuple) else address
+    return distinct

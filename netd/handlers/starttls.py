@@ -1,4 +1,4 @@
-"""TLS that a handler starts itself, on a connection that it serves already (STARTTLS)."""
+"""STARTTLS for blocking handlers: TLS that a handler starts on a connection that it serves."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 Start = Callable[[socket.socket], ssl.SSLSocket]
-"""Takes over a connection, and does the handshake."""
+"""Takes over a connection, does the handshake, and returns the connection over TLS."""
 
 _STARTS: Final[WeakKeyDictionary[BaseServer, Start]] = WeakKeyDictionary()
-"""What each service's server objects start TLS by."""
+"""How to start TLS for the handlers of each server object. Here and not on the server, where users
+would find an attribute of netd's."""
 
 
 def provide(server: BaseServer, start: Start) -> None:
-    """Have handlers under *server* start TLS by *start*. For netd's workers."""
+    """Let ``start_tls`` of handlers under *server* call *start*. For netd's workers."""
     _STARTS[server] = start
 
 
 def start_tls(handler: BaseRequestHandler) -> ssl.SSLSocket:
-    """Start TLS with the ``[tls]`` of the handler's service; in the thread of the handler.
+    """Start TLS on the handler's connection, with the ``[tls]`` table of its service.
 
-    To be called when the client has been told to begin, and nothing else has been said. The
-    handler's ``request``, ``rfile`` and ``wfile`` are of the TLS connection from then on. Whatever
-    was received in the clear and not read is thrown away: a man in the middle may have put it there
-    (CVE-2011-0411). netd closes what is returned, as it does every connection.
+    Call this in the handler's thread, after sending the answer that tells the client to begin; it
+    flushes ``wfile`` first, and returns once the handshake is complete. Afterwards the handler's
+    ``request``, ``rfile`` and ``wfile`` are over TLS. Bytes that were received but not read are
+    dropped: they came unencrypted, possibly from an attacker (CVE-2011-0411). netd closes the
+    returned connection after the handler, as it closes every connection.
 
     Raises:
-        LookupError: the service has no table ``[tls]``.
-        TimeoutError: ``handshake_timeout`` is over; the connection is closed.
-        OSError: the handshake has failed (``ssl.SSLError``); the connection is closed.
+        LookupError: the service has no ``[tls]`` table.
+        TimeoutError: the handshake took longer than ``handshake_timeout``; the connection is
+            closed.
+        OSError: the handshake failed (``ssl.SSLError``); the connection is closed.
     """
     try:
         start = _STARTS[handler.server]
     except KeyError:
-        raise LookupError("the service has no table [tls] to start TLS with") from None
+        raise LookupError("the service has no [tls] table to start TLS with") from None
     if isinstance(handler, StreamRequestHandler):
         handler.wfile.flush()
     handler.request = tls = start(handler.request)
     if isinstance(handler, StreamRequestHandler):
-        # Makes the two files anew, under the handler's own settings.
+        # Makes both files again, with the handler's own timeout and buffer sizes.
         StreamRequestHandler.setup(handler)
     return tls

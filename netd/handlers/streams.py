@@ -1,8 +1,8 @@
-"""A connection as asynchronous handlers see it: a Twisted protocol with two files to await."""
+"""``rfile`` and ``wfile`` of an asynchronous handler's connection, and the protocol behind them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -11,14 +11,15 @@ from zope.interface import implementer
 
 from netd.core.reactor import Reactor
 from netd.handlers.reading import Reader
+from netd.handlers.transports import StreamTransport
 from netd.handlers.writing import Writer
 
 
 @implementer(IHalfCloseableProtocol)
 class StreamProtocol(Protocol):
-    """Feeds ``rfile`` and carries ``wfile``; both are there once the connection is made.
+    """Feeds ``rfile`` and serves ``wfile``, both of which exist once the connection is made.
 
-    Each direction ends by itself: a client that has finished sending can still be written to.
+    Each direction ends on its own: a client that has finished sending can still receive.
     """
 
     rfile: Reader
@@ -28,8 +29,9 @@ class StreamProtocol(Protocol):
         self._reactor = reactor
 
     def connectionMade(self) -> None:
-        self.rfile = Reader(self.transport, self._reactor)
-        self.wfile = Writer(self.transport, self._reactor)
+        transport = cast(StreamTransport, self.transport)
+        self.rfile = Reader(transport, self._reactor)
+        self.wfile = Writer(transport, self._reactor)
 
     def dataReceived(self, data: bytes) -> None:
         self.rfile.feed(data)
@@ -39,7 +41,7 @@ class StreamProtocol(Protocol):
         self.rfile.feed_eof()
 
     def writeConnectionLost(self) -> None:
-        """The handler has finished sending, and knows."""
+        """Nothing to do: the handler itself has finished sending."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.rfile.end(reason)
@@ -47,13 +49,13 @@ class StreamProtocol(Protocol):
 
 
 def streams(request: Any) -> tuple[Reader, Writer]:
-    """Return the ``rfile`` and ``wfile`` of a stream's *request*, the same ones every time.
+    """Return ``rfile`` and ``wfile`` for the ``request`` of an asynchronous handler.
 
-    *request* is what an asynchronous handler finds under that name. Raises TypeError for that of
-    a datagram.
+    For handlers that are no ``AsyncStreamRequestHandler``. Every call returns the same two files;
+    netd closes the connection. In the reactor's thread. Raises TypeError for a datagram's request.
     """
     if isinstance(request, tuple):
         raise TypeError("a datagram has no streams; the request is (data, transport)")
-    # A TLS transport is itself the protocol of the one below it.
+    # A TLS transport is itself the protocol of the TCP transport: StreamProtocol is what it wraps.
     protocol = getattr(request, "wrappedProtocol", None) or request.protocol
     return protocol.rfile, protocol.wfile

@@ -1,4 +1,4 @@
-"""Waiting for a client, in the reactor's thread, by awaiting a Deferred."""
+"""Waiting for a client in one direction: what ``Reader`` and ``Writer`` share."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from netd.core.reactor import Reactor
 
 
 class Waits:
-    """Those who wait for a client in one direction, at most ``timeout`` seconds at a time.
+    """Awaitables that end when the client has sent, or has made room. In the reactor's thread.
 
-    All that is done for every client is done here with as few calls as there can be.
+    Everything here runs for every client several times, so it makes as few calls as it can.
     """
 
     timeout: float | None = None
-    """None: for ever."""
+    """Seconds that one wait may take; None is no limit."""
 
     def __init__(self, reactor: Reactor | None) -> None:
-        """*reactor* may be None for what never waits."""
+        """*reactor* is None for an object that never waits."""
         self._reactor = reactor
         self._waiting: list[Deferred[None]] = []
         self._lost: Failure | None = None
 
     def end(self, reason: Failure) -> None:
-        """The client has gone: fail whoever waits, now and from now on."""
+        """The connection is lost: what waits now, and every later wait, raises."""
         self._lost = reason
         for waiting in self._take_waiting():
             waiting.errback(self._gone())
 
     def _gone(self) -> ConnectionResetError:
-        """What those get who want something from a client that has gone."""
+        """The error for anything that needs the lost connection."""
         why = "" if self._lost is None else self._lost.getErrorMessage()
         return ConnectionResetError(f"the connection is lost: {why}")
 
@@ -45,7 +45,7 @@ class Waits:
         return waiting
 
     def _wait(self) -> Awaitable[None]:
-        """Wait for ``_wake``. Raises TimeoutError, or ConnectionResetError if the client goes."""
+        """Wait for ``_wake``. Raises TimeoutError, or ConnectionResetError at a loss."""
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting.append(waiting)
         return waiting if self.timeout is None else self._in_time(waiting, self.timeout)
@@ -60,7 +60,7 @@ class Waits:
                 deadline.cancel()
 
     def _forget(self, waiting: Deferred[None]) -> None:
-        """Whoever waited has been cancelled."""
+        """Drop a wait that was cancelled or is late, so that ``_wake`` does not end it again."""
         if waiting in self._waiting:
             self._waiting.remove(waiting)
 

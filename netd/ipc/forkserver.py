@@ -1,7 +1,10 @@
-"""What the daemon and its fork server say: one packet each, with descriptors beside it.
+"""Messages between the daemon and its fork server: one packet each, with descriptors beside it.
 
 The socket is of the SOCK_SEQPACKET kind (unix(7)): a packet arrives whole, and its descriptors with
-it. Both ends are netd's own and run no user's code.
+it. Both ends are netd's own and run no user code, so packets are read without suspicion. The daemon
+sends ``PassDescriptors`` and ``Fork``, and reads answers, in its reactor's thread; the fork server
+has one thread. A ``Fork`` has exactly one answer, ``Forked`` or ``ForkFailed``; after ``Forked``
+comes ``ChildEnded`` once.
 """
 
 from __future__ import annotations
@@ -11,72 +14,78 @@ import socket
 from array import array
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, get_args
 
 LONGEST: Final = 64 << 10
-"""Bytes of a packet; the longest, with as many descriptors as there can be, has 3 KiB."""
+"""Bytes of a packet. The longest one, with the numbers of 250 descriptors, has 3 KiB."""
 
 MOST_DESCRIPTORS: Final = 250
-"""Descriptors beside a packet; the kernel's own limit is 253 (SCM_MAX_FD)."""
+"""Descriptors beside a packet. The kernel's own limit is 253 (SCM_MAX_FD)."""
 
 
 @dataclass(frozen=True)
-class Give:
-    """Descriptors that do not fit beside the ``Fork`` of the same number, which follows."""
+class PassDescriptors:
+    """To the fork server: descriptors that do not fit beside the ``Fork`` that follows."""
 
     number: int
+    """The number of that ``Fork``."""
     targets: tuple[int, ...]
-    """What each descriptor that comes along is to be in the new process."""
+    """Which number each descriptor beside this packet gets in the new process."""
 
 
 @dataclass(frozen=True)
 class Fork:
-    """Become a worker in a new process, with the descriptors that come along."""
+    """To the fork server: fork a process that becomes a worker, with the descriptors beside this.
+
+    The process has an end of the worker's channel among them, and waits there for ``StartWorker``.
+    """
 
     number: int
-    """By which the answers speak of this process."""
+    """Identifies the process in the answers. The daemon never uses one twice."""
     name: str
+    """The worker's name, for ``ps``."""
     count: int
-    """Of its descriptors, those that were given before included."""
+    """How many descriptors the process gets, those of ``PassDescriptors`` included."""
     targets: tuple[int, ...]
-    """What each descriptor is to be in the new process."""
+    """Which number each descriptor beside this packet gets in the new process."""
 
 
 @dataclass(frozen=True)
 class Forked:
-    """The process is there; a pidfd of it comes along (pidfd_open(2))."""
+    """To the daemon: the process exists. Its pidfd (pidfd_open(2)) is beside this packet."""
 
     number: int
     pid: int
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The process has ended and was reaped; *code* as ``os.waitstatus_to_exitcode`` has it."""
+class ChildEnded:
+    """To the daemon: the process has ended and was reaped."""
 
     number: int
     code: int
+    """Its exit status, or the negative number of the signal (``os.waitstatus_to_exitcode``)."""
 
 
 @dataclass(frozen=True)
-class NotForked:
-    """There is no process, because of *reason*."""
+class ForkFailed:
+    """To the daemon: the process could not be forked. *reason* is the system's text."""
 
     number: int
     reason: str
 
 
-Packet = Give | Fork | Forked | Ended | NotForked
+Packet = PassDescriptors | Fork | Forked | ChildEnded | ForkFailed
 
-_KINDS: Final = {kind.__name__: kind for kind in (Give, Fork, Forked, Ended, NotForked)}
+_KINDS: Final[dict[str, type[Packet]]] = {kind.__name__: kind for kind in get_args(Packet)}
 
 
-def orders(
+def fork_packets(
     number: int, name: str, descriptors: Mapping[int, int]
-) -> list[tuple[Give | Fork, tuple[int, ...]]]:
-    """The packets that have a worker forked, each with the descriptors that go along.
+) -> list[tuple[PassDescriptors | Fork, tuple[int, ...]]]:
+    """Return the packets that order a fork, each with the descriptors to send beside it.
 
-    *descriptors* says which of ours is which of the worker's.
+    *descriptors* maps a number in the new process to a descriptor of the daemon.
     """
     targets = tuple(descriptors)
     pieces = [
@@ -84,7 +93,7 @@ def orders(
         for start in range(0, len(targets), MOST_DESCRIPTORS)
     ]
     *given, last = pieces or [()]
-    packets: list[Give | Fork] = [Give(number, piece) for piece in given]
+    packets: list[PassDescriptors | Fork] = [PassDescriptors(number, piece) for piece in given]
     packets.append(Fork(number, name, len(targets), last))
     return [(packet, tuple(map(descriptors.__getitem__, packet.targets))) for packet in packets]
 
@@ -96,14 +105,14 @@ def send(connection: socket.socket, packet: Packet, descriptors: tuple[int, ...]
 
 
 def receive(connection: socket.socket) -> tuple[Packet, list[int]] | None:
-    """Receive a packet and its descriptors, which the caller closes; None at the end.
+    """Wait for a packet and its descriptors, which the caller closes. None at the stream's end.
 
-    When this process has not enough descriptors free, the last ones of the packet are missing.
+    If this process has too few descriptors free, the last ones of the packet are missing.
     Raises OSError.
     """
     descriptors = array("i")
     room = socket.CMSG_LEN(MOST_DESCRIPTORS * descriptors.itemsize)
-    # socket.recv_fds passes no flags on, and what it returns would be inherited by programs.
+    # socket.recv_fds passes no flags on, and programs would inherit what it returns.
     data, ancillary, _, _ = connection.recvmsg(LONGEST, room, socket.MSG_CMSG_CLOEXEC)
     for _, _, content in ancillary:
         descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])

@@ -1,7 +1,8 @@
-"""Connections that the daemon hands to workers, through a socket that these take from in turn.
+"""The queue through which the daemon passes connections to workers that serve one at a time.
 
-It is one of the SOCK_SEQPACKET kind (unix(7)), which all workers of a service share as they do a
-listener: whichever is free receives the next connection.
+It is a socket pair of the SOCK_SEQPACKET kind (unix(7)): one packet, one connection. The daemon
+sends, in its reactor's thread. All workers of a service share the other end as they share a
+listener, so the next connection goes to whichever worker is free.
 """
 
 from __future__ import annotations
@@ -15,47 +16,56 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LONGEST: Final = 4096
-"""Bytes of a packet: an address or two, and their texts; a path of unix(7) has 108."""
+"""Bytes of a packet: an address or two, and their texts. A path of unix(7) has at most 108."""
 
 _DESCRIPTOR: Final = array("i").itemsize
 
 
 @dataclass(frozen=True, slots=True)
 class HandoffMetadata:
-    """What is known of a connection of which nothing has been received but its PROXY header."""
+    """What the daemon knows of a connection when it passes it on.
+
+    Of the connection itself, the daemon has received at most the PROXY header.
+    """
 
     client_address: Any
-    """As ``socketserver`` passes it: of the client itself, where a proxy has said who that is."""
+    """The client's address as ``socketserver`` passes it; if a proxy names a client, that one's."""
     client: str
-    """The same for people."""
+    """The same as text, for the log and the scoreboard."""
     since: float
-    """When it was taken: seconds of CLOCK_MONOTONIC."""
+    """When the daemon accepted it: seconds of CLOCK_MONOTONIC."""
     is_proxied: bool = False
-    """Whether the client is another one than who has connected here."""
+    """Whether a proxy has named the client, which is then not the connected peer."""
 
 
-def hand_over(queue: socket.socket, connection: socket.socket, handed: HandoffMetadata) -> None:
-    """Put a copy of *connection* into *queue*. Raises BlockingIOError when that is full."""
+def send_connection(
+    queue: socket.socket, connection: socket.socket, handed: HandoffMetadata
+) -> None:
+    """Put a copy of *connection* into *queue*, without waiting. The caller closes its own.
+
+    Raises BlockingIOError if the queue is full, another OSError if no worker is left.
+    """
     rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [connection.fileno()])
-    # Not socket.send_fds, which forgets its flags and would wait for a worker.
+    # Not socket.send_fds: it drops its flags, and the daemon's reactor would wait for a worker.
     queue.sendmsg([pickle.dumps(handed)], [rights], socket.MSG_DONTWAIT)
 
 
-def receive(queue: socket.socket) -> tuple[int, HandoffMetadata]:
-    """Take the next connection, without waiting: its descriptor, which the caller closes.
+def receive_connection(queue: socket.socket) -> tuple[int, HandoffMetadata]:
+    """Receive the next connection, without waiting: its descriptor, which the caller closes.
 
-    Raises BlockingIOError when there is none, and OSError; of a packet whose descriptor did not fit
-    into this process, EMFILE.
+    Raises BlockingIOError if the queue is empty, and OSError: EMFILE if this process had no
+    descriptor free for the connection (the kernel has closed it), ECONNABORTED at the queue's end.
     """
+    # Not socket.recv_fds: it drops its flags, and a program started meanwhile would inherit it.
     flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
     data, ancillary, _, _ = queue.recvmsg(LONGEST, socket.CMSG_LEN(_DESCRIPTOR), flags)
     descriptors = array("i")
     for _, _, content in ancillary:
         descriptors.frombytes(content[: len(content) - len(content) % _DESCRIPTOR])
     if not descriptors:
-        # The daemon has gone, or the connection has been lost on its way.
+        # Without data the daemon has closed the queue; with it, the descriptor did not fit.
         reason = errno.EMFILE if data else errno.ECONNABORTED
         raise OSError(reason, os.strerror(reason))
-    # From the daemon, which commands its workers in any case.
+    # A pickle is safe here: it comes from the daemon, which commands its workers in any case.
     handed: HandoffMetadata = pickle.loads(data)
     return descriptors[0], handed

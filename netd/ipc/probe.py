@@ -1,6 +1,8 @@
-"""What the daemon asks a probe process, and what it answers: a line of JSON each.
+"""Messages between the daemon (or ``netdctl check``) and a probe process.
 
-The answers come from a process that has run a user's module, so they are read with suspicion.
+The requests are one JSON document on the probe's standard input. The replies are one line of JSON
+for each service on its standard output. They come from a process that has imported a user's module,
+so ``decode_reply`` checks every field.
 """
 
 from __future__ import annotations
@@ -12,49 +14,55 @@ from typing import Any, Final, Literal
 from netd.model.environment import INHERITED, ExecutionEnvironment, Limit
 from netd.model.service import Owner, Plugin, Program, Reference, Runs
 
+LONGEST_REPLY: Final = 8 << 20
+"""Bytes of a reply that the probe reads from the process that has imported a service. The paths of
+five thousand imported files are 1 MiB."""
+
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What does this service run?"""
+    """To the probe: report what this service runs."""
 
     service: str
     runs: Runs | Program | Plugin
     options: tuple[str, ...]
-    """The names of the keyword arguments that it is going to get."""
+    """The names of the keyword arguments that the service's ``options`` will pass."""
     verify_request: Reference | None
     owner: Owner
+    """The user to import as: what one user can import, another may be unable to read."""
     environment: ExecutionEnvironment = INHERITED
 
 
 @dataclass(frozen=True)
 class ProbeRequests:
-    """Everything that one probe is asked."""
+    """To the probe: all requests of one run. The replies come in the same order."""
 
     python_path: tuple[str, ...]
     timeout: float
-    """Seconds that the imports of one service may take."""
+    """Seconds for the imports of one service; the probe then kills the importing process."""
     services: tuple[ProbeRequest, ...]
 
 
 Requests = Literal["stream", "datagram", "any"]
-"""The requests that something can make sense of, by its base class."""
+"""The kind of requests that a class can serve, by its base class."""
 
 Execution = Literal["blocking", "reactor", "program", "plugin"]
-"""Who can run it: threads and processes, where it may wait; the reactor, which it may not hold up;
-or it is a program, or a twistd plugin."""
+"""How a service can be run: in threads and processes, where it may block; in the reactor, where it
+may not; as a program; or as a twistd plugin."""
 
 MixIn = Literal["thread", "process"]
+"""The concurrency that a server class asks for by ThreadingMixIn or ForkingMixIn."""
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server class says of itself by its bases and attributes."""
+    """What the bases and attributes of a server class tell about it."""
 
     mixin: MixIn | None = None
-    """By ThreadingMixIn or ForkingMixIn; None handles one request at a time."""
+    """None: the class handles one request at a time."""
     reuse_port: bool = False
     backlog: int | None = None
-    """``request_queue_size``, where a class outside the standard library sets it."""
+    """``request_queue_size``, if a class outside the standard library sets it."""
     datagram_size: int | None = None
     """``max_packet_size``, of datagram servers."""
     children: int | None = None
@@ -63,41 +71,42 @@ class ServerFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a service runs, as seen by importing it."""
+    """From the probe: what a service runs, found by importing it."""
 
     service: str
     requests: Requests
     execution: Execution
     sources: tuple[str, ...]
-    """Files that were imported from ``python_path``."""
+    """The files that were imported from ``python_path``."""
     server: ServerFacts | None = None
-    """Of a server class; a function that makes servers is not called, and says nothing."""
+    """Facts about a server class. None for a function that makes servers: the probe calls none."""
     threads: bool = False
-    """Whether the imports have started threads, which a fork would not survive."""
+    """Whether the imports have started threads, which would not exist in a fork."""
     notes: tuple[str, ...] = ()
-    """What is not as its author may think, and no fault."""
+    """Warnings: netd runs the service, but something in it may surprise its author."""
 
 
 @dataclass(frozen=True)
 class ProbeError:
-    """A service cannot be run."""
+    """From the probe: the service cannot be run."""
 
     service: str
     key: str
-    """The key of the service that is to blame, ``handler`` or ``access.verify_request``."""
+    """The key of the service that causes this, such as ``handler``."""
     message: str
+    """A sentence that continues after the key."""
 
 
-Answer = Facts | ProbeError
+ProbeReply = Facts | ProbeError
 
 
-def encode_requests(questions: ProbeRequests) -> str:
-    """Write the questions as JSON."""
-    return json.dumps(asdict(questions))
+def encode_requests(requests: ProbeRequests) -> str:
+    """Return the requests as JSON."""
+    return json.dumps(asdict(requests))
 
 
 def decode_requests(text: str) -> ProbeRequests:
-    """Read what ``encode_questions`` wrote."""
+    """Read what ``encode_requests`` wrote. Only for text from the daemon."""
     values = json.loads(text)
     services = tuple(
         ProbeRequest(
@@ -114,6 +123,7 @@ def decode_requests(text: str) -> ProbeRequests:
 
 
 def _runs(values: dict[str, Any]) -> Runs | Program | Plugin:
+    # No tag in the JSON: the three have different fields.
     if "path" in values:
         return Program(values["path"], tuple(values["arguments"]), values["wait"])
     if "name" in values:
@@ -132,18 +142,18 @@ def _environment(values: dict[str, Any]) -> ExecutionEnvironment:
     return ExecutionEnvironment(**values, variables=variables, limits=limits)
 
 
-def encode_reply(answer: Answer) -> str:
-    """Write an answer as a line of JSON, without its end."""
-    return json.dumps([type(answer).__name__, asdict(answer)])
+def encode_reply(reply: ProbeReply) -> str:
+    """Return a reply as a line of JSON, without its newline."""
+    return json.dumps([type(reply).__name__, asdict(reply)])
 
 
-def decode_reply(line: str) -> Answer:
-    """Read a line that ``encode_answer`` wrote. Raises ValueError for anything else."""
+def decode_reply(line: str) -> ProbeReply:
+    """Read a line that may be one of ``encode_reply``. Raises ValueError for anything else."""
     try:
         kind, values = json.loads(line)
-        if kind == "ProbeError":
+        if kind == ProbeError.__name__:
             return ProbeError(str(values["service"]), str(values["key"]), str(values["message"]))
-        if kind == "Facts":
+        if kind == Facts.__name__:
             return Facts(
                 service=str(values["service"]),
                 requests=_one_of(_REQUESTS, values["requests"]),
@@ -153,9 +163,10 @@ def decode_reply(line: str) -> Answer:
                 threads=bool(values["threads"]),
                 notes=tuple(map(str, values["notes"])),
             )
+    # RecursionError: JSON nests as deep as the process likes.
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pass
-    raise ValueError(f"not an answer: {line[:200]!r}")
+    raise ValueError(f"not a probe reply: {line[:200]!r}")
 
 
 def _server(values: dict[str, Any]) -> ServerFacts:
@@ -175,6 +186,7 @@ def _one_of(known: frozenset[str], value: Any) -> Any:
 
 
 def _number(value: Any) -> int | None:
+    # bool is a subclass of int, and True would pass for a backlog of 1.
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(value)
     return value

@@ -1,9 +1,13 @@
-"""What the daemon and its workers say to each other, and how it is put in bytes.
+"""Messages between the daemon and one worker process, and their bytes.
 
-A frame is four bytes of length and a message, both ways, on one Unix stream socket. The daemon
-hands values down as they are (pickle: it commands the worker anyway); a worker runs a user's
-code, so what comes up is JSON, and only messages of the table below are understood. Lines of the
-log, which are by far the most, come as they are after one letter: JSON would cost as much again.
+Both directions share one Unix stream socket. A frame is four bytes of length and one message. An
+**order** goes down and is a pickle: the daemon commands the worker in any case. A **report** comes
+up from a process that runs user code, so it is JSON, is bounded, and must have exactly the fields
+of its class. ``LogLines``, by far the most frequent report, is one letter and text: JSON would
+escape the lines a second time, which costs as much as writing them.
+
+The daemon sends orders and reads reports in its reactor's thread. The worker reads ``StartWorker``
+before it has a reactor, and everything else in its reactor's thread; reports leave it there too.
 """
 
 from __future__ import annotations
@@ -20,53 +24,54 @@ LONGEST_ORDER: Final = 256 << 20
 """Bytes of an order: a hundred thousand access rules are 3 MiB."""
 
 LONGEST_REPORT: Final = 8 << 20
-"""Bytes of a report, which is bounded because a worker runs a user's code: a batch of log lines
-is 300 KiB, four times that in letters of four bytes."""
+"""Bytes of a report; the daemon ends a worker that sends a longer one. A batch of log lines has 300
+Ki characters, hence at most four times as many bytes."""
 
 LENGTH: Final = 4
 """Bytes of a frame's length, big-endian (``Int32StringReceiver`` of Twisted)."""
 
 
-# Down: the daemon to a worker.
+# Orders: the daemon to a worker.
 
 
 @dataclass(frozen=True)
 class ServiceStart:
-    """What a worker needs to serve one service; descriptors are numbers in the worker."""
+    """What a worker needs to run one service. Descriptors are numbers in the worker."""
 
     service: Service
     listeners: tuple[int, ...]
-    """One for each address in ``service.listen``, in that order."""
+    """The listening socket of each address in ``service.listen``, in that order."""
     scoreboard: int
+    """The memory of the service's page (``Scoreboard.make``)."""
     first_slot: int = 0
-    """Of the worker's slots in the service's scoreboard, which all its processes share."""
+    """Number of the worker's first slot in the page, which all processes of the service share."""
     suspended: bool = False
-    """Whether nothing is to be taken yet."""
+    """Whether the worker must wait for ``Resume`` before it accepts."""
     queues: tuple[int | None, ...] = ()
-    """For each listener, where connections come from that the daemon has taken from it; empty where
-    it takes from none."""
+    """For each listener, the queue of connections that the daemon has accepted from it
+    (``ipc.handoff``), or None. Empty if the daemon accepts from none of them."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """The first message: become this worker."""
+class StartWorker:
+    """The first order, and the only one before ``Ready``: become this worker."""
 
     worker: str
     services: tuple[ServiceStart, ...]
     python_path: tuple[str, ...]
     graceful_timeout: float
-    """Seconds that running handlers get when the daemon has gone."""
+    """Seconds that running handlers get if the daemon ends without a ``Drain``."""
     log: WorkerLog = AS_USUAL
 
 
 @dataclass(frozen=True)
 class Drain:
-    """Take nothing more, let the handlers finish, and leave."""
+    """Stop accepting, let the running handlers finish, then exit. A second one changes nothing."""
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """End the connections of *service* that the lists of *access* do not admit."""
+    """Apply the lists of *access*, and end the connections of *service* that they do not admit."""
 
     service: str
     access: Access
@@ -74,146 +79,169 @@ class Recheck:
 
 @dataclass(frozen=True)
 class Disconnect:
-    """End the connection of *service* in a slot of its scoreboard, if it is still that one."""
+    """End one connection of *service*, if it is still the one that the operator has seen."""
 
     service: str
     slot: int
+    """Its slot, counted over all processes of the service."""
     stamp: int
-    """Since when it has been inside (``scoreboard.Occupant.stamp``)."""
+    """When it began (``scoreboard.ActiveConnection.stamp``): the slot may have the next connection
+    by now, and that one must stay."""
 
 
 @dataclass(frozen=True)
-class LogAs:
-    """Send up *log* from now on."""
+class ConfigureLog:
+    """Write log records by *log* from the next batch on. Queued records stay queued."""
 
     log: WorkerLog
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Leave at once."""
+    """Exit immediately. Running handlers end with the process."""
 
 
 @dataclass(frozen=True)
 class Suspend:
-    """Take nothing more for *service*, until ``Resume``, and say when that is so."""
+    """Stop accepting for *service* until ``Resume``. The worker answers ``Suspended``."""
 
     service: str
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Take again for *service*."""
+    """Accept for *service* again. Ignored by a worker that drains."""
 
     service: str
 
 
 @dataclass(frozen=True)
 class AllSuspended:
-    """No process takes anything for *service* any more."""
+    """Every process of *service* has stopped accepting: handlers that wait for that go on."""
 
     service: str
 
 
-Order = Start | Drain | Recheck | Disconnect | LogAs | Stop | Suspend | Resume | AllSuspended
+Order = (
+    StartWorker
+    | Drain
+    | Recheck
+    | Disconnect
+    | ConfigureLog
+    | Stop
+    | Suspend
+    | Resume
+    | AllSuspended
+)
 
 
-# Up: a worker to the daemon.
+# Reports: a worker to the daemon. Every field is text, which is what ``decode_report`` checks.
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything is imported, and clients are being taken."""
+    """Every service is imported and accepts, unless it starts suspended. Sent once."""
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What a service runs cannot be used; the worker leaves."""
+class StartFailed:
+    """*service* cannot be run, and *message* says why; the worker exits."""
 
     service: str
     message: str
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Lines for the log, complete with time and newline."""
+class LogLines:
+    """Complete lines for the log, each with its time and newline. The daemon bounds them again."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Shutdown:
-    """A handler wants *service* suspended (``shutdown()`` of its server)."""
+class SuspendRequested:
+    """A handler has called ``shutdown()`` of its server: suspend *service* in all its processes.
+
+    The daemon answers ``AllSuspended``.
+    """
 
     service: str
 
 
 @dataclass(frozen=True)
 class Suspended:
-    """Nothing is taken for *service* here any more."""
+    """This process has stopped accepting for *service*: an answer to ``Suspend`` or ``Drain``."""
 
     service: str
 
 
 @dataclass(frozen=True)
 class NeedsRecycling:
-    """This process wants a successor, because of what it did for *service*."""
+    """Replace this process. *why* is a verb phrase for the log, about *service*."""
 
     service: str
     why: str
 
 
 @dataclass(frozen=True)
-class Hung:
-    """The only handler of *service* here does not come back: the process is to be ended."""
+class HandlerHung:
+    """The only handler of *service* here exceeds its time and cannot be ended: kill the process."""
 
     service: str
 
 
-Report = Ready | Failed | Lines | Shutdown | Suspended | NeedsRecycling | Hung
+Report = (
+    Ready | StartFailed | LogLines | SuspendRequested | Suspended | NeedsRecycling | HandlerHung
+)
 
-_REPORTS: Final = {kind.__name__: kind for kind in get_args(Report) if kind is not Lines}
+_REPORTS: Final = {kind.__name__: kind for kind in get_args(Report) if kind is not LogLines}
 
 _LINES: Final = b"L"
-"""What a message with lines of the log begins with; JSON cannot."""
+"""First byte of a report with log lines. A JSON list begins with another one."""
 
 
-class NotUnderstood(Exception):
-    """The other end said something that is no message."""
+class InvalidMessage(Exception):
+    """The bytes are no message of this channel."""
 
 
 def encode_order(order: Order) -> bytes:
-    """Put an order in bytes, without the frame."""
+    """Return an order's bytes, without the frame."""
     return pickle.dumps(order)
 
 
 def decode_order(data: bytes) -> Order:
-    """Read what the daemon said. Only ever for bytes from the daemon."""
+    """Read an order. Only ever for bytes from the daemon: pickle runs what they say.
+
+    Raises InvalidMessage for a value that is no order.
+    """
     order = pickle.loads(data)
     if not isinstance(order, Order):
-        raise NotUnderstood(type(order).__name__)
+        raise InvalidMessage(type(order).__name__)
     return order
 
 
 def encode_report(report: Report) -> bytes:
-    """Put a report in bytes, without the frame."""
-    if isinstance(report, Lines):
+    """Return a report's bytes, without the frame."""
+    if isinstance(report, LogLines):
+        # A print may contain lone surrogates (undecodable bytes); the daemon escapes them.
         return _LINES + report.text.encode(errors="surrogatepass")
     return json.dumps([type(report).__name__, asdict(report)]).encode()
 
 
 def decode_report(data: bytes) -> Report:
-    """Read what a worker said. Raises NotUnderstood for anything that is no report."""
+    """Read a report from a worker, which may send anything. Raises InvalidMessage, nothing else."""
     try:
         if data.startswith(_LINES):
-            return Lines(data[len(_LINES) :].decode(errors="surrogatepass"))
+            return LogLines(data[len(_LINES) :].decode(errors="surrogatepass"))
         name, values = json.loads(data)
         kind = _REPORTS[name]
         if not isinstance(values, dict) or values.keys() != {field.name for field in fields(kind)}:
-            raise NotUnderstood(name)
+            raise InvalidMessage(name)
+        # Dataclasses check no types, and the daemon uses these as keys and in messages.
         if not all(isinstance(value, str) for value in values.values()):
-            raise NotUnderstood(name)
+            raise InvalidMessage(name)
         report: Report = kind(**values)
         return report
+    # RecursionError: JSON nests as deep as the worker likes.
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NotUnderstood(repr(data[:80])) from error
+        raise InvalidMessage(repr(data[:80])) from error

@@ -1,8 +1,8 @@
-"""What happened, as lines of text, queued by many threads and taken in batches by one.
+"""A worker's queue of log records: many threads add to it, one takes lines from it in batches.
 
-One logging call a connection would cost more than the connection. A thread appends a small
-record; a tenth of a second later all records become lines at once. The queue is bounded: when
-nobody takes from it, records are dropped and counted, and no thread ever waits for a log.
+One logging call a connection would cost more than the connection. So a thread appends a small
+record, and a tenth of a second later all records become lines together. The queue is bounded: if
+the daemon does not keep up, records are dropped and counted, and no thread ever waits for the log.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ CAPACITY: Final = 20_000
 """Records kept while the log is slow: about a second at the highest rate measured, 4 MiB."""
 
 MOST_TEXT: Final = 8 << 20
-"""Characters of what has been said that are kept while the log is slow."""
+"""Characters of printed and logged texts that are kept while the log is slow."""
 
 LONGEST_TEXT: Final = 32 << 10
-"""Characters kept of what somebody says at once: a deep traceback is 10 KiB."""
+"""Characters kept of one text; a deep traceback has 10 KiB."""
 
 
 class LogBuffer:
-    """The queue between the threads that serve and the one that writes the log.
+    """The queue between the threads that serve and the one that sends the log.
 
-    *wake* is called from any thread when the queue is no longer empty, and once only until the
-    queue is taken from. *monotonic* and *wall* are clocks, in seconds. What *log* does not ask for
-    is not even queued.
+    *wake* is called in any thread when the queue becomes non-empty, and not again before the queue
+    was found empty by ``take``. *monotonic* and *wall* are clocks, in seconds. *log* says which
+    records are queued at all, and the form of their lines.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class LogBuffer:
         self._said = 0
 
     def change(self, log: WorkerLog) -> None:
-        """Have queued what *log* asks for. In the thread that writes; what is queued stays."""
+        """Set which records are queued. In the thread that takes; queued records stay."""
         self.level = log.level
-        """The least that is queued of what is said."""
+        """Texts below this level are not queued."""
         self._with_requests = log.connections and is_enabled("info", log.level)
         self._form = line_form(log.form)
 
     # Any thread.
 
     def add(self, request: AccessRecord) -> bool:
-        """Queue what became of a request, if that is logged at all; whether it is kept."""
+        """Queue a request's record, if requests are logged. Returns whether it was queued."""
         return self._with_requests and self._keep(request)
 
     def say(self, service: str, level: str, text: str) -> None:
@@ -74,8 +74,8 @@ class LogBuffer:
         if len(text) > LONGEST_TEXT:
             text = f"{text[:LONGEST_TEXT]} … ({len(text)} characters)"
         length = len(text)
-        # Nothing is called under the lock: the collector could run there, and with it a
-        # destructor that has something to say, too.
+        # Nothing is called under the lock: the garbage collector could run there, and
+        # with it a destructor that logs, which would wait for this very lock.
         with self._lock:
             fits = self._said + length <= MOST_TEXT
             if fits:
@@ -87,10 +87,10 @@ class LogBuffer:
                 self._said -= length
 
     def _keep(self, record: AccessRecord | LogRecord) -> bool:
-        """Queue a record, or drop it when the log is too far behind."""
+        """Queue a record, or drop it if the log is too far behind. Returns whether it is queued."""
         if len(self._records) >= self._capacity:
-            # Not exact when two threads drop at once; the lock that made it so would cost every
-            # connection something, for a figure that says "many".
+            # Not exact if two threads drop concurrently. A lock would make it exact, and cost every
+            # connection something, for a figure that means "many".
             self._dropped += 1
             return False
         self._records.append(record)
@@ -100,30 +100,32 @@ class LogBuffer:
         return True
 
     def after_fork(self, wake: Callable[[], None]) -> None:
-        """Forget all that is queued, and call *wake* from now on; in a fork of the process."""
+        """In a fork of the process: drop what is queued, which the parent sends; call *wake*."""
         self._records.clear()
         self._said = self._dropped = 0
         self._awake = False
         self._wake = wake
 
     def lose(self, lines: int) -> None:
-        """Count *lines* that somebody else had no room for."""
+        """Count *lines* that were dropped elsewhere, for the next dropped notice."""
         self._dropped += lines
 
-    # The thread that writes.
+    # The thread that takes.
 
     def take(self, most: int) -> str:
         """Return the oldest records as lines that each end in a newline, about *most* characters.
 
-        The empty string says that there was nothing, and that *wake* will be called again.
+        An empty string means that the queue is empty, and that *wake* will be called again.
         """
         if not self._records:
             self._awake = False
-            # A record that was added just before that has not called wake.
+            # Look again: a record that another thread added before the line above woke nothing.
             if not self._records:
                 return self._dropped_notice()
             self._awake = True
         records = self._records
+        # Records have monotonic times, so that a step of the wall clock changes no duration; their
+        # difference now is exact enough for records of the last tenth of a second.
         offset = self._wall() - self._monotonic()
         lines = [self._dropped_notice()]
         room = most
@@ -133,7 +135,7 @@ class LogBuffer:
         return "".join(lines)
 
     def _dropped_notice(self) -> str:
-        """That records are missing: at every level, for nobody knows what they said."""
+        """The line that says how many records are missing. At every level: theirs is unknown."""
         dropped, self._dropped = self._dropped, 0
         if not dropped:
             return ""

@@ -1,4 +1,8 @@
-"""Everything said in a worker process, brought to the journal: events, ``logging``, prints."""
+"""What a worker process prints and logs, brought to its log buffer.
+
+Three ways lead there: events of ``twisted.logger``, records of ``logging``, and lines that are
+printed to standard output or standard error. All of them work in any thread.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +26,27 @@ _NAMES: Final = (
     (logging.INFO, "info"),
     (logging.NOTSET, "debug"),
 )
-"""Of ``logging``, the least that is of a level."""
+"""The least number of ``logging`` that belongs to each level, the highest first."""
 
 LONGEST_LINE: Final = LONGEST_TEXT
-"""Characters of a printed line; a longer one is logged in pieces that the journal keeps whole."""
+"""Characters of a printed line. A longer one is logged in pieces, each of which is kept whole."""
 
 
 class Speaker:
-    """Names the service that the current thread works for."""
+    """Attributes what a thread logs: to the service that the current thread works for."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
 
     def __call__(self) -> str:
-        """The service of a pool's thread; the worker's name in all others."""
+        """The service of a pool's thread; the worker's name in every other thread."""
         return getattr(threading.current_thread(), "service", self._worker)
 
 
 def capture(log_buffer: LogBuffer, speaker: Callable[[], str]) -> None:
-    """Send all that this process logs or prints to *journal*, under the speaker's name.
+    """Send all that this process logs or prints to *log_buffer*, under the speaker's name.
 
-    What is below the journal's level is not even made into a text.
+    Events and records below the buffer's level are not formatted. For good: nothing takes it back.
     """
 
     @implementer(ILogObserver)
@@ -54,18 +58,20 @@ def capture(log_buffer: LogBuffer, speaker: Callable[[], str]) -> None:
         log_buffer.say(speaker(), level.name, text)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
-    logging.getLogger().addHandler(_ToJournal(log_buffer, speaker))
+    logging.getLogger().addHandler(_BufferHandler(log_buffer, speaker))
     set_level(log_buffer.level)
     sys.stdout = _Printed(log_buffer, speaker, "info", sys.__stdout__)
     sys.stderr = _Printed(log_buffer, speaker, "warn", sys.__stderr__)
 
 
 def set_level(level: Level) -> None:
-    """Have ``logging`` make no records below the journal's *level*, unless a logger wants them."""
+    """Make the root logger drop records below *level*; a logger with a level of its own decides."""
     logging.getLogger().setLevel(next(least for least, name in _NAMES if name == level))
 
 
-class _ToJournal(logging.Handler):
+class _BufferHandler(logging.Handler):
+    """The root logger's handler. A failing format is reported as ``logging`` does: to stderr."""
+
     def __init__(self, log_buffer: LogBuffer, speaker: Callable[[], str]) -> None:
         super().__init__()
         self._log_buffer = log_buffer
@@ -83,7 +89,7 @@ class _ToJournal(logging.Handler):
 
 
 class _Printed(io.TextIOBase):
-    """A standard stream whose lines go to the journal, each thread's apart from the others'."""
+    """A standard stream whose lines go to the log buffer, those of each thread kept apart."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -99,7 +105,8 @@ class _Printed(io.TextIOBase):
 
     @property
     def buffer(self) -> Any:
-        """The descriptor's own stream, for what is not text; the daemon logs it line by line."""
+        """The process's own binary stream. What is written there skips the buffer: the daemon reads
+        it from a pipe and logs it line by line."""
         return self._original.buffer
 
     def fileno(self) -> int:
@@ -110,14 +117,14 @@ class _Printed(io.TextIOBase):
         return True
 
     def flush(self) -> None:
-        """Hand on what was written to ``buffer``; a line that is not complete waits for its end."""
+        """Flush what was written to ``buffer``. An incomplete line stays, waiting for its end."""
         self._original.flush()
 
     def reconfigure(self, **_: Any) -> None:
-        """Change nothing: programs ask for an encoding or for line buffering, which they have."""
+        """Change nothing: programs call this for UTF-8 or line buffering, which the stream has."""
 
     def write(self, text: str) -> int:
-        """Log every line that is complete."""
+        """Log every complete line, and keep the rest."""
         *lines, rest = (getattr(self._unfinished, "text", "") + text).split("\n")
         complete = [piece for line in lines for piece in _pieces(line)]
         *too_long, self._unfinished.text = _pieces(rest)
@@ -127,5 +134,6 @@ class _Printed(io.TextIOBase):
 
 
 def _pieces(line: str) -> list[str]:
+    # "or 1": an empty line is one piece, too.
     starts = range(0, len(line) or 1, LONGEST_LINE)
     return [line[start : start + LONGEST_LINE] for start in starts]

@@ -1,4 +1,4 @@
-"""A log that takes each record as a datagram: the journal's and syslog's own sockets."""
+"""A destination that gets each record as a datagram: the sockets of journald and syslog."""
 
 from __future__ import annotations
 
@@ -15,43 +15,45 @@ from netd.log.entry import Entry, entry_of
 from netd.log.file import NotWritten
 
 PATIENCE: Final = 1.0
-"""Seconds that a socket which is full has to take a datagram; meanwhile the log's queue fills."""
+"""Seconds to wait for room in a full socket. Meanwhile the log's own queue fills."""
 
 _TIMEVAL: Final = struct.Struct("@ll")
-"""Of SO_SNDTIMEO (socket(7)): seconds and microseconds."""
+"""The value of SO_SNDTIMEO (socket(7)): seconds and microseconds."""
 
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-"""With which nobody can change a file in memory any more (memfd_create(2))."""
+"""Seals that make a file in memory immutable (memfd_create(2)), as journald's protocol asks."""
 
 Encode = Callable[[Entry], list[bytes]]
-"""Says which datagrams a record is."""
+"""Returns the datagrams of one record."""
 
 
 class DatagramDestination:
-    """The datagram socket at *path*, which gets what *encode* makes of each record.
+    """Writes lines of ``JsonLines`` to the datagram socket at *path*, encoded by *encode*.
 
-    Each is sent to the path and not by a connection, so whoever binds it again gets the next. The
-    lines that are written are those of ``JsonLines``.
+    Each datagram is sent to the path, not over a connection: a syslog that was restarted, and has
+    bound the path again, gets the next one. *patience* is in seconds.
     """
 
     def __init__(self, path: str, encode: Encode, patience: float = PATIENCE) -> None:
-        """See whether somebody listens at *path*. Raises OSError, with the path."""
+        """Check that a process reads from *path*. Raises OSError, with the path."""
         self._path = path
         self._encode = encode
         self._socket = _datagram_socket()
-        # The kernel does the waiting: to poll(2), a socket that is not connected always has room.
+        # The kernel waits: poll(2) reports room for any socket that is not connected.
         whole, fraction = divmod(patience, 1)
         waits = _TIMEVAL.pack(int(whole), int(fraction * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, waits)
         try:
-            with _datagram_socket() as asking:
-                asking.connect(path)
+            # By a socket of its own: a connected one would not follow a restart of the reader.
+            with _datagram_socket() as trial:
+                trial.connect(path)
         except OSError as error:
             self._socket.close()
             raise OSError(error.errno, error.strerror, path) from error
 
     def write(self, text: str) -> None:
-        """See ``Destination``. After one line that cannot be sent, the rest is not tried."""
+        """See ``Destination``. After a line that cannot be sent, the rest is not tried: every line
+        would wait for *patience* again."""
         lines = [line for line in text.split("\n") if line]
         for number, line in enumerate(lines):
             try:
@@ -78,7 +80,7 @@ class DatagramDestination:
             self._send_by_file(datagram)
 
     def _send_by_file(self, datagram: bytes) -> None:
-        """Pass a file in memory instead, as the journal has it for what is too long to send."""
+        """Send a file in memory instead: journald's protocol for what exceeds a datagram."""
         descriptor = os.memfd_create("netd log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with open(descriptor, "wb") as file:
             file.write(datagram)

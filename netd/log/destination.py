@@ -1,4 +1,4 @@
-"""Where the log is, and in which form: what twistd was told, or else what ``[log]`` says."""
+"""Where the log goes, and in which form: twistd's options decide, then ``[log]``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SOCKETS: Final[Mapping[str, tuple[str, Encode]]] = {
     "journald": (journald.SOCKET, journald.datagrams),
     "syslog": (syslog.SOCKET, syslog.SyslogMessages()),
 }
-"""Formats that have a place of their own, and what is sent there."""
+"""The formats with a socket of their own: its path, and the datagrams that are sent there."""
 
 
 class LogLocation:
-    """Opens the log, at the start and whenever ``[log]`` says something else.
+    """Opens the log, at the start and whenever a reload changes ``[log]``.
 
-    *twistd* has the options that twistd was given, and paths among them are relative to
-    *directory*. *terminal* is the descriptor to log to when it is in the foreground and nobody says
-    where, None where there is none.
+    *twistd* has the options that twistd was given; paths among them are relative to *directory*.
+    *terminal* is the descriptor to log to in the foreground, unless an option or ``[log]`` names a
+    place; None if there is no such descriptor.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class LogLocation:
         sockets: Mapping[str, tuple[str, Encode]] = SOCKETS,
     ) -> None:
         self.is_twistds = bool(twistd.get("syslog") or twistd.get("logger"))
-        """Whether the log is one of twistd's own, and is not opened here."""
+        """Whether twistd opens the log itself (``--syslog``, ``--logger``)."""
         self._named: str | None = twistd.get("logfile") or None
         self._in_foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
         self._directory = directory
@@ -43,11 +43,11 @@ class LogLocation:
 
     @property
     def is_impossible(self) -> bool:
-        """Whether twistd was told to log to a terminal that it leaves."""
+        """Whether twistd was told to log to a terminal, and to detach from it."""
         return self._named == "-" and not self._in_foreground and not self.is_twistds
 
     def overruled(self, configured: Log) -> str | None:
-        """What ``[log]`` names as the place although twistd was told another one."""
+        """Return the place in ``[log]`` that is ignored, because twistd was told another one."""
         if not (self.is_twistds or self._named):
             return None
         return configured.file or (
@@ -55,13 +55,14 @@ class LogLocation:
         )
 
     def form(self, configured: Log) -> Form:
-        """In which form lines are to be written."""
+        """Return the form of lines for this log, which workers are told."""
+        # Logs that take fields get them from JSON; netd.log says why.
         if self.is_twistds or self._socket(configured) is not None:
             return "json"
         return "json" if configured.format == "json" else "text"
 
     def open(self, configured: Log) -> Destination:
-        """Open the log. Raises OSError with the place as its file name."""
+        """Open the log; the caller closes it. Raises OSError with the place as its file name."""
         socket = self._socket(configured)
         if socket is not None:
             return DatagramDestination(*socket)
@@ -73,7 +74,7 @@ class LogLocation:
         return FileDestination(descriptor=self._terminal)
 
     def other(self, old: Log, new: Log) -> Destination | None:
-        """Open the log of *new* if that of *old* is another one. Raises OSError."""
+        """Open the log of *new* if it differs from that of *old*. Raises OSError."""
         if self.is_twistds or (old.format, old.file) == (new.format, new.file):
             return None
         return self.open(new)

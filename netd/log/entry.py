@@ -1,4 +1,4 @@
-"""Lines of the log taken apart again, for logs that take fields: journald, syslog, twistd's own."""
+"""Lines of the log as fields, for the logs that take fields: journald, syslog, twistd's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEVERITIES: Final = {
     "error": syslog.LOG_ERR,
     "critical": syslog.LOG_CRIT,
 }
-"""The levels as syslog(3) and journald number them."""
+"""The levels with their numbers in syslog(3) and journald."""
 
 _REQUEST: Final = (
     "client",
@@ -30,25 +30,29 @@ _REQUEST: Final = (
     "bytes_out",
     "round_trip",
 )
-"""What a line about a request has beside what all lines have."""
+"""Further keys of a line about a request. Others are dropped: a worker may send any."""
+
+# Made once: with these arguments json.loads makes one for each line, which costs more than reading
+# the line. Numbers stay texts, exactly as written, so none is too long for Python's int().
+_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the log, taken apart, with control characters escaped."""
+    """The fields of one line, with control characters escaped."""
 
     level: str
     message: str
     service: str | None = None
     """None for netd itself."""
     time: str | None = None
-    """As in the line; None where that said none."""
+    """As written in the line; None if that has none."""
     request: Mapping[str, str] = field(default_factory=dict)
-    """Of a request, what is known of it, by the keys and as in the line."""
+    """The further keys of a request's line, as written there. A key that is null is absent."""
 
     @property
     def when(self) -> float | None:
-        """The time in seconds, if it is one."""
+        """The time in seconds of the wall clock; None if the text is no time."""
         try:
             return datetime.fromisoformat(self.time or "").timestamp()
         except (ValueError, OverflowError):
@@ -56,13 +60,12 @@ class Entry:
 
 
 def entry_of(line: str) -> Entry:
-    """Take a line apart that ``JsonLines`` has written. One of another form is all message.
+    """Read a line of ``JsonLines``. A line of another form becomes a message, whole.
 
-    Lines come from workers, where a user's code runs.
+    Raises nothing: lines come from workers, where user code runs.
     """
     try:
-        # Numbers stay as they are written, and so does their length.
-        values = json.loads(line, parse_int=str, parse_float=str)
+        values = _DECODER.decode(line)
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("message"), str):
@@ -79,11 +82,11 @@ def entry_of(line: str) -> Entry:
 
 
 def rewritten(text: str, form: LineForm, now: float) -> str:
-    """Lines of one form in another: those that are on their way while the form is changed.
+    """Convert lines to *form*: those that workers sent before they heard of a new form.
 
-    Lines of text, whose parts mean nothing any more, become messages of *now*.
+    A line of text becomes a message of the time *now* (seconds of the wall clock), whole.
     """
-    # A worker escapes vertical tabs, so that here they can stand for newlines inside a record.
+    # Workers escape vertical tabs, so one can stand here for each newline inside a record.
     lines = text.replace("\n\t", "\v").split("\n")
     entries = [entry_of(line.replace("\v", "\n")) for line in lines if line]
     return "".join(

@@ -1,14 +1,14 @@
-"""Records of the log as lines: text for people, or JSON for programs.
+"""Lines of the log: text for people, or JSON for programs.
 
-A worker writes so what happens in it, and the daemon what it has to say itself.
+A worker makes the lines of its own records, and the daemon those of its own events.
 """
 
 from __future__ import annotations
 
 import time
 
-# The function by which json.dumps writes a string; by way of json.dumps it takes four times as
-# long, and a line has six strings.
+# json.dumps writes strings by this function. Called through json.dumps it takes four times as long,
+# and a line has six strings.
 from json.encoder import encode_basestring_ascii as _string
 from typing import Final, Protocol
 
@@ -21,21 +21,21 @@ _ESCAPES: Final = {
         0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),
     )
 }  # fmt: skip
-"""Control characters but tab and newline, which a client could steer a terminal with, and those
-that turn the direction of what is read. None of them is printable."""
+"""Control characters except tab and newline, by which a client could steer a terminal, and those
+that change the direction of a text. None of them is printable, which the fast path below needs."""
 
 
 def escape_controls(text: str) -> str:
-    """*text* with its control characters escaped; tabs and newlines stay."""
-    # Translating raises and catches an error for each letter that stays: 2 µs for a short text.
+    """Return *text* with its control characters escaped. Tabs and newlines stay."""
+    # translate() raises and catches an error for each letter that stays: 2 µs for a short text.
     return text if text.isprintable() else text.translate(_ESCAPES)
 
 
 class LineForm(Protocol):
-    """Writes records, complete with newline. Times are of the wall clock. Safe from any thread."""
+    """Makes lines, each with its newline. Times are of the wall clock. Safe from any thread."""
 
     def said(self, when: float, service: str | None, level: str, text: str) -> str:
-        """Somebody said *text*; where *service* is None, netd itself."""
+        """The line of a text; *service* is None for netd's own."""
 
     def served(
         self,
@@ -49,11 +49,11 @@ class LineForm(Protocol):
         sent: int | None,
         round_trip: float | None = None,
     ) -> str:
-        """A request came to its end; *verdict* has a reason after a colon where there is one."""
+        """The line of a request that has ended; *verdict* may have a reason after a colon."""
 
 
 class TextLines:
-    """Lines for people: further lines of a text are indented, control characters are escaped."""
+    """Lines for people. Further lines of a text are indented; control characters are escaped."""
 
     def __init__(self) -> None:
         self._known = (-1, "")
@@ -80,7 +80,7 @@ class TextLines:
         return f"{self._time(when)} [{service}#info] {outcome}\n"
 
     def _time(self, when: float) -> str:
-        """ISO 8601 with the zone, as twisted.logger's formatTime has it, once a second."""
+        """ISO 8601 with the zone, in the format of twisted.logger; computed once a second."""
         second = int(when)
         known, stamp = self._known
         if second != known:
@@ -90,11 +90,11 @@ class TextLines:
 
 
 class JsonLines:
-    """Lines for programs: an object each, in ASCII, with the same four keys first.
+    """Lines for programs: one object each, in ASCII, with the same four keys first.
 
     ``time`` (RFC 3339, milliseconds), ``level``, ``service`` (null for netd itself), ``message``;
     for requests also ``client``, ``transport``, ``verdict``, ``reason``, ``seconds``, ``bytes_in``,
-    ``bytes_out`` and ``round_trip`` (seconds), null where there is none or nobody knows.
+    ``bytes_out`` and ``round_trip`` (seconds); null if there is none or it is unknown.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class JsonLines:
         )
 
     def _time(self, when: float) -> str:
-        """RFC 3339 with the zone, but for the milliseconds worked out once a second."""
+        """RFC 3339 with the zone; all but the milliseconds is computed once a second."""
         second = int(when)
         known, stamp, zone = self._known
         if second != known:
@@ -162,5 +162,5 @@ def _outcome(
 
 
 def line_form(form: Form) -> LineForm:
-    """Make the writer of lines in *form*."""
+    """Return what makes lines in *form*."""
     return JsonLines() if form == "json" else TextLines()

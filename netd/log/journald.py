@@ -1,7 +1,7 @@
-"""Records as systemd's journal takes them.
+"""Records in the native protocol of systemd's journal.
 
-Its native protocol is documented with systemd (``JOURNAL_NATIVE_PROTOCOL.md``), the names of the
-fields in systemd.journal-fields(7).
+systemd documents the protocol in ``JOURNAL_NATIVE_PROTOCOL.md``, and the names of the fields in
+systemd.journal-fields(7).
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from typing import Final
 from netd.log.entry import SEVERITIES, Entry
 
 SOCKET: Final = "/run/systemd/journal/socket"
-"""Where the journal listens."""
+"""The journal's socket."""
 
 _LENGTH: Final = 8
 """Bytes of a value's length, little-endian."""
 
 _FACILITY: Final = syslog.LOG_DAEMON >> 3
+"""The facility's number: syslog(3) has it above the three bits of the severity."""
 
 
 def datagrams(entry: Entry) -> list[bytes]:
-    """One datagram: the journal's own fields, and ``NETD_…`` for what only netd knows."""
+    """Return one datagram: the journal's own fields, and ``NETD_…`` for those of netd.
+
+    Names are netd's, never a worker's, so user code cannot set a field of the journal.
+    """
     own = {"time": entry.time, "service": entry.service, **entry.request}
     fields = {
         "MESSAGE": entry.message,
@@ -35,6 +39,7 @@ def datagrams(entry: Entry) -> list[bytes]:
 
 def _field(name: str, value: str) -> bytes:
     data = value.encode(errors="backslashreplace")
+    # A newline ends a plain field, so a value that has one is preceded by its length.
     if b"\n" not in data:
         return b"%b=%b\n" % (name.encode(), data)
     return b"%b\n%b%b\n" % (name.encode(), len(data).to_bytes(_LENGTH, "little"), data)

@@ -1,4 +1,4 @@
-"""Records of the log before they are lines: what became of a request, and what was said."""
+"""Records of the log before they become lines: a request's outcome, or a text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Final, NamedTuple
 
 
 class Traffic(NamedTuple):
-    """Bytes received and sent; None where nobody can tell."""
+    """Bytes received and sent; None where netd cannot know them."""
 
     received: int | None
     sent: int | None
     round_trip: float | None = None
-    """Seconds to the client and back, as TCP has measured them, smoothed."""
+    """Seconds to the client and back: TCP's smoothed measurement."""
 
 
 NOTHING: Final = Traffic(0, 0)
@@ -21,7 +21,7 @@ UNKNOWN: Final = Traffic(None, None)
 
 
 class AccessRecord(NamedTuple):
-    """A request came to its end."""
+    """A request has ended."""
 
     ended: float
     """Seconds of the monotonic clock, as are all times of records."""
@@ -35,7 +35,7 @@ class AccessRecord(NamedTuple):
 
 
 class LogRecord(NamedTuple):
-    """Somebody said something: the worker itself, or a handler by print or ``logging``."""
+    """A text: the worker's own, or what user code printed or passed to ``logging``."""
 
     ended: float
     service: str

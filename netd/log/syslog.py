@@ -1,4 +1,4 @@
-"""Records as a local syslog takes them: the way of syslog(3), which is that of RFC 3164."""
+"""Records as messages to a local syslog, in the format of syslog(3), which is that of RFC 3164."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from typing import Final
 from netd.log.entry import SEVERITIES, Entry
 
 SOCKET: Final = "/dev/log"
-"""Where the local syslog listens (syslog(3))."""
+"""The local syslog's socket (syslog(3))."""
 
 LONGEST: Final = 8000
-"""Bytes of a message: rsyslog takes 8 KiB unless it is told otherwise, and cuts the rest."""
+"""Bytes of a message. rsyslog cuts what exceeds 8 KiB, its default."""
 
 _MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
-"""In English, whatever the locale."""
+"""In English, which strftime(3) would translate to the locale."""
 
 _CUT: Final = " …".encode()
+"""The end of a message that was cut."""
 
 
 class SyslogMessages:
-    """Makes messages of the process that *pid* returns the number of: twistd may yet fork."""
+    """Makes messages under the pid that *pid* returns: a number would be wrong after the fork of
+    twistd."""
 
     def __init__(self, pid: Callable[[], int] = os.getpid) -> None:
         self._pid = pid
 
     def __call__(self, entry: Entry) -> list[bytes]:
-        """A message for each line of the text; further ones are indented, so that none of them
-        passes for a record."""
+        """Return a message for each line of the text.
+
+        Further lines are indented, so that user code cannot make one look like a record.
+        """
         priority = syslog.LOG_DAEMON | SEVERITIES[entry.level]
-        who = "" if entry.service is None else f"{entry.service}: "
-        head = f"<{priority}>{_stamp(entry.time)}netd[{self._pid()}]: {who}"
+        service = "" if entry.service is None else f"{entry.service}: "
+        head = f"<{priority}>{_stamp(entry.time)}netd[{self._pid()}]: {service}"
         return [_cut(head + line) for line in _lines(entry.message)]
 
 
@@ -48,7 +52,7 @@ def _lines(message: str) -> Iterator[str]:
 
 
 def _stamp(time: str | None) -> str:
-    """The local time as RFC 3164 has it; nothing where none is known, and syslog's own counts."""
+    """The local time in the format of RFC 3164; empty if unknown, and syslog then takes its own."""
     try:
         when = datetime.fromisoformat(time or "").astimezone()
     except (ValueError, OverflowError):
@@ -58,6 +62,7 @@ def _stamp(time: str | None) -> str:
 
 def _cut(message: str) -> bytes:
     data = message.encode(errors="backslashreplace")
+    # In bytes, as syslog counts; "ignore" drops a letter that the cut has halved.
     if len(data) <= LONGEST:
         return data
     return data[: LONGEST - len(_CUT)].decode(errors="ignore").encode() + _CUT

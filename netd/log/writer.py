@@ -1,7 +1,7 @@
-"""The daemon's log: twisted.logger's events and the workers' lines, written by one thread.
+"""The daemon's log: events of twisted.logger and the workers' lines, written by one thread.
 
-The daemon's reactor never waits for a disk or a terminal. Text is queued and written by a
-thread, all that there is at once; when the queue is full, lines are dropped and counted.
+The daemon's reactor never waits for a disk or a terminal. It queues text, and a thread writes all
+queued text together. If the queue is full, lines are dropped and counted.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ CAPACITY: Final = 8 << 20
 """Characters kept while the log is slow: some seconds of it at the highest rate."""
 
 LAST_WORDS: Final = 1.0
-"""Seconds that a slow log has to take the rest at the end."""
+"""Seconds that a slow destination has for the rest when the daemon ends."""
 
 
 @implementer(ILogObserver)
 class DaemonLog:
-    """Writes events and lines to *destination*: at once until ``start``, then by a thread.
+    """Writes events and lines to *destination*: immediately until ``start``, then by a thread.
 
-    Events become lines in *form* where they reach *level*; lines are written as they are. Safe
-    from any thread. ``start`` is for after the fork of a daemon, which a thread would not survive.
-    The destination is closed with the log.
+    Events from *level* on become lines in *form*; lines are written as they are. *capacity* is in
+    characters. Safe from any thread. Call ``start`` after twistd's fork, which a thread would not
+    survive. The log closes its destination.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class DaemonLog:
         self._capacity = capacity
         self._lines = line_form(form)
         self._queue: deque[str | Destination] = deque()
-        """Text, and what is to be written to after the text before it."""
+        """Texts, and destinations to change to once the texts before them are written."""
         self._queued = 0
         self._dropped = 0
         self._why = ""
-        """Of the lines that were dropped, the last."""
+        """Why the last of the dropped lines was dropped."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
         self._reopening = False
 
     def __call__(self, event: LogEvent) -> None:
-        """Write an event, as ILogObserver has it."""
+        """Write an event (ILogObserver)."""
         level = event.get("log_level", LogLevel.info)
         if not is_enabled(level.name, self._level):
             return
@@ -76,7 +76,7 @@ class DaemonLog:
             self.write(line)
 
     def _json(self, event: LogEvent, level: LogLevel) -> str | None:
-        """An event as a line; None if it says nothing."""
+        """An event as a line of JSON; None if it has no text."""
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         if not text:
             return None
@@ -86,8 +86,10 @@ class DaemonLog:
         return self._lines.said(event["log_time"], service, level.name, text)
 
     def write(self, text: str) -> None:
-        """Queue *text*, lines that are complete."""
+        """Queue *text*, which is complete lines, all in one form."""
         with self._changed:
+            # A worker has not heard yet that a reload has changed the form. Only lines of JSON
+            # begin with a brace; those of text begin with their time.
             if text.startswith("{") is (self._form == "text"):
                 text = rewritten(text, self._lines, time.time())
             if self._thread is None:
@@ -100,16 +102,16 @@ class DaemonLog:
                 self._changed.notify()
 
     def start(self) -> None:
-        """Write by a thread from now on."""
+        """Start the thread, which writes everything after this."""
         self._thread = threading.Thread(target=self._run, name="netd log", daemon=True)
         self._thread.start()
-        # twistd's own last line comes after every service has stopped.
+        # At exit, not when the service stops: twistd logs its own last line after that.
         atexit.register(self.close)
 
     def change(self, destination: Destination | None, form: Form, level: Level) -> None:
-        """From now on log in *form* from *level* on, to *destination* if there is one.
+        """Log in *form*, from *level* on, and to *destination* unless it is None.
 
-        For after the start. Lines that still come in the other form are rewritten.
+        Only after ``start``. Lines that still arrive in the other form are rewritten.
         """
         with self._changed:
             self._form, self._level, self._lines = form, level, line_form(form)
@@ -118,13 +120,13 @@ class DaemonLog:
                 self._changed.notify()
 
     def reopen(self) -> None:
-        """Go on in a new file, after all that has been queued until now."""
+        """Continue in a new file once all that is queued is written (log rotation)."""
         with self._changed:
             self._reopening = True
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what is queued, if that takes no longer than LAST_WORDS."""
+        """Write what is queued and end the thread; waits LAST_WORDS for that, at most."""
         thread = self._thread
         if thread is None:
             return
@@ -151,7 +153,7 @@ class DaemonLog:
                 return
 
     def _write(self, queued: list[str | Destination], dropped: int) -> None:
-        """Write all texts, each to the destination that came before it."""
+        """Write each text to the destination that was queued before it."""
         texts: list[str] = []
         for item in queued:
             if isinstance(item, str):
@@ -164,7 +166,7 @@ class DaemonLog:
         self._put("".join(texts), dropped)
 
     def _put(self, text: str, dropped: int = 0) -> None:
-        """Write that lines were *dropped* before, and *text*; count what cannot be written."""
+        """Write a notice of *dropped* lines and then *text*; count what cannot be written."""
         if dropped:
             text = self._own("warn", f"{dropped} log lines dropped: {self._why}") + text
         try:
@@ -172,7 +174,7 @@ class DaemonLog:
         except NotWritten as error:  # a full disk, a closed pipe
             missing = error.lines
             if dropped and missing >= text.count("\n"):
-                # So is the line about them, which is none of those that anybody misses.
+                # The notice is missing, too: count what it was about, but not the notice itself.
                 missing += dropped - 1
             self._drop(missing, error.why)
 
@@ -188,21 +190,23 @@ class DaemonLog:
             self._put(self._own("error", f"the log cannot be reopened: {error}"))
 
     def _own(self, level: str, text: str) -> str:
-        """A line of the log's own, for which it cannot ask a logger, at whatever level."""
+        """A line about the log itself. Not by a logger, which would end up here, and at any level:
+        what is missing may have been of every level."""
         return self._lines.said(time.time(), None, level, text)
 
 
 def _text(event: LogEvent) -> str | None:
-    """An event as a line; None if it says nothing."""
+    """An event as a line of text; None if it has no text."""
     text = formatEventAsClassicLogText(event)
     return None if text is None else escape_controls(text)
 
 
 class RelayedLog:
-    """Brings the workers' lines to a log of twistd's own (``--syslog``, ``--logger``)."""
+    """Passes the workers' lines to twistd's own log (``--syslog``, ``--logger``)."""
 
     def write(self, text: str) -> None:
-        """Log *text*, lines of ``JsonLines``, with their service as the namespace."""
+        """Log *text*, lines of ``JsonLines``, each under its service as the namespace."""
+        # Not splitlines(), which also splits at characters that a text may have.
         for line in filter(None, text.split("\n")):
             entry = entry_of(line)
             log = Logger(namespace=entry.service or "netd")
@@ -212,7 +216,7 @@ class RelayedLog:
         """Nothing to do: twistd writes."""
 
     def change(self, destination: Destination | None, form: Form, level: Level) -> None:
-        """Nothing to do: workers see to the level of their own lines."""
+        """Nothing to do: workers drop their own lines below the level."""
 
     def reopen(self) -> None:
         """Nothing to do: twistd's own affair."""

@@ -1,7 +1,7 @@
 """The program of netd's own processes: ``forkserver``, which becomes workers, or ``probe``.
 
-Started by its path and with ``-P``, so that neither the current directory nor this one is on
-``sys.path``: a file called ``queue.py`` there would be found before Python's own.
+It is started by its path and with ``-P``, so that neither the current directory nor this one is on
+``sys.path``: a file ``queue.py`` there would be found before Python's own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import sys
 
 if importlib.util.find_spec("netd") is None:
-    # twistd was started from a checkout, with that on its path: find what it found, last.
+    # twistd runs from a checkout that is on its path, but not on this one's. At the end of the
+    # path, so that the checkout's other modules hide nothing.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 if sys.argv[1:] == ["probe"]:

@@ -1,4 +1,8 @@
-"""Entering the environment that a service's process is to have, and making sure of it."""
+"""Entering the environment of a service's process, and verifying that it was entered.
+
+Limits, nice value, user and group, umask, directory, environment variables: the keys of a service
+that concern its process. Workers and the probe enter it before the first line of user code.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _SELF: Final = 0
 
 
 class NotEntered(Exception):
-    """The process could not become what *key* of its service says; it must then end."""
+    """The process could not enter what *key* of its service asks for. It must end then."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -25,10 +29,10 @@ class NotEntered(Exception):
 
 
 def enter(owner: Owner, environment: ExecutionEnvironment) -> None:
-    """Become *owner* in *environment*, before there is a second thread. Raises NotEntered.
+    """Enter *environment* as *owner*, while the process has one thread. Raises NotEntered.
 
-    What may need a right of the daemon's comes before that is given up; what is to be done by the
-    owner comes after it.
+    The order matters. Raising a limit or the priority may need the daemon's rights, so that comes
+    before they are dropped. The owner must be able to enter the directory, so that comes after.
     """
     for limit in environment.limits:
         _limit(limit)
@@ -43,7 +47,7 @@ def enter(owner: Owner, environment: ExecutionEnvironment) -> None:
     if environment.working_directory is not None:
         _change_directory(environment.working_directory)
     os.environ.update(environment.variables)
-    # TZ may be among them, which the C library has read before.
+    # The variables may contain TZ, which the C library has read already.
     time.tzset()
     _verify(environment)
 
@@ -76,7 +80,10 @@ def _change_directory(directory: str) -> None:
 
 
 def _verify(environment: ExecutionEnvironment) -> None:
-    """See that all of it is so, as the owner has it. Raises NotEntered."""
+    """Check, as the owner, that everything is in effect. Raises NotEntered.
+
+    A security module or a container can make a system call succeed and do nothing.
+    """
     for limit in environment.limits:
         found = resource.getrlimit(_number(limit))
         if found != (limit.soft, limit.hard):
@@ -86,6 +93,7 @@ def _verify(environment: ExecutionEnvironment) -> None:
     _compare("nice", environment.nice, lambda: os.getpriority(os.PRIO_PROCESS, _SELF))
     if environment.umask is not None:
         mask = environment.umask
+        # umask(2) cannot be read without being set.
         _compare("umask", mask, lambda: os.umask(mask))
     directory = environment.working_directory
     if directory is not None and not os.path.samefile(directory, "."):
@@ -103,6 +111,6 @@ def _number(limit: Limit) -> int:
 
 
 def _written(soft: int, hard: int) -> str:
-    """The two limits for a message."""
+    """Both limits as text for a message."""
     both = ["unlimited" if value == UNLIMITED else str(value) for value in (soft, hard)]
     return both[0] if soft == hard else f"[{', '.join(both)}]"

@@ -1,8 +1,8 @@
 """The fork server: a process that has imported netd and Twisted, and becomes workers by forking.
 
-It runs no user's code, has one thread and no reactor, so that forking it is safe and a worker is
-there in milliseconds. It keeps the daemon's rights, which each worker gives up by itself, reaps its
-children and says how they ended. When the daemon has gone, it goes too.
+It runs no user code, has one thread and no reactor. So forking it is safe, and a worker exists
+within milliseconds. It keeps the daemon's rights, which each worker drops for itself. It reaps its
+children and reports how they ended. It ends with the daemon.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from io import FileIO
 from typing import Final
@@ -22,35 +21,37 @@ from typing import Final
 from setproctitle import setproctitle, setthreadtitle
 
 from netd.core.prctl import adopt_orphans, end_with_parent
-from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, receive, send
+from netd.ipc.forkserver import ChildEnded, Fork, Forked, ForkFailed, PassDescriptors, receive, send
 from netd.worker import process
+from netd.worker.descriptors import put_in_place
 
 CONNECTION: Final = 3
 """The descriptor of the socket to the daemon."""
 
 _NEEDED: Final = (
-    # What a reactor imports when it is made, or when it first does something.
+    # What a reactor imports when it is made or first used. Imported here, workers share the pages.
     "twisted.internet.default",
     "twisted.internet.unix",
     "twisted.internet.udp",
     "socketserver",
 )
 
-_LEFT_TO_THE_DAEMON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The terminal sends them to all; the daemon is asked to stop by them, and says when it has."""
+_DAEMONS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a terminal sends to all processes. The daemon alone obeys them; the fork server must
+be there until the daemon has stopped."""
 
 
 def main() -> None:
-    """Fork until the daemon has gone; returns in each child when its life as a worker is over."""
+    """Fork until the daemon has gone. In each child, run the worker and return when it ends."""
     end_with_parent()
-    # What is left behind by a worker is reaped here, and does not become the daemon's.
+    # Processes that a worker leaves behind are reaped here, and not by the daemon.
     adopt_orphans()
     setproctitle("netd: fork server")
     for name in _NEEDED:
         importlib.import_module(name)
-    for number in _LEFT_TO_THE_DAEMON:
+    for number in _DAEMONS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    # Objects that are never collected are never written to, so their pages stay shared.
+    # The collector writes into each object that it looks at, which would unshare its page.
     gc.collect()
     gc.freeze()
     server = ForkServer(socket.socket(fileno=CONNECTION))
@@ -59,86 +60,89 @@ def main() -> None:
 
 
 class ForkServer:
-    """Forks on the daemon's word."""
+    """Forks by the daemon's orders, reaps, and reports. Owns *connection*."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.set_inheritable(False)
         self._connection = connection
         self._number = 0
-        """Of the order that is under way."""
-        self._given: dict[int, int] = {}
-        """What came for it: which of our descriptors is which of the worker's."""
+        """The number of the order whose descriptors are being received."""
+        self._received: dict[int, int] = {}
+        """The descriptors of that order so far, by their number in the new process."""
         self._children: dict[int, int] = {}
-        """The pid of each child, and by which number the daemon knows it."""
-        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        """The number under which the daemon knows each child, by pid."""
+        # SIGCHLD wakes poll(2) through this pipe; a signal that arrives just before poll does, too.
+        self._wakeup, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> bool:
-        """Serve the daemon. Returns True in a child, which is to become a worker."""
+        """Serve the daemon. Returns True in a child, to become a worker; False at the end."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
-        poll.register(self._woken, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
-            if self._woken in ready:
-                os.read(self._woken, 4096)
+            if self._wakeup in ready:
+                os.read(self._wakeup, 4096)
                 self._reap()
             if self._connection.fileno() in ready:
                 received = receive(self._connection)
                 if received is None:
                     return False
                 packet, descriptors = received
-                if isinstance(packet, Give | Fork) and self._obey(packet, descriptors):
+                if isinstance(packet, PassDescriptors | Fork) and self._obey(packet, descriptors):
                     return True
 
-    def _obey(self, order: Give | Fork, descriptors: list[int]) -> bool:
-        """Take the descriptors, and fork when all are there. Returns True in the child."""
+    def _obey(self, order: PassDescriptors | Fork, descriptors: list[int]) -> bool:
+        """Keep the descriptors, and fork once all have arrived. Returns True in the child."""
         if order.number != self._number:
-            # The daemon has given up the order that these were for.
-            self._close_given()
+            # The daemon has given up the order that the kept descriptors were for.
+            self._close_received()
             self._number = order.number
-        # When this process has too many open, the last ones have not come along.
-        self._given.update(zip(order.targets, descriptors, strict=False))
-        if isinstance(order, Give):
+        # Not strict: the last ones are missing if this process has too few descriptors free.
+        self._received.update(zip(order.targets, descriptors, strict=False))
+        if isinstance(order, PassDescriptors):
             return False
-        if len(self._given) < order.count:
-            missing = f"only {len(self._given)} of its {order.count} descriptors came through"
-            self._answer(NotForked(order.number, missing))
-            self._close_given()
+        if len(self._received) < order.count:
+            missing = f"only {len(self._received)} of its {order.count} descriptors came through"
+            self._answer(ForkFailed(order.number, missing))
+            self._close_received()
             return False
         return self._fork(order)
 
-    def _close_given(self) -> None:
-        for descriptor in self._given.values():
+    def _close_received(self) -> None:
+        for descriptor in self._received.values():
             os.close(descriptor)
-        self._given = {}
+        self._received = {}
 
     def _fork(self, order: Fork) -> bool:
         """Fork. Returns True in the child, with its descriptors in place."""
         pid = -1
         try:
-            held, leash = _pipe()
-            with held, leash:
+            # The child waits on the leash until the daemon knows it: the daemon could neither
+            # count, drain nor replace a worker that it was not told of. If the fork server dies or
+            # fails in between, the leash's end ends the child.
+            leash, release = _pipe()
+            with leash, release:
                 pid = os.fork()
                 if pid == 0:
-                    # Whom the daemon does not know, it could not count, drain or replace.
-                    leash.close()
-                    if held.read(1) == b"":
+                    release.close()
+                    if leash.read(1) == b"":
                         os._exit(1)
                 elif self._announce(order.number, pid):
-                    leash.write(b"!")
+                    release.write(b"!")
         except OSError as error:
-            self._answer(NotForked(order.number, error.strerror or str(error)))
+            self._answer(ForkFailed(order.number, error.strerror or str(error)))
         if pid == 0:
             self._become(order)
             return True
-        self._close_given()
+        self._close_received()
         return False
 
     def _announce(self, number: int, pid: int) -> bool:
-        """Tell the daemon of a new child. Returns whether it has been told; raises OSError."""
-        # It cannot be another process's: this one reaps its children, and has not done so.
+        """Report a new child to the daemon. Returns whether that was sent; raises OSError."""
+        # The pid cannot be another process's by now: only this process could have reaped the child.
         pidfd = os.pidfd_open(pid)
         try:
             told = self._answer(Forked(number, pid), pidfd)
@@ -148,29 +152,30 @@ class ForkServer:
         return told
 
     def _become(self, order: Fork) -> None:
-        """In the child: forget the fork server, and be as a program of one's own would be."""
+        """In the child: give up what is the fork server's, as exec(2) would."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.close(self._woken)
-        os.close(self._wake)
+        os.close(self._wakeup)
+        os.close(self._wakeup_write)
         self._connection.close()
-        put_in_place(self._given)
+        put_in_place(self._received)
         sys.argv[1:] = [order.name]
         setproctitle(f"netd: worker {order.name}")
-        # What ps and top show in 15 characters (PR_SET_NAME).
+        # The short name in ps and top, 15 characters (PR_SET_NAME).
         setthreadtitle(f"netd {order.name}")
 
     def _reap(self) -> None:
-        """Reap, one by one, every child that has ended, be it a worker or what one left behind."""
+        """Reap every child that has ended: workers, and processes that these left behind."""
         with suppress(ChildProcessError):
+            # WNOWAIT first: the pid must stay taken until it is known which child it is.
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 _, status = os.waitpid(ended.si_pid, 0)
                 number = self._children.pop(ended.si_pid, None)
                 if number is not None:
-                    self._answer(Ended(number, os.waitstatus_to_exitcode(status)))
+                    self._answer(ChildEnded(number, os.waitstatus_to_exitcode(status)))
 
-    def _answer(self, packet: Forked | Ended | NotForked, *descriptors: int) -> bool:
-        """Tell the daemon; False when it has gone, which is noticed when it is read from."""
+    def _answer(self, packet: Forked | ChildEnded | ForkFailed, *descriptors: int) -> bool:
+        """Send *packet*. Returns False if the daemon has gone, which ``run`` finds out itself."""
         try:
             send(self._connection, packet, descriptors)
         except OSError:
@@ -182,24 +187,3 @@ def _pipe() -> tuple[FileIO, FileIO]:
     """The reading and the writing end of a pipe. Raises OSError."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     return FileIO(reading, "rb"), FileIO(writing, "wb")
-
-
-def put_in_place(descriptors: Mapping[int, int]) -> None:
-    """Make each of *descriptors* what its key says. None of them stays open under another number.
-
-    Programs inherit the standard ones only. Raises OSError.
-    """
-    now_at = dict(descriptors)
-    wanted_by = {descriptor: target for target, descriptor in now_at.items()}
-    for target in descriptors:
-        descriptor = now_at[target]
-        if descriptor != target:
-            if target in wanted_by:
-                # Somebody who has still to be moved is in the way.
-                moved = os.dup(target)
-                now_at[wanted_by[target]] = moved
-                wanted_by[moved] = wanted_by.pop(target)
-            os.dup2(descriptor, target, inheritable=False)
-            os.close(descriptor)
-        del wanted_by[descriptor]
-        os.set_inheritable(target, target < CONNECTION)

@@ -1,9 +1,9 @@
-"""Importing what a configuration names, from ``python_path``, so that it harms nobody.
+"""Importing what a configuration names from ``python_path``, without hiding Python's own modules.
 
-``python_path`` stands before ``sys.path``, where a handler's module called ``queue.py`` or
-``html.py`` would be found by every part of the standard library that imports the real one later.
-So for ordinary imports the standard library comes first, and a module that the configuration
-names itself is loaded from its file, under a name of its own where the library has that name.
+``python_path`` stands before ``sys.path``. A handler's module ``queue.py`` or ``html.py`` there
+would be found by every part of the standard library that later imports the real one. So ordinary
+imports look into the standard library first, and a module that the configuration names is loaded
+from its file, under another name if the standard library has a module of that name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final
 from netd.model.service import Reference
 
 _STANDARD: Final = sys.stdlib_module_names - {
-    # Programs and tests that come with Python and that no other module imports: people have
+    # Programs and tests that come with Python. No other module imports them, and users have
     # modules of these names.
     "__hello__", "__phello__", "antigravity", "idlelib", "lib2to3", "test", "this",
     "turtle", "turtledemo",
@@ -31,15 +31,15 @@ _STANDARD: Final = sys.stdlib_module_names - {
 
 
 _BESIDE: Final = "python_path_"
-"""Put before the name of a module that the standard library has, too."""
+"""Prefix for a module whose name the standard library has, too."""
 
 
 class CannotImport(Exception):
-    """A reference leads nowhere; the text says why, for the person who wrote it."""
+    """What a reference names cannot be imported or built. The text says why, for its author."""
 
 
 class StandardLibraryFirst(MetaPathFinder):
-    """Finds modules of the standard library past the directories of ``python_path``."""
+    """Finds modules of the standard library, without looking into ``python_path``."""
 
     def __init__(self, python_path: Sequence[str]) -> None:
         self._python_path = frozenset(python_path)
@@ -47,20 +47,20 @@ class StandardLibraryFirst(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a top-level module of the standard library; leave all others to the next finder."""
+        """Find a top-level module of the standard library; leave others to the next finder."""
         if path is not None or name not in _STANDARD:
             return None
         return PathFinder.find_spec(name, [p for p in sys.path if p not in self._python_path])
 
 
 def put_first(python_path: Sequence[str]) -> None:
-    """Put the directories before ``sys.path``, and the standard library before them."""
+    """Search *python_path* before ``sys.path``, but after the standard library. Call this once."""
     sys.path[:0] = python_path
     sys.meta_path.insert(0, StandardLibraryFirst(python_path))
 
 
 def load(reference: Reference, python_path: Sequence[str]) -> Any:
-    """Import what *reference* names. Raises CannotImport, whatever the module does."""
+    """Import what *reference* names. Whatever the module raises becomes CannotImport."""
     module = _load_module(reference.module, python_path)
     try:
         return getattr(module, reference.name)
@@ -71,7 +71,7 @@ def load(reference: Reference, python_path: Sequence[str]) -> Any:
             f'module "{reference.module}" ({_place(module)}) has no "{reference.name}"{hint}'
         ) from None
     except BaseException as error:
-        # Of the module's own __getattr__ (PEP 562), which may import as well.
+        # Raised by the module's own __getattr__ (PEP 562), which may import as well.
         raise CannotImport(_what_raised(reference.module, error, python_path)) from error
 
 
@@ -83,18 +83,19 @@ def _load_module(name: str, python_path: Sequence[str]) -> ModuleType:
             return _load_beside(own, rest)
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        # Either the named module, or a package above it, or another one that it imports.
         missing = (error.name or "").removeprefix(_BESIDE)
         if missing and f"{name}.".startswith(f"{missing}."):
             where = ", ".join(map(_searched, python_path)) or "no python_path is set"
             raise CannotImport(f'there is no module "{missing}" ({where})') from None
         raise CannotImport(_what_raised(name, error, python_path)) from error
     except BaseException as error:
-        # SystemExit and KeyboardInterrupt too: a module that leaves is one that cannot be used.
+        # SystemExit and KeyboardInterrupt too: a module that exits cannot be used, either.
         raise CannotImport(_what_raised(name, error, python_path)) from error
 
 
 def _load_beside(spec: ModuleSpec, rest: str) -> ModuleType:
-    """Load a module whose name the standard library has, without taking that name away."""
+    """Load a module whose name the standard library has, under another name."""
     name = _BESIDE + spec.name
     if name not in sys.modules:
         assert spec.origin is not None
@@ -103,6 +104,7 @@ def _load_beside(spec: ModuleSpec, rest: str) -> ModuleType:
         )
         assert beside is not None
         assert beside.loader is not None
+        # Before it is executed, as the import system does: the module may import itself.
         sys.modules[name] = module = module_from_spec(beside)
         try:
             beside.loader.exec_module(module)
@@ -113,14 +115,14 @@ def _load_beside(spec: ModuleSpec, rest: str) -> ModuleType:
 
 
 def _searched(directory: str) -> str:
-    """A directory that was searched; the finders pass over one that they cannot read."""
+    """A directory for the message. Python's finders skip one that they cannot read, silently."""
     if os.access(directory, os.R_OK | os.X_OK):
         return directory
     return f"{directory}, which uid {os.geteuid()} cannot read"
 
 
 def _what_raised(name: str, error: BaseException, python_path: Sequence[str]) -> str:
-    """Say what the import raised, with the line of the user's code that did."""
+    """Describe what the import raised, and the line of user code that raised it."""
     if isinstance(error, SyntaxError):
         what = f"{type(error).__name__}: {error.msg}"
     else:
@@ -130,7 +132,7 @@ def _what_raised(name: str, error: BaseException, python_path: Sequence[str]) ->
 
 
 def _where(error: BaseException, python_path: Sequence[str]) -> str | None:
-    """The innermost line of the user's own code; if there is none, of any but the importing."""
+    """The innermost line of the user's own code, or else of any code but the import system."""
     if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
         return f"{error.filename}:{error.lineno or 1}"
     frames = [
@@ -152,14 +154,15 @@ def _place(module: ModuleType) -> str:
 
 
 def imported_from(python_path: Sequence[str]) -> list[str]:
-    """The source files that this process has imported from ``python_path``."""
+    """Return the source files that this process has imported from ``python_path``, sorted."""
     theirs = _prefixes(python_path)
+    # A list: another thread may import meanwhile.
     files = {_file_of(module) for module in list(sys.modules.values())}
     return sorted(file for file in files if file.startswith(theirs))
 
 
 def _file_of(module: object) -> str:
-    """The file of a module, if it is one: people put other things into ``sys.modules``."""
+    """The file of a module, or "". User code may put any object into ``sys.modules``."""
     try:
         file = getattr(module, "__file__", None)
     except Exception:

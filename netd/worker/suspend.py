@@ -1,4 +1,4 @@
-"""``shutdown()`` of a server object: handlers that wait until their service takes nothing more."""
+"""``shutdown()`` of a server object: handlers wait until their service has stopped accepting."""
 
 from __future__ import annotations
 
@@ -7,48 +7,50 @@ from collections.abc import Callable
 from typing import Final
 
 PATIENCE: Final = 10.0
-"""Seconds that a handler waits for the other processes of its service, at most: one that cannot
-obey is about to be replaced, and its successor starts suspended."""
+"""Seconds that a handler waits for the other processes of its service, at most. A process that does
+not answer is about to be replaced, and its successor starts suspended."""
 
 
 class Suspensions:
-    """Those who wait, by service. Safe from any thread.
+    """The handlers that wait for a suspension, by service. Safe from any thread.
 
-    *ask* tells the daemon that somebody wants a service suspended.
+    *ask_daemon* requests the suspension of a service. Construct this in the reactor's thread.
     """
 
-    def __init__(self, ask: Callable[[str], None]) -> None:
-        self._ask = ask
+    def __init__(self, ask_daemon: Callable[[str], None]) -> None:
+        self._ask_daemon = ask_daemon
         self._lock = threading.Lock()
         self._waiting: dict[str, threading.Event] = {}
-        self._is_over = False
-        """Whether nobody answers any more."""
+        self._is_abandoned = False
+        """Whether the daemon, which would answer, has gone."""
         self._reactor_thread = threading.get_ident()
 
-    def ask(self, service: str) -> None:
-        """Have a service suspended, and return when it is, in all its processes.
+    def request(self, service: str) -> None:
+        """Suspend *service*. Returns once all its processes have stopped accepting.
 
-        In the reactor's thread, by which the answer would come, return at once.
+        In the reactor's thread it returns immediately: the answer arrives by that thread.
         """
         with self._lock:
-            if self._is_over:
+            if self._is_abandoned:
                 return
-            asked = self._waiting.setdefault(service, threading.Event())
-        self._ask(service)
+            suspended = self._waiting.setdefault(service, threading.Event())
+        # Every caller asks, even if another one waits already: suspending twice changes nothing,
+        # and the daemon answers each request.
+        self._ask_daemon(service)
         if threading.get_ident() != self._reactor_thread:
-            asked.wait(PATIENCE)
+            suspended.wait(PATIENCE)
 
-    def done(self, service: str) -> None:
-        """Nobody takes anything for *service* any more, or it has been resumed before that."""
+    def complete(self, service: str) -> None:
+        """*service* is suspended, or was resumed before that: its handlers go on."""
         with self._lock:
-            asked = self._waiting.pop(service, None)
-        if asked is not None:
-            asked.set()
+            suspended = self._waiting.pop(service, None)
+        if suspended is not None:
+            suspended.set()
 
-    def all_done(self) -> None:
-        """There is nobody left to answer, whoever asks."""
+    def abandon(self) -> None:
+        """The daemon has gone: all handlers go on, and later requests return immediately."""
         with self._lock:
-            self._is_over = True
+            self._is_abandoned = True
             waiting = list(self._waiting)
         for service in waiting:
-            self.done(service)
+            self.complete(service)

@@ -8,7 +8,7 @@ from typing import Any
 
 from netd.daemon.generations.generation import Builder, Generation, by_worker
 from netd.daemon.workers.pool import Pool
-from netd.ipc.worker import Drain, Order, Ready, Start
+from netd.ipc.worker import Drain, Order, Ready, StartWorker
 from netd.listening.binding import bind_all
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Configuration, Reference, Runs, Service
@@ -80,10 +80,10 @@ class Stage:
         """What the last worker of this name was told since it was last asked."""
         return self.channel(name).transport.orders()
 
-    def start_of(self, name: str) -> Start:
+    def start_of(self, name: str) -> StartWorker:
         """How the last worker of this name was started, which has not been asked before."""
         start = self.orders(name)[0]
-        assert isinstance(start, Start)
+        assert isinstance(start, StartWorker)
         return start
 
     def ends(self, name: str, how: str = "status 0") -> None:

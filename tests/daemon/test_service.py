@@ -23,7 +23,7 @@ from netd.daemon.generations.upgrade import CommandLine, Upgraded
 from netd.daemon.service import REPLACED, SIGNALS, STOPPING, Daemon
 from netd.daemon.states import DaemonState, ServiceState
 from netd.daemon.systemd import Notifications
-from netd.ipc.worker import Drain, LogAs, Resume, Start, Stop
+from netd.ipc.worker import ConfigureLog, Drain, Resume, StartWorker, Stop
 from netd.listening.binding import Listeners, bind_all
 from netd.listening.handover import Handover
 from netd.log.destination import LogLocation
@@ -332,7 +332,7 @@ class TestLog:
         scene.reload(configuration(service("a"), log=Log("json", "warn", file="log")))
         assert scene.outcomes[0].done
         assert scene.log.said[-1] == (True, "json", "warn")
-        assert scene.orders("a") == [LogAs(WorkerLog("json", "warn", True))]
+        assert scene.orders("a") == [ConfigureLog(WorkerLog("json", "warn", True))]
 
     def test_one_that_cannot_be_opened(self, scene: Scene) -> None:
         """Refuses the reload."""
@@ -351,7 +351,7 @@ class TestLog:
         scene.daemon.log_from("debug")
         scene.daemon.log_from("debug")
         assert scene.log.said == ["start", (False, "text", "debug")]
-        assert scene.orders("a") == [LogAs(WorkerLog("text", "debug", True))]
+        assert scene.orders("a") == [ConfigureLog(WorkerLog("text", "debug", True))]
         assert scene.daemon.log_level == "debug"
         scene.reload(scene.configuration)
         assert scene.outcomes[0].plan is not None
@@ -488,7 +488,7 @@ class TestPredecessor:
         (gone,) = before[0].of("gone")
         number = gone.socket.fileno()
         (start,) = scene.orders("a")
-        assert isinstance(start, Start)
+        assert isinstance(start, StartWorker)
         assert start.services[0].suspended
         scene.all_are_ready()
         assert before[1].recv(100) == b"ready %d\n" % number

@@ -66,7 +66,7 @@ class TestOthers:
 
     def test_all(self) -> None:
         """netd's own come first, then the others by name."""
-        found = registry.registered(lambda: [finger("zebra"), finger("ant")])
+        found = registry.merged(registry.OWN, [finger("zebra"), finger("ant")])
         assert list(found) == [*OWN, "ant", "zebra"]
 
     @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ class TestOthers:
     @pytest.mark.parametrize(
         ("broken", "why"),
         [
-            (finger(name="a:b"), "its name is to be a word without a colon"),
-            (finger(name=""), "its name is to be a word without a colon"),
-            (finger(name=None), "its name is to be a word without a colon"),
+            (finger(name="a:b"), "its name must be a word without a colon"),
+            (finger(name=""), "its name must be a word without a colon"),
+            (finger(name=None), "its name must be a word without a colon"),
             (finger(reference="nowhere"), "reference 'nowhere' is not \"module:Class\""),
             (finger(reference="module:a b"), "reference 'module:a b' is not"),
             (finger(reference=None), "AttributeError"),
@@ -116,7 +116,7 @@ class TestOthers:
         ],
     )
     def test_broken(self, broken: Any, why: str, logged: list[str]) -> None:
-        """It is left out, with a line that shows it, and the others are there."""
+        """A broken handler is ignored, with a line that shows it; the others are found."""
         assert list(registry.merged((), [broken, finger()])) == ["finger"]
         (line,) = logged
         assert why in line
@@ -172,7 +172,9 @@ class TestInstalledPackage:
         """Past broken plugins, with Twisted's cache and where that cannot be written."""
         if not writable:
             (package / "twisted" / "plugins" / "dropin.cache").mkdir()
-        code = "from netd.handlers.registry import *; print(find('finger'), *registered())"
+        code = (
+            "from netd.handlers.registry import *; print(find('finger'), *merged(OWN, installed()))"
+        )
         for _ in range(2):
             assert run(package, code) == " ".join(["fingerd:Finger", *OWN, "finger", "who"])
 

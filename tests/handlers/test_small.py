@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from netd.handlers.claims import Claims
+from netd.handlers.reflection_guard import ReflectionGuard
 from netd.handlers.small import (
     MOST_CHARACTERS,
     Chargen,
@@ -285,11 +285,11 @@ def hosting_again(host: Host, what: str) -> Iterator[Host]:
 def test_nothing_is_claimed_for_streams() -> None:
     """A TCP port says nothing about the UDP port of the same number."""
     server: Any = BaseServer(("127.0.0.1", 4711), None)  # type: ignore[arg-type]
-    claims = Claims("small services")
-    with socket.create_server(("127.0.0.1", 0)) as server.socket, closing(claims):
+    guard = ReflectionGuard("small services")
+    with socket.create_server(("127.0.0.1", 0)) as server.socket, closing(guard):
         server.server_address = server.socket.getsockname()
         Echo.listening(server)
-        assert not claims.has(server.server_address[1])
+        assert not guard.is_claimed(server.server_address[1])
 
 
 @pytest.mark.parametrize(("size", "most"), [(0, 56), (1, 59), (100, 356)])

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from netd.ipc.forkserver import (
     LONGEST,
     MOST_DESCRIPTORS,
-    Ended,
+    ChildEnded,
     Fork,
     Forked,
-    Give,
-    NotForked,
+    ForkFailed,
     Packet,
-    orders,
+    PassDescriptors,
+    fork_packets,
     receive,
     send,
 )
@@ -40,11 +40,11 @@ class TestPackets:
     @pytest.mark.parametrize(
         "packet",
         [
-            Give(1, (3, 4)),
+            PassDescriptors(1, (3, 4)),
             Fork(2, "a name: é", 3, (1, 2, 3)),
             Forked(3, 4711),
-            Ended(4, -9),
-            NotForked(5, "Resource temporarily unavailable"),
+            ChildEnded(4, -9),
+            ForkFailed(5, "Resource temporarily unavailable"),
         ],
     )
     def test_arrive_as_they_are(self, ends: Ends, packet: Packet) -> None:
@@ -56,7 +56,7 @@ class TestPackets:
     def test_descriptors(self, ends: Ends) -> None:
         """The other end has copies of the descriptors, in order, and no program inherits them."""
         files = [os.memfd_create(name) for name in "ab"]
-        send(ends[0], Give(1, (7, 8)), tuple(files))
+        send(ends[0], PassDescriptors(1, (7, 8)), tuple(files))
         received = receive(ends[1])
         assert received is not None
         links = [os.readlink(f"/proc/self/fd/{number}") for number in received[1]]
@@ -68,9 +68,9 @@ class TestPackets:
 
     def test_end(self, ends: Ends) -> None:
         """When the other end has gone, that is the end, after what it had said."""
-        send(ends[0], Ended(1, 0))
+        send(ends[0], ChildEnded(1, 0))
         ends[0].close()
-        assert receive(ends[1]) == (Ended(1, 0), [])
+        assert receive(ends[1]) == (ChildEnded(1, 0), [])
         assert receive(ends[1]) is None
 
     def test_longest(self, ends: Ends) -> None:
@@ -91,17 +91,17 @@ class TestPackets:
 class TestOrders:
     def test_few_descriptors(self) -> None:
         """What fits into one packet is one."""
-        assert orders(7, "time", {1: 30, 3: 10}) == [(Fork(7, "time", 2, (1, 3)), (30, 10))]
+        assert fork_packets(7, "time", {1: 30, 3: 10}) == [(Fork(7, "time", 2, (1, 3)), (30, 10))]
 
     def test_none(self) -> None:
         """A worker can do without any."""
-        assert orders(7, "time", {}) == [(Fork(7, "time", 0, ()), ())]
+        assert fork_packets(7, "time", {}) == [(Fork(7, "time", 0, ()), ())]
 
     @given(st.integers(0, 4 * MOST_DESCRIPTORS))
     def test_any_number(self, count: int) -> None:
         """However many there are, each packet has as many as go, and all of them arrive."""
         descriptors = {target: target + 10_000 for target in range(count)}
-        packets = orders(7, "time", descriptors)
+        packets = fork_packets(7, "time", descriptors)
         sent: dict[int, int] = {}
         for packet, ours in packets:
             assert len(ours) <= MOST_DESCRIPTORS
@@ -109,6 +109,6 @@ class TestOrders:
             sent.update(zip(packet.targets, ours, strict=True))
         assert sent == descriptors
         *given_before, last = [packet for packet, _ in packets]
-        assert all(isinstance(packet, Give) for packet in given_before)
+        assert all(isinstance(packet, PassDescriptors) for packet in given_before)
         assert isinstance(last, Fork)
         assert last.count == count

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from netd.ipc.handoff import HandoffMetadata, hand_over, receive
+from netd.ipc.handoff import HandoffMetadata, receive_connection, send_connection
 
 HANDED = HandoffMetadata(("192.0.2.7", 4711), "192.0.2.7:4711", 12.5, is_proxied=True)
 
@@ -17,15 +17,15 @@ def test_a_connection() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client, connection = socket.socketpair()
     with ours, theirs, client, connection:
-        hand_over(ours, connection, HANDED)
-        descriptor, handed = receive(theirs)
+        send_connection(ours, connection, HANDED)
+        descriptor, handed = receive_connection(theirs)
         assert handed == HANDED
         assert not os.get_inheritable(descriptor)
         os.write(descriptor, b"hello")
         os.close(descriptor)
         assert client.recv(5) == b"hello"
         with pytest.raises(BlockingIOError):
-            receive(theirs)
+            receive_connection(theirs)
 
 
 def test_a_full_queue() -> None:
@@ -35,10 +35,10 @@ def test_a_full_queue() -> None:
     with ours, theirs, client, connection:
         for _ in range(100_000):
             try:
-                hand_over(ours, connection, HANDED)
+                send_connection(ours, connection, HANDED)
             except BlockingIOError:
                 break
         else:
             pytest.fail("the queue is never full")
-        os.close(receive(theirs)[0])
-        hand_over(ours, connection, HANDED)
+        os.close(receive_connection(theirs)[0])
+        send_connection(ours, connection, HANDED)

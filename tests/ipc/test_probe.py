@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.ipc.probe import (
-    Answer,
     Facts,
     ProbeError,
+    ProbeReply,
     ProbeRequest,
     ProbeRequests,
     ServerFacts,
@@ -29,7 +29,7 @@ JSON = st.recursive(
     max_leaves=10,
 )
 ALMOST = st.tuples(
-    st.sampled_from(["Fault", "Facts", "Question", None, 1, []]),
+    st.sampled_from(["ProbeError", "Facts", "ProbeRequest", None, 1, []]),
     JSON
     | st.fixed_dictionaries(
         {},
@@ -54,7 +54,7 @@ ALMOST = st.tuples(
         },
     ),
 )
-"""Values that look like an answer at first sight."""
+"""Values that resemble a reply."""
 
 REFERENCES = st.builds(Reference, st.text(), st.text())
 IDS = st.none() | st.integers(0, 2**32 - 2)
@@ -124,7 +124,7 @@ class TestAnswers:
             TEXTS,
         )
     )
-    def test_round_trip(self, answer: Answer) -> None:
+    def test_round_trip(self, answer: ProbeReply) -> None:
         """The daemon reads what a probe said, in one line whatever is in it."""
         line = encode_reply(answer)
         assert line.splitlines() == [line]
@@ -157,9 +157,9 @@ class TestJunk:
             "[]",
             "null",
             '"ab"',
-            '["Fault", {}]',
-            '["Fault", null]',
-            '["Fault", ["service", "key", "message"]]',
+            '["ProbeError", {}]',
+            '["ProbeError", null]',
+            '["ProbeError", ["service", "key", "message"]]',
             '["Facts", {"service": "s", "requests": "stream"}]',
             facts(requests="carrots"),
             facts(requests=["stream"]),
@@ -175,16 +175,16 @@ class TestJunk:
             facts(server={"backlog": True}),
             facts(server={"datagram_size": 1.5}),
             facts(server={"children": []}),
-            '[["Fault"], {"service": "s", "key": "k", "message": "m"}]',
-            '["Fault", {"service": "s", "key": "k", "message": "m"}] and more',
+            '[["ProbeError"], {"service": "s", "key": "k", "message": "m"}]',
+            '["ProbeError", {"service": "s", "key": "k", "message": "m"}] and more',
             "[" * 1_000_000,
-            '["Fault", {"service": ' + "[" * 100_000 + "]" * 100_000 + "}]",
+            '["ProbeError", {"service": ' + "[" * 100_000 + "]" * 100_000 + "}]",
         ],
         ids=lambda line: line[:40],
     )
     def test_no_answer(self, line: str) -> None:
         """What is no answer is a ValueError that shows where it began."""
-        with pytest.raises(ValueError, match="not an answer") as caught:
+        with pytest.raises(ValueError, match="not a probe reply") as caught:
             decode_reply(line)
         assert line[:50] in str(caught.value)
         assert len(str(caught.value)) < 300

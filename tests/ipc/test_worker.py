@@ -16,25 +16,25 @@ from netd.ipc.worker import (
     LONGEST_ORDER,
     LONGEST_REPORT,
     AllSuspended,
+    ConfigureLog,
     Disconnect,
     Drain,
-    Failed,
-    Hung,
-    Lines,
-    LogAs,
+    HandlerHung,
+    InvalidMessage,
+    LogLines,
     NeedsRecycling,
-    NotUnderstood,
     Order,
     Ready,
     Recheck,
     Report,
     Resume,
     ServiceStart,
-    Shutdown,
-    Start,
+    StartFailed,
+    StartWorker,
     Stop,
     Suspend,
     Suspended,
+    SuspendRequested,
     decode_order,
     decode_report,
     encode_order,
@@ -62,7 +62,7 @@ SERVICE = Service(
     access=Access(("10.0.0.0/8",), ("uid:7",), Reference("rules", "asks"), 1.5, True),
     options={"format": "%H:%M", "zones": ["UTC", {"offset": 3}], "nothing": None},
 )
-START = Start(
+START = StartWorker(
     "time",
     (ServiceStart(SERVICE, (4, 5), 6, 14, True),),
     ("/srv/handlers",),
@@ -77,7 +77,19 @@ JSON = st.recursive(
 )
 ALMOST = st.tuples(
     st.sampled_from(
-        ["Ready", "Failed", "Lines", "Shutdown", "Suspended", "Start", "", None, 1, [], {}]
+        [
+            "Ready",
+            "StartFailed",
+            "LogLines",
+            "SuspendRequested",
+            "Suspended",
+            "StartWorker",
+            "",
+            None,
+            1,
+            [],
+            {},
+        ]
     ),
     JSON
     | st.fixed_dictionaries(
@@ -89,10 +101,10 @@ ALMOST = st.tuples(
 
 
 def report_or_refusal(data: bytes) -> Report | None:
-    """What *data* says; None if it was understood to be no report."""
+    """The report in *data*; None if that is refused."""
     try:
         return decode_report(data)
-    except NotUnderstood:
+    except InvalidMessage:
         return None
 
 
@@ -107,7 +119,7 @@ class TestOrders:
             Recheck("time", SERVICE.access),
             Disconnect("time", 3, 12_500_000),
             Stop(),
-            LogAs(WorkerLog(level="debug")),
+            ConfigureLog(WorkerLog(level="debug")),
             Suspend("time"),
             Resume("time"),
             AllSuspended("time"),
@@ -115,20 +127,20 @@ class TestOrders:
         ids=lambda order: type(order).__name__,
     )
     def test_round_trip(self, order: Order) -> None:
-        """A worker reads what the daemon said, with all that belongs to a service."""
+        """A worker reads the order that the daemon has written."""
         assert decode_order(encode_order(order)) == order
 
     @pytest.mark.parametrize("value", [None, "Stop", Ready(), Stop, SERVICE, Suspended("time")])
     def test_another_value(self, value: object) -> None:
-        """What is no order is not obeyed."""
-        with pytest.raises(NotUnderstood):
+        """A value that is no order is refused."""
+        with pytest.raises(InvalidMessage):
             decode_order(pickle.dumps(value))
 
     def test_many_rules(self) -> None:
         """A hundred thousand access rules are an order that is far from too long."""
         rules = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
         service = Service("s", (), Runs("handler", Reference("m", "h")), "w", access=Access(rules))
-        order = Start("w", (ServiceStart(service, (), 3),), (), 30.0)
+        order = StartWorker("w", (ServiceStart(service, (), 3),), (), 30.0)
         data = encode_order(order)
         assert len(data) < 4 << 20 < LONGEST_ORDER
         assert decode_order(data) == order
@@ -139,25 +151,25 @@ class TestReports:
 
     @given(
         st.just(Ready())
-        | st.builds(Failed, service=st.text(), message=st.text())
-        | st.builds(Lines, text=st.text(st.characters()))
-        | st.builds(Shutdown, service=st.text())
+        | st.builds(StartFailed, service=st.text(), message=st.text())
+        | st.builds(LogLines, text=st.text(st.characters()))
+        | st.builds(SuspendRequested, service=st.text())
         | st.builds(Suspended, service=st.text())
         | st.builds(NeedsRecycling, service=st.text(), why=st.text())
-        | st.builds(Hung, service=st.text())
+        | st.builds(HandlerHung, service=st.text())
     )
     def test_round_trip(self, report: Report) -> None:
-        """The daemon reads what a worker said, whatever letters are in it."""
+        """The daemon reads the report that a worker has written, whatever its letters."""
         assert decode_report(encode_report(report)) == report
 
-    def test_letters_that_are_none(self) -> None:
+    def test_lone_surrogates(self) -> None:
         """Undecodable bytes of a print, which Python keeps as lone surrogates, pass as well."""
-        report = Lines("caf\udce9\n")
+        report = LogLines("caf\udce9\n")
         assert decode_report(encode_report(report)) == report
 
     def test_a_batch_of_log(self) -> None:
         """A batch of lines fits, be it made of the longest letters."""
-        assert len(encode_report(Lines("\U0010ffff" * (300 << 10)))) < LONGEST_REPORT
+        assert len(encode_report(LogLines("\U0010ffff" * (300 << 10)))) < LONGEST_REPORT
 
     def test_the_length_of_a_frame(self) -> None:
         """Both limits can be written in the bytes of a frame's length."""
@@ -170,31 +182,31 @@ class TestJunk:
     @pytest.mark.parametrize(
         "value",
         [
-            ["Failed", {}],
-            ["Failed", {"service": 1, "message": "x"}],
-            ["Failed", {"service": "s", "message": None}],
-            ["Failed", {"service": "s", "message": "x", "more": "y"}],
-            ["Failed", ["service", "message"]],
-            ["Failed", "text"],
-            ["Lines", {"text": "x"}],
+            ["StartFailed", {}],
+            ["StartFailed", {"service": 1, "message": "x"}],
+            ["StartFailed", {"service": "s", "message": None}],
+            ["StartFailed", {"service": "s", "message": "x", "more": "y"}],
+            ["StartFailed", ["service", "message"]],
+            ["StartFailed", "text"],
+            ["LogLines", {"text": "x"}],
             ["Ready", []],
             ["Ready", ""],
             ["Ready", {"text": "x"}],
             ["Ready", None],
             ["Ready"],
-            ["Start", {"worker": "time"}],
-            ["Failed", {"service": "s"}],
-            ["Shutdown", {}],
-            ["Shutdown", {"service": 5}],
+            ["StartWorker", {"worker": "time"}],
+            ["StartFailed", {"service": "s"}],
+            ["SuspendRequested", {}],
+            ["SuspendRequested", {"service": 5}],
             ["Suspended", {"service": "s", "message": "m"}],
             ["Suspend", {"service": "s"}],
-            ["Worn", {"service": "s"}],
-            ["Hung", {"service": None}],
+            ["NeedsRecycling", {"service": "s"}],
+            ["HandlerHung", {"service": None}],
             ["Recheck", {"service": "s", "access": {}}],
             ["AllSuspended", {"service": "s"}],
             [["Ready"], {}],
             [{}, {}],
-            {"Ready": 1, "Failed": 2},
+            {"Ready": 1, "StartFailed": 2},
             "ab",
             None,
             7,
@@ -203,8 +215,8 @@ class TestJunk:
         ids=str,
     )
     def test_almost_a_report(self, value: object) -> None:
-        """What has not exactly the form of a report is none."""
-        with pytest.raises(NotUnderstood):
+        """Values without exactly the form of a report are refused."""
+        with pytest.raises(InvalidMessage):
             decode_report(json.dumps(value).encode())
 
     @pytest.mark.parametrize(
@@ -218,8 +230,8 @@ class TestJunk:
             b'["Ready", {}] more',
             b"[" * 1_000_000,
             b'{"a":' * 1_000_000,
-            b'["Failed", {"service": ' + b"9" * 10_000 + b"}]",
-            b'["Failed", {"service": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
+            b'["StartFailed", {"service": ' + b"9" * 10_000 + b"}]",
+            b'["StartFailed", {"service": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
             b"Lcaf\xe9",
             encode_order(Stop()),
         ],
@@ -227,30 +239,30 @@ class TestJunk:
     )
     def test_no_report_at_all(self, data: bytes) -> None:
         """Bytes of any kind, and JSON that would exhaust the stack, are refused."""
-        with pytest.raises(NotUnderstood):
+        with pytest.raises(InvalidMessage):
             decode_report(data)
 
     @given(st.binary())
     def test_any_bytes(self, data: bytes) -> None:
-        """No bytes do anything worse than not to be understood."""
+        """Any bytes are read or refused; nothing else is raised."""
         report_or_refusal(data)
 
     @given(JSON)
     def test_any_json(self, value: Any) -> None:
-        """Nor does any JSON."""
+        """Any JSON is read or refused."""
         report_or_refusal(json.dumps(value).encode())
 
     @given(ALMOST, st.sampled_from(["utf-8", "utf-16", "utf-32"]))
     def test_anything_like_a_report(self, value: Any, encoding: str) -> None:
-        """What is understood is a report whose parts are all text."""
+        """A report that is read has texts only."""
         report = report_or_refusal(json.dumps(value).encode(encoding))
         if report is not None:
             assert [type(report).__name__, asdict(report)] == list(value)
             assert all(isinstance(part, str) for part in asdict(report).values())
 
-    def test_says_what_it_was(self) -> None:
-        """The refusal shows where it began, not megabytes of it."""
-        with pytest.raises(NotUnderstood) as caught:
+    def test_error_shows_the_bytes(self) -> None:
+        """The error shows the beginning of the bytes, not megabytes of them."""
+        with pytest.raises(InvalidMessage) as caught:
             decode_report(b"junk" * 100_000)
         assert "junkjunk" in str(caught.value)
         assert len(str(caught.value)) < 200

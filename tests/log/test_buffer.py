@@ -18,7 +18,7 @@ ALL = 1 << 30
 
 
 class Wakes:
-    """Counts how often a journal has called for its writer."""
+    """Counts how often a log buffer has woken its reader."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -32,7 +32,7 @@ def silent() -> None:
 
 
 def log_buffer(capacity: int = CAPACITY, log: WorkerLog = AS_USUAL) -> LogBuffer:
-    """A journal whose monotonic clock stands at 1000, when it is 1 700 000 000.25 for people."""
+    """A log buffer at 1000 s of the monotonic clock and 1 700 000 000.25 s of the wall clock."""
     return LogBuffer(silent, lambda: 1000.0, lambda: 1_700_000_000.25, capacity, log)
 
 
@@ -241,7 +241,7 @@ class TestWake:
         assert book.take(ALL)
 
     def test_nothing(self) -> None:
-        """Taking from a journal in which nothing ever was calls nobody."""
+        """Taking from an empty log buffer wakes nothing."""
         wakes = Wakes()
         assert LogBuffer(wakes).take(ALL) == ""
         assert wakes.count == 0
@@ -273,7 +273,7 @@ class TestBounds:
     """A log that is slow costs records, which are counted, and no memory."""
 
     def test_records(self) -> None:
-        """Beyond its capacity a journal keeps the oldest records, and says how many it dropped."""
+        """Beyond its capacity a log buffer keeps the oldest records, and counts the others."""
         book = log_buffer(capacity=3)
         for number in range(5):
             book.add(served(number))

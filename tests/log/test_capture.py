@@ -1,4 +1,4 @@
-"""``netd.log.capture``: all that is said in a worker, by whom, at which level.
+"""``netd.log.capture``: what a worker prints and logs, for which service, at which level.
 
 Capturing changes a process for good, so each test has one of its own.
 """
@@ -23,8 +23,8 @@ from netd.model.log import WorkerLog
 from netd.execution.threads.service_thread import ServiceThread
 from netd.log.capture import Speaker, capture
 
-journal = LogBuffer(wake=lambda: None, log=WorkerLog("json", sys.argv[2]))
-capture(journal, Speaker("worker"))
+log_buffer = LogBuffer(wake=lambda: None, log=WorkerLog("json", sys.argv[2]))
+capture(log_buffer, Speaker("worker"))
 
 def in_thread(service, call, *arguments):
     thread = ServiceThread(target=call, args=arguments, service=service)
@@ -34,7 +34,7 @@ def in_thread(service, call, *arguments):
 
 AFTER = """
 with open(int(sys.argv[1]), "w") as result:
-    result.write(journal.take(1 << 30))
+    result.write(log_buffer.take(1 << 30))
 """
 
 LogRecord = tuple[str, str, str]
@@ -44,7 +44,7 @@ LogRecord = tuple[str, str, str]
 def run(
     program: str, level: str = "info"
 ) -> tuple[list[LogRecord], subprocess.CompletedProcess[bytes]]:
-    """What a program says to the journal, and what past it, to its own descriptors."""
+    """What a program logs by the buffer, and what it writes to its own descriptors."""
     command = [sys.executable, "-P", "-c", BEFORE + program + AFTER]
     # The records have a file of their own: what comes by descriptors 1 and 2 is under test.
     with tempfile.TemporaryFile("w+") as result:
@@ -63,7 +63,7 @@ def run(
 
 
 def said(program: str, level: str = "info") -> list[LogRecord]:
-    """What a program says to the journal, and nothing past it."""
+    """What a program logs by the buffer; it must write nothing to its own descriptors."""
     records, done = run(program, level)
     assert (done.stdout, done.stderr) == (b"", b"")
     return records
@@ -270,7 +270,7 @@ class TestLevel:
             "from twisted.logger import Logger\nlog = Logger()\n"
             "from netd.log.capture import set_level\n"
             "for level in 'debug', 'error', 'info':\n"
-            "    journal.change(WorkerLog('json', level))\n"
+            "    log_buffer.change(WorkerLog('json', level))\n"
             "    set_level(level)\n"
             "    log.debug('event')\n    logging.debug('record')\n    print('printed')\n"
         )

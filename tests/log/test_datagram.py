@@ -34,7 +34,7 @@ def plain(entry: Entry) -> list[bytes]:
 
 
 class Receiver:
-    """Who is to read the log: a bound socket that a test reads from."""
+    """The reader of the log: a bound socket that a test reads from."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -88,13 +88,13 @@ def opened(path: Path) -> Iterator[Open]:
 
 class TestOpening:
     def test_nobody(self, path: Path) -> None:
-        """That there is no such log is said when netd starts, with the path."""
+        """A missing socket is an error on opening, with the path."""
         with pytest.raises(FileNotFoundError) as caught:
             DatagramDestination(str(path), plain)
         assert caught.value.filename == str(path)
 
     def test_nobody_listens(self, path: Path, receiver: Receiver) -> None:
-        """A socket file that somebody has left behind is no log."""
+        """A socket file without a process behind it is an error."""
         receiver.socket.close()
         with pytest.raises(ConnectionRefusedError):
             DatagramDestination(str(path), plain)
@@ -108,7 +108,7 @@ class TestOpening:
                 DatagramDestination(str(path), plain)
 
     def test_says_nothing(self, receiver: Receiver, opened: Open) -> None:
-        """To see whether somebody listens sends nothing."""
+        """The check for a reader sends nothing."""
         opened()
         assert receiver.read_what_there_is() == []
 
@@ -129,7 +129,7 @@ class TestWriting:
         destination.write(lines("four"))
         assert receiver.read(4) == ["one", "two", "three", "four"]
 
-    def test_somebody_else(self, path: Path, receiver: Receiver, opened: Open) -> None:
+    def test_restarted(self, path: Path, receiver: Receiver, opened: Open) -> None:
         """A log that was started again at the same path gets the next record."""
         destination = opened()
         destination.write(lines("one"))
@@ -139,8 +139,8 @@ class TestWriting:
         assert new.read(1) == ["two"]
         new.socket.close()
 
-    def test_nobody_any_more(self, path: Path, receiver: Receiver, opened: Open) -> None:
-        """All lines are missing while nobody listens; then it goes on."""
+    def test_stopped(self, path: Path, receiver: Receiver, opened: Open) -> None:
+        """While no process reads, all lines are reported missing; later ones are sent."""
         destination = opened()
         receiver.go()
         with pytest.raises(NotWritten) as caught:
@@ -152,7 +152,7 @@ class TestWriting:
         new.socket.close()
 
     def test_full(self, receiver: Receiver, opened: Open) -> None:
-        """Who does not read is waited for as long as was said, and not for every line again."""
+        """A reader that does not read is waited for once, and not again for every line."""
         destination = opened(0.05)
         texts = [str(number) for number in range(5000)]
         started = time.monotonic()
@@ -165,8 +165,8 @@ class TestWriting:
         destination.write(lines("again"))
         assert receiver.read(1) == ["again"]
 
-    def test_waits_for_who_reads(self, receiver: Receiver, opened: Open) -> None:
-        """Who reads slowly, but reads, gets everything."""
+    def test_waits_for_a_slow_reader(self, receiver: Receiver, opened: Open) -> None:
+        """A slow reader gets everything."""
         log = DaemonLog(opened(), "json")
         log.start()
         texts = [str(number) for number in range(2000)]
@@ -175,7 +175,7 @@ class TestWriting:
         log.close()
 
     def test_too_long_for_a_datagram(self, receiver: Receiver, opened: Open) -> None:
-        """A file comes instead, which nobody can change any more."""
+        """A sealed file is sent instead."""
         destination = opened()
         text = "x" * (1 << 20)
         destination.write(lines(text, "next"))
@@ -190,8 +190,8 @@ class TestWriting:
 
 
 class TestMissing:
-    def test_is_said_when_somebody_is_back(self, path: Path, receiver: Receiver) -> None:
-        """The next one to listen is told how many records are missing, and why, once."""
+    def test_notice_once_a_reader_is_back(self, path: Path, receiver: Receiver) -> None:
+        """The next reader gets one notice of how many records are missing, and why."""
         destination = DatagramDestination(str(path), lambda entry: [entry.message.encode()])
         log = DaemonLog(destination, "json")
         receiver.go()
@@ -201,7 +201,7 @@ class TestMissing:
         log.start()
         log.write(lines("three"))
         log.close()
-        confession, *following = new.read_what_there_is()
-        assert re.fullmatch("2 log lines dropped: No such file or directory", confession)
+        notice, *following = new.read_what_there_is()
+        assert re.fullmatch("2 log lines dropped: No such file or directory", notice)
         assert following == ["three"]
         new.socket.close()

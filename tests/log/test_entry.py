@@ -1,4 +1,4 @@
-"""``netd.log.entry``: lines taken apart, whoever wrote them."""
+"""``netd.log.entry``: lines read as fields, whatever has written them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALMOST = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, ANYTHING))
 
 @given(st.text(), st.none() | st.text(), st.sampled_from(LEVELS))
 def test_said(text: str, service: str | None, level: str) -> None:
-    """What a text said comes back, with its control characters escaped."""
+    """A text is read back, with its control characters escaped."""
     entry = entry_of(JsonLines().said(WHEN, service, level, text))
     assert entry.time is not None
     assert entry == Entry(
@@ -39,7 +39,7 @@ def test_said(text: str, service: str | None, level: str) -> None:
 
 
 def test_served() -> None:
-    """Of a request comes back what is known of it, as it was written."""
+    """A request's known fields are read back as they were written."""
     line = JsonLines().served(WHEN, "s", "tcp", "::1", "refused: not allowed", 2e-6, None, 2**70)
     entry = entry_of(line)
     assert (entry.level, entry.service) == ("info", "s")
@@ -72,29 +72,29 @@ def test_served() -> None:
     ids=lambda line: line[:20],
 )
 def test_another_form(line: str) -> None:
-    """A line that is no record is a message of netd's, whole."""
+    """A line of another form becomes one message of netd."""
     assert entry_of(line) == Entry("info", line)
 
 
 def test_another_form_steers_no_terminal() -> None:
-    """Nor does that."""
+    """The control characters of such a line are escaped, too."""
     assert entry_of("\x1b[2J") == Entry("info", r"\x1b[2J")
 
 
 @pytest.mark.parametrize("level", ["loud", 5, None, [], "INFO"])
 def test_another_level(level: Any) -> None:
-    """A level that nobody knows is information."""
+    """An unknown level becomes info."""
     assert entry_of(json.dumps({"message": "x", "level": level})).level == "info"
 
 
 def test_an_enormous_number() -> None:
-    """A number that Python refuses to read is a text, too."""
+    """A number that Python's int() refuses stays a text."""
     assert entry_of('{"message": ' + "9" * 10_000 + "}").message == "9" * 10_000
 
 
 @given(ALMOST)
 def test_anything(values: dict[str, Any]) -> None:
-    """Whatever a worker sends, there is an entry of texts."""
+    """Whatever a worker sends, the entry consists of texts."""
     entry = entry_of(json.dumps(values))
     assert entry.level in LEVELS
     texts = [entry.message, entry.service or "", entry.time or "", *entry.request.values()]
@@ -106,14 +106,14 @@ class TestRewritten:
 
     @given(st.lists(st.tuples(st.text(), st.sampled_from(LEVELS)), max_size=5))
     def test_as_text(self, said: list[tuple[str, Level]]) -> None:
-        """JSON says all that a line of text does."""
+        """JSON has everything that a line of text has."""
         lines = [JsonLines().said(WHEN, "s", level, text) for text, level in said]
         expected = [TextLines().said(WHEN, "s", level, text) for text, level in said]
         assert rewritten("".join(lines), TextLines(), 0.0) == "".join(expected)
 
     @given(st.lists(st.text(), max_size=5))
     def test_as_json(self, said: list[str]) -> None:
-        """A line of text, with those that belong to it, is the message of one object."""
+        """A line of text and its continuation lines become the message of one object."""
         lines = [TextLines().said(WHEN, "s", "info", text) for text in said]
         objects = [
             json.loads(line) for line in rewritten("".join(lines), JsonLines(), 5.0).splitlines()
@@ -123,12 +123,12 @@ class TestRewritten:
         )
 
     def test_no_lines(self) -> None:
-        """Nothing is nothing."""
+        """No lines become no lines."""
         assert rewritten("", JsonLines(), 0.0) == rewritten("\n", TextLines(), 0.0) == ""
 
 
 def test_severities() -> None:
-    """Each level has one of syslog's, the graver the lower."""
+    """Each level has a severity of syslog; a graver one has a lower number."""
     numbers = [SEVERITIES[level] for level in LEVELS]
     assert numbers == sorted(numbers, reverse=True)
     assert (numbers[0], numbers[-1]) == (syslog.LOG_DEBUG, syslog.LOG_CRIT)

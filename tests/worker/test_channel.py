@@ -1,4 +1,4 @@
-"""``netd.worker.channel``: a worker's end, before it has a reactor and after."""
+"""``netd.worker.channel`` and ``netd.worker.log_stream``: before the reactor runs and after."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ import pytest
 from netd.ipc.worker import (
     LONGEST_ORDER,
     Drain,
-    Failed,
-    Lines,
-    NotUnderstood,
+    InvalidMessage,
+    LogLines,
     Order,
     Ready,
     Report,
     ServiceStart,
-    Start,
+    StartFailed,
+    StartWorker,
     Stop,
     encode_order,
 )
 from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL, WorkerLog
 from netd.model.service import Access, Reference, Runs, Service
-from netd.worker.channel import BATCH, LOG_DELAY, DaemonChannel, LogStream, receive_start
+from netd.worker.channel import DaemonChannel, receive_start
+from netd.worker.log_stream import BATCH, LOG_DELAY, LogStream
 from tests.daemon.fakes import Adopted, FakeReactor, MemoryTransport, framed
 
 
-def start(*, deny: int = 0) -> Start:
+def start(*, deny: int = 0) -> StartWorker:
     """A first order; with very many rules, one that is longer than a socket's buffer."""
     access = Access(deny=tuple(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(deny)))
     addresses = (InetAddress(Transport.TCP, 10037),)
     runs = Runs("handler", Reference("m", "H"))
     service = Service("time", addresses, runs, "time", access=access)
-    return Start("time", (ServiceStart(service, (5,), 4),), ("/srv/handlers",), 30.0)
+    return StartWorker("time", (ServiceStart(service, (5,), 4),), ("/srv/handlers",), 30.0)
 
 
 Ends = tuple[socket.socket, socket.socket]
@@ -58,7 +59,7 @@ class TestReceiveStart:
         assert worker.recv(1000) == framed(encode_order(Drain()))
 
     def test_byte_by_byte(self, ends: Ends) -> None:
-        """It does not matter in which pieces it comes."""
+        """The order may arrive in any pieces."""
         daemon, worker = ends
         message = framed(encode_order(start()))
         sender = threading.Thread(target=lambda: [daemon.send(bytes([byte])) for byte in message])
@@ -77,7 +78,7 @@ class TestReceiveStart:
 
     @pytest.mark.parametrize("length", [0, 3, 4, 50])
     def test_the_daemon_has_gone(self, ends: Ends, length: int) -> None:
-        """A daemon that dies first, or in the middle of it, is told apart from one that talks."""
+        """A daemon that ends before or within the order raises EOFError."""
         daemon, worker = ends
         daemon.sendall(framed(encode_order(start()))[:length])
         daemon.close()
@@ -86,10 +87,10 @@ class TestReceiveStart:
 
     @pytest.mark.parametrize("order", [Drain(), Stop()])
     def test_another_order_first(self, ends: Ends, order: Order) -> None:
-        """Nothing else can come first."""
+        """Any other first order is refused."""
         daemon, worker = ends
         daemon.sendall(framed(encode_order(order)))
-        with pytest.raises(NotUnderstood, match=type(order).__name__):
+        with pytest.raises(InvalidMessage, match=type(order).__name__):
             receive_start(worker)
 
 
@@ -114,7 +115,7 @@ class Scene:
     def logged(self) -> list[str]:
         """What has arrived of the log, and makes room for more."""
         reports = self.transport.reports()
-        text = "".join(report.text for report in reports if isinstance(report, Lines))
+        text = "".join(report.text for report in reports if isinstance(report, LogLines))
         return [line.partition("] ")[2] for line in text.splitlines()]
 
 
@@ -125,7 +126,7 @@ def scene() -> Scene:
 
 class TestDaemonChannel:
     def test_orders(self, scene: Scene) -> None:
-        """Orders are passed on as they come, several at once or one in pieces."""
+        """Orders are passed on as they arrive, several together or one in pieces."""
         scene.daemon.orders(Drain(), Stop())
         for byte in framed(encode_order(Drain())):
             scene.daemon.writes(bytes([byte]))
@@ -133,25 +134,25 @@ class TestDaemonChannel:
 
     def test_reports(self, scene: Scene) -> None:
         """Reports arrive as they were made, in their order."""
-        reports: list[Report] = [Ready(), Failed("time", "no \u2028 \udcff"), Lines("x\n")]
+        reports: list[Report] = [Ready(), StartFailed("time", "no \u2028 \udcff"), LogLines("x\n")]
         for report in reports:
             scene.channel.report(report)
         assert scene.transport.reports() == reports
 
     def test_lost(self, scene: Scene) -> None:
-        """A worker hears that the daemon has gone, once."""
+        """The end of the channel is passed on once."""
         scene.channel.connectionLost()
         assert scene.lost == ["lost"]
 
     def test_too_long(self, scene: Scene) -> None:
-        """An order that no daemon sends ends the channel, and so the worker."""
+        """An order that no daemon sends ends the channel, and with it the worker."""
         scene.daemon.writes((LONGEST_ORDER + 1).to_bytes(4))
         assert scene.transport.disconnecting
 
 
 class TestLogStream:
     def test_a_batch(self, scene: Scene) -> None:
-        """What is said within a tenth of a second goes up in one message."""
+        """Records within a tenth of a second are sent in one message."""
         scene.stream.connect(scene.channel)
         scene.log("one")
         scene.reactor.advance(LOG_DELAY / 2)
@@ -159,22 +160,22 @@ class TestLogStream:
         assert scene.transport.reports() == []
         scene.reactor.advance(LOG_DELAY / 2)
         [lines] = scene.transport.reports()
-        assert isinstance(lines, Lines)
+        assert isinstance(lines, LogLines)
         assert lines.text.count("\n") == 2
 
     def test_as_the_daemon_asks(self) -> None:
-        """In the form and from the level on that the first order names."""
+        """Lines have the form and the least level of the first order."""
         scene = Scene(WorkerLog("json", "warn"))
         scene.stream.connect(scene.channel)
         scene.log("one")
         scene.stream.log_buffer.say("time", "error", "two")
         scene.reactor.pump([0, LOG_DELAY])
         [lines] = scene.transport.reports()
-        assert isinstance(lines, Lines)
+        assert isinstance(lines, LogLines)
         assert [json.loads(line)["message"] for line in lines.text.splitlines()] == ["two"]
 
     def test_again_and_again(self, scene: Scene) -> None:
-        """After a batch the next one comes by itself, however long nothing was said."""
+        """The next batch is sent without a further call, however long the log was silent."""
         scene.stream.connect(scene.channel)
         for number in range(5):
             scene.log(str(number))
@@ -184,7 +185,7 @@ class TestLogStream:
         assert scene.reactor.getDelayedCalls() == []
 
     def test_before_it_is_connected(self, scene: Scene) -> None:
-        """What is said while the handlers are imported is not lost."""
+        """Records of the imports are sent once the channel is connected."""
         scene.log("early")
         scene.reactor.pump([0, LOG_DELAY, LOG_DELAY])
         scene.stream.connect(scene.channel)
@@ -192,17 +193,17 @@ class TestLogStream:
         assert scene.logged() == ["early"]
 
     def test_batches_are_bounded(self, scene: Scene) -> None:
-        """However much there is to say, one message is not longer than a batch, about."""
+        """A message is about as long as a batch, however many records wait."""
         scene.log(*["x" * 30_000] * 100)
         scene.stream.connect(scene.channel)
         scene.stream.disconnect()
         reports = scene.transport.reports()
-        lengths = [len(report.text) for report in reports if isinstance(report, Lines)]
+        lengths = [len(report.text) for report in reports if isinstance(report, LogLines)]
         assert len(lengths) >= 100 * 30_000 / (BATCH + 32_000)
         assert max(lengths) <= BATCH + 32_000
 
     def test_a_daemon_that_does_not_read(self, scene: Scene) -> None:
-        """A full channel is not filled any further; what is said waits in the journal."""
+        """A full channel gets nothing more; records wait in the log buffer."""
         scene.stream.connect(scene.channel)
         scene.log(*["x" * 30_000] * 100)
         scene.reactor.pump([0, LOG_DELAY, LOG_DELAY])
@@ -217,7 +218,7 @@ class TestLogStream:
         assert logged == ["x" * 30_000] * 100 + ["last"]
 
     def test_flood(self, scene: Scene) -> None:
-        """What the journal had to drop is counted in the log, where it was dropped."""
+        """The log says how many records the buffer dropped, at the place of the gap."""
         scene.stream.connect(scene.channel)
         scene.log(*["x"] * 25_000)
         scene.reactor.pump([0, LOG_DELAY])
@@ -229,7 +230,7 @@ class TestLogStream:
         assert logged.count("x") == 20_000
 
     def test_disconnect(self, scene: Scene) -> None:
-        """At its end a worker says all that is left, however full the channel is."""
+        """disconnect() sends the rest, however full the channel is."""
         scene.stream.connect(scene.channel)
         scene.log(*["x" * 30_000] * 50)
         scene.reactor.pump([0, LOG_DELAY])
@@ -239,7 +240,7 @@ class TestLogStream:
         assert scene.logged() == ["x" * 30_000] * 50 + ["last"]
 
     def test_after_that(self, scene: Scene) -> None:
-        """What is said later goes nowhere, and harms nobody; nor does a second disconnect."""
+        """Later records, and a second disconnect(), do nothing."""
         scene.stream.connect(scene.channel)
         scene.stream.disconnect()
         scene.log("late")
@@ -248,7 +249,7 @@ class TestLogStream:
         assert scene.transport.reports() == []
 
     def test_the_daemon_has_gone(self, scene: Scene) -> None:
-        """With nobody to tell, nothing is written any more."""
+        """Without a daemon nothing is written."""
         scene.stream.connect(scene.channel)
         scene.stream.stopProducing()
         scene.log("x")
@@ -257,7 +258,7 @@ class TestLogStream:
         assert scene.transport.value() == b""
 
     def test_from_any_thread(self, scene: Scene) -> None:
-        """A thread that speaks wakes the reactor, and leaves the rest to it."""
+        """A thread that logs wakes the reactor, which sends."""
         scene.stream.connect(scene.channel)
         scene.reactor.advance(LOG_DELAY)
         thread = threading.Thread(target=scene.log, args=("x",))

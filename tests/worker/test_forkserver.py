@@ -13,27 +13,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from netd.daemon.forkserver.spawn import command
-from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
+from netd.ipc.forkserver import (
+    ChildEnded,
+    Fork,
+    Forked,
+    ForkFailed,
+    Packet,
+    PassDescriptors,
+    fork_packets,
+    receive,
+    send,
+)
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import (
     LENGTH,
     Drain,
     Ready,
     ServiceStart,
-    Start,
+    StartWorker,
     decode_report,
     encode_order,
 )
 from netd.listening.description import parse
 from netd.model.service import Reference, Runs, Service
-from netd.worker.forkserver import put_in_place
 from tests.integration.daemons import children, until
 
 PATIENCE = 30.0
@@ -75,7 +81,7 @@ def subreaper():
 
 
 class Server:
-    """A fork server of one's own."""
+    """A fork server, with the test as its daemon."""
 
     def __init__(self, directory: Path) -> None:
         self.handler = HANDLER
@@ -97,7 +103,7 @@ class Server:
         os.close(nothing)
 
     def heard(self) -> Packet:
-        """What it says next; a pidfd that comes along is closed."""
+        """The next packet; a pidfd beside it is closed."""
         received = receive(self.connection)
         assert received is not None
         for descriptor in received[1]:
@@ -105,7 +111,7 @@ class Server:
         return received[0]
 
     def fork(self, number: int, name: str, *listeners: socket.socket) -> Worker:
-        """Have a worker forked that serves on *listeners*."""
+        """Order a worker that serves on *listeners*."""
         (self._directory / "facts.py").write_text(self.handler)
         listen = tuple(parse("tcp:0") for _ in listeners)
         runs = Runs("handler", Reference("facts", "Facts"))
@@ -113,12 +119,14 @@ class Server:
         page = Scoreboard.make(name, service.slots)
         ours, theirs = socket.socketpair()
         here = dict(enumerate([theirs.fileno(), page, *(x.fileno() for x in listeners)], start=3))
-        for packet, descriptors in orders(number, name, {1: self.output, 2: self.output, **here}):
+        for packet, descriptors in fork_packets(
+            number, name, {1: self.output, 2: self.output, **here}
+        ):
             send(self.connection, packet, descriptors)
         theirs.close()
         os.close(page)
         start = ServiceStart(service, tuple(here)[2:], 4)
-        return Worker(ours, Start(name, (start,), (str(self._directory),), 1.0))
+        return Worker(ours, StartWorker(name, (start,), (str(self._directory),), 1.0))
 
     def wait(self) -> int:
         """Wait until it has ended; return how."""
@@ -126,7 +134,7 @@ class Server:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def said(self) -> str:
-        """What it and its workers have written."""
+        """What the fork server and its workers have printed."""
         return os.pread(self.output, 1 << 20, 0).decode()
 
     def close(self) -> None:
@@ -141,12 +149,12 @@ class Server:
 class Worker:
     """The daemon's end of a worker's channel."""
 
-    def __init__(self, channel: socket.socket, start: Start) -> None:
+    def __init__(self, channel: socket.socket, start: StartWorker) -> None:
         self._channel = channel
         channel.settimeout(PATIENCE)
         self.order(start)
 
-    def order(self, order: Start | Drain) -> None:
+    def order(self, order: StartWorker | Drain) -> None:
         message = encode_order(order)
         with suppress(BrokenPipeError):  # when it was refused
             self._channel.sendall(len(message).to_bytes(LENGTH) + message)
@@ -183,7 +191,7 @@ def listener() -> socket.socket:
 
 class TestWorkers:
     def test_life(self, server: Server) -> None:
-        """A worker is announced, serves, leaves when told to, and how it ended is told."""
+        """A worker is announced, serves, drains, and its exit status is reported."""
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             forked = server.heard()
@@ -191,14 +199,14 @@ class TestWorkers:
             worker.wait_until_ready()
             assert facts(listening)["argv"] == ["time"]
             worker.order(Drain())
-            assert server.heard() == Ended(1, 0)
+            assert server.heard() == ChildEnded(1, 0)
             worker.close()
             with pytest.raises(ProcessLookupError):
                 os.kill(forked.pid, 0)
         assert server.said() == ""
 
     def test_is_as_a_program_of_its_own_would_be(self, server: Server) -> None:
-        """Descriptors, signals and collection are not those of the fork server."""
+        """A worker has none of the fork server's descriptors, signals and frozen objects."""
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             worker.wait_until_ready()
@@ -215,7 +223,7 @@ class TestWorkers:
         assert found["subreaper"] == 0
 
     def test_can_be_told_apart(self, server: Server) -> None:
-        """``ps`` shows which service a process is of, in both of its ways."""
+        """``ps`` shows the worker's name, in its short and its long form."""
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             forked = server.heard()
@@ -252,35 +260,39 @@ class TestWorkers:
             one.close()
 
     def test_an_order_that_is_given_up(self, server: Server) -> None:
-        """What was given for an order that never comes is closed with the next one."""
+        """Descriptors for an order that never arrives are closed with the next one."""
         before = open_descriptors(server.pid, settled=4)
         with listener() as listening:
-            send(server.connection, Give(1, (3, 4)), (listening.fileno(), listening.fileno()))
+            send(
+                server.connection,
+                PassDescriptors(1, (3, 4)),
+                (listening.fileno(), listening.fileno()),
+            )
             worker = server.fork(2, "time", listening)
             assert isinstance(server.heard(), Forked)
             worker.wait_until_ready()
             worker.close()
-        assert server.heard() == Ended(2, 0), server.said()
+        assert server.heard() == ChildEnded(2, 0), server.said()
         assert len(open_descriptors(server.pid)) == len(before)
 
     def test_too_few_descriptors(self, server: Server) -> None:
-        """An order whose descriptors have not all come is refused, and the next is obeyed."""
+        """An order with missing descriptors is refused, and the next one is obeyed."""
         send(server.connection, Fork(1, "time", 2, (3, 4)), (0,))
-        assert server.heard() == NotForked(1, "only 1 of its 2 descriptors came through")
+        assert server.heard() == ForkFailed(1, "only 1 of its 2 descriptors came through")
         with listener() as listening:
             worker = server.fork(2, "time", listening)
             worker.wait_until_ready()
             worker.close()
 
     def test_no_descriptors_left(self, server: Server) -> None:
-        """A fork server that may open no more files says so, and goes on when it may again."""
+        """A fork server without free descriptors reports that, and recovers."""
         open_descriptors(server.pid, settled=4)
         before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (8, before[1]))
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             answer = server.heard()
-            assert isinstance(answer, NotForked)
+            assert isinstance(answer, ForkFailed)
             worker.close()
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
             worker = server.fork(2, "time", listening)
@@ -289,25 +301,25 @@ class TestWorkers:
             worker.close()
 
     def test_killed(self, server: Server) -> None:
-        """A worker that is killed is told by the signal, and leaves no zombie."""
+        """A killed worker is reported with its signal, and leaves no zombie."""
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             forked = server.heard()
             assert isinstance(forked, Forked)
             os.kill(forked.pid, signal.SIGSEGV)
-            assert server.heard() == Ended(1, -signal.SIGSEGV)
+            assert server.heard() == ChildEnded(1, -signal.SIGSEGV)
             worker.close()
 
 
 class TestServer:
     def test_ends_with_the_daemon(self, server: Server) -> None:
-        """When the other end of its socket has gone, it leaves in good order."""
+        """It exits in good order when its daemon closes the socket."""
         server.connection.close()
         assert server.wait() == 0
         assert server.said() == ""
 
     def test_ends_with_its_parent(self) -> None:
-        """Also one that is stopped is gone when its daemon is."""
+        """A stopped fork server ends with its daemon, too."""
         program = (
             "import os, signal, socket, sys, subprocess\n"
             "from netd.daemon.forkserver.spawn import command\n"
@@ -340,7 +352,7 @@ class TestServer:
         assert not [link for link in found.values() if "eventpoll" in link]
 
     def test_obeys_no_signal_of_the_terminal(self, server: Server) -> None:
-        """Ctrl-C goes to all; the daemon says when this process is to leave."""
+        """The signals of Ctrl-C reach every process; the fork server ignores them."""
         open_descriptors(server.pid, settled=4)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(server.pid, number)
@@ -364,14 +376,14 @@ os._exit(0)
         with listener() as listening:
             worker = server.fork(1, "time", listening)
             assert isinstance(server.heard(), Forked)
-            assert server.heard() == Ended(1, 3)
+            assert server.heard() == ChildEnded(1, 3)
             worker.close()
         until(lambda: f"left to {server.pid}" in server.said(), "it is adopted")
         until(lambda: children(server.pid) == [], "it is reaped")
 
 
 def open_descriptors(pid: int, settled: int = 0) -> dict[int, str]:
-    """What a process has open, once it forks on demand."""
+    """The descriptors of a process, once it is ready to fork."""
     if settled:
         status = Path(f"/proc/{pid}/status")
         # SIGCHLD is caught when everything is there.
@@ -379,41 +391,3 @@ def open_descriptors(pid: int, settled: int = 0) -> dict[int, str]:
             pass
     there = Path(f"/proc/{pid}/fd")
     return {int(entry.name): os.readlink(entry) for entry in there.iterdir()}
-
-
-FREE: Final = 700
-"""Descriptors from this one on are free in a test's process."""
-
-OURS: Final = "put in place "
-"""How the names of the files begin that are put in place; other tests have files of their own."""
-
-places = st.lists(st.integers(FREE, FREE + 12), min_size=6, max_size=6, unique=True)
-
-
-class TestPutInPlace:
-    @given(places, places, st.integers(1, 6))
-    def test_any_places(self, sources: list[int], targets: list[int], count: int) -> None:
-        """Whatever is to be where, and whoever is in the way, each ends up in its place."""
-        for number, source in enumerate(sources[:count]):
-            file = os.memfd_create(f"{OURS}{number}")
-            os.dup2(file, source)
-            os.close(file)
-        put_in_place(dict(zip(targets[:count], sources[:count], strict=True)))
-        there = Path("/proc/self/fd")
-        links = {
-            int(name): os.readlink(there / name) for name in os.listdir(there) if is_mine(name)
-        }
-        inherited = [target for target in links if os.get_inheritable(target)]
-        for target in links:
-            os.close(target)
-        assert links == {
-            target: f"/memfd:{OURS}{number} (deleted)"
-            for number, target in enumerate(targets[:count])
-        }
-        assert inherited == []
-
-
-def is_mine(name: str) -> bool:
-    """Whether it is the name of an open descriptor that the test above has made."""
-    link = f"/proc/self/fd/{name}"
-    return os.path.lexists(link) and os.readlink(link).startswith(f"/memfd:{OURS}")

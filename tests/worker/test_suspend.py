@@ -12,7 +12,7 @@ from tests.reactors import PATIENCE
 
 
 class Daemon:
-    """Whom the worker tells that somebody wants a service suspended."""
+    """The daemon, which a worker asks to suspend a service."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -29,10 +29,10 @@ class Daemon:
             assert self._heard.acquire(timeout=PATIENCE)
 
     def handler(self, service: str) -> threading.Thread:
-        """A handler that calls ``shutdown()``, as far as the daemon has heard of it."""
+        """Start a handler that calls ``shutdown()``; returns once the daemon is asked."""
 
         def shutdown() -> None:
-            self.suspensions.ask(service)
+            self.suspensions.request(service)
             self.returned.append(service)
 
         thread = threading.Thread(target=shutdown, daemon=True)
@@ -52,70 +52,70 @@ def ends(*threads: threading.Thread) -> None:
         assert not thread.is_alive()
 
 
-def test_waits_until_it_is_so(daemon: Daemon) -> None:
-    """A handler goes on when nobody takes any more, and not before."""
+def test_waits_for_the_suspension(daemon: Daemon) -> None:
+    """A handler goes on once its service is suspended, and no earlier."""
     handler = daemon.handler("time")
     assert daemon.returned == []
-    daemon.suspensions.done("time")
+    daemon.suspensions.complete("time")
     ends(handler)
     assert daemon.returned == ["time"]
 
 
 def test_another_service(daemon: Daemon) -> None:
-    """Each waits for its own."""
+    """A handler waits for its own service."""
     first, second = daemon.handler("time"), daemon.handler("date")
-    daemon.suspensions.done("date")
+    daemon.suspensions.complete("date")
     ends(second)
     assert daemon.returned == ["date"]
-    daemon.suspensions.done("time")
+    daemon.suspensions.complete("time")
     ends(first)
 
 
 def test_several_handlers(daemon: Daemon) -> None:
-    """All who wait for a service are told."""
+    """One answer releases every handler that waits for the service."""
     handlers = [daemon.handler("time") for _ in range(5)]
-    daemon.suspensions.done("time")
+    daemon.suspensions.complete("time")
     ends(*handlers)
 
 
 def test_again(daemon: Daemon) -> None:
-    """Who asks after that is not answered by the answer of before."""
+    """A later request is not released by an earlier answer."""
     first = daemon.handler("time")
-    daemon.suspensions.done("time")
+    daemon.suspensions.complete("time")
     ends(first)
     second = daemon.handler("time")
     assert daemon.returned == ["time"]
-    daemon.suspensions.done("time")
+    daemon.suspensions.complete("time")
     ends(second)
     assert daemon.asked == {"time": 2}
 
 
-def test_nobody_waits(daemon: Daemon) -> None:
-    """What another worker's handler has asked for is told to all, and most do not wait for it."""
-    daemon.suspensions.done("time")
+def test_answer_without_a_request(daemon: Daemon) -> None:
+    """Every worker is told what a handler of one has requested; most have no handler waiting."""
+    daemon.suspensions.complete("time")
     handler = daemon.handler("time")
     assert daemon.returned == []
-    daemon.suspensions.done("time")
+    daemon.suspensions.complete("time")
     ends(handler)
 
 
 def test_in_the_reactors_thread(daemon: Daemon) -> None:
-    """The answer comes by that thread, so it cannot wait for it."""
-    daemon.suspensions.ask("time")
+    """The answer arrives by that thread, so the request returns immediately."""
+    daemon.suspensions.request("time")
     assert daemon.asked == {"time": 1}
 
 
 def test_the_daemon_has_gone(daemon: Daemon) -> None:
-    """All go on: nothing is taken without a daemon."""
+    """All handlers go on: without a daemon the worker accepts nothing."""
     handlers = [daemon.handler(name) for name in ("time", "date")]
-    daemon.suspensions.all_done()
+    daemon.suspensions.abandon()
     ends(*handlers)
 
 
 def test_asked_when_the_daemon_has_gone(daemon: Daemon) -> None:
-    """Nobody is asked, and nobody waits."""
-    daemon.suspensions.all_done()
-    late = threading.Thread(target=daemon.suspensions.ask, args=("time",), daemon=True)
+    """A request without a daemon returns immediately."""
+    daemon.suspensions.abandon()
+    late = threading.Thread(target=daemon.suspensions.request, args=("time",), daemon=True)
     late.start()
     ends(late)
     assert daemon.asked == {}

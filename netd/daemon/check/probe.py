@@ -14,8 +14,8 @@ from netd.config.resolve import Inconsistency, notes_of, settled
 from netd.core.exit_status import ending
 from netd.daemon.forkserver.spawn import command
 from netd.ipc.probe import (
-    Answer,
     ProbeError,
+    ProbeReply,
     ProbeRequest,
     ProbeRequests,
     decode_reply,
@@ -28,7 +28,7 @@ IMPORT_TIMEOUT: Final = 30.0
 """Seconds that the imports of one service may take before it counts as one that hangs."""
 
 
-def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, Answer]:  # noqa: B008
+def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, ProbeReply]:  # noqa: B008
     """Import what every service runs, in processes of its own, and return what each is.
 
     Services that name no user are imported as *as_whom*. Blocks until the last import is done.
@@ -64,7 +64,7 @@ def _question(service: Service, as_whom: Owner) -> ProbeRequest:
 
 
 def settle(
-    configuration: Configuration, answers: Mapping[str, Answer]
+    configuration: Configuration, answers: Mapping[str, ProbeReply]
 ) -> tuple[Configuration, list[ProbeError]]:
     """Decide what depends on the probe's *answers*; return that, and what is wrong, in order."""
     services, found, notes = [], [], []

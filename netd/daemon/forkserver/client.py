@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from netd.core.output_lines import Lines
 from netd.core.reactor import DelayedCall
 from netd.daemon.forkserver.spawn import command, how_ended
-from netd.ipc.forkserver import Fork, Forked, Give, NotForked, Packet, receive, send
+from netd.ipc.forkserver import Fork, Forked, ForkFailed, Packet, PassDescriptors, receive, send
 
 log = Logger()
 
@@ -66,7 +66,7 @@ class ForkServer(ProcessProtocol):
                 raise
         self._packets.startReading()
 
-    def ask(self, orders: Iterable[tuple[Give | Fork, tuple[int, ...]]]) -> None:
+    def ask(self, orders: Iterable[tuple[PassDescriptors | Fork, tuple[int, ...]]]) -> None:
         """Have a process forked; *heard* gets the answer, later. The descriptors stay open here."""
         self._unanswered += 1
         if self._unanswered == 1:
@@ -80,16 +80,16 @@ class ForkServer(ProcessProtocol):
         self._packets.close()
 
     def _answered(self, packet: Packet, descriptors: list[int]) -> None:
-        if isinstance(packet, Forked | NotForked):
+        if isinstance(packet, Forked | ForkFailed):
             self._patience = ANSWER_DEADLINE
             self._unanswered -= 1
             self._set_deadline()
         self._heard(packet, descriptors)
 
-    def _not_sent(self, order: Give | Fork, error: OSError) -> None:
+    def _not_sent(self, order: PassDescriptors | Fork, error: OSError) -> None:
         # Without its descriptors a Fork is refused, so a Give says nothing of its own.
         if isinstance(order, Fork):
-            answer = NotForked(order.number, error.strerror or str(error))
+            answer = ForkFailed(order.number, error.strerror or str(error))
             # Later: who asks does not expect the answer yet.
             self._reactor.callLater(0, self._answered, answer, [])
 
@@ -135,14 +135,14 @@ class _Packets(FileDescriptor):
         reactor: Any,
         connection: socket.socket,
         heard: Callable[[Packet, list[int]], None],
-        not_sent: Callable[[Give | Fork, OSError], None],
+        not_sent: Callable[[PassDescriptors | Fork, OSError], None],
     ) -> None:
         super().__init__(reactor)
         connection.setblocking(False)
         self._connection = connection
         self._heard = heard
         self._not_sent = not_sent
-        self._waiting: deque[tuple[Give | Fork, tuple[int, ...]]] = deque()
+        self._waiting: deque[tuple[PassDescriptors | Fork, tuple[int, ...]]] = deque()
         """With copies of the descriptors."""
 
     def fileno(self) -> int:
@@ -164,7 +164,7 @@ class _Packets(FileDescriptor):
                 return
             self._heard(*received)
 
-    def send(self, packet: Give | Fork, descriptors: tuple[int, ...]) -> None:
+    def send(self, packet: PassDescriptors | Fork, descriptors: tuple[int, ...]) -> None:
         """Send a packet, now or when there is room."""
         if self._waiting or not self._sent(packet, descriptors):
             try:
@@ -182,7 +182,7 @@ class _Packets(FileDescriptor):
             _close(descriptors)
         self.stopWriting()
 
-    def _sent(self, packet: Give | Fork, descriptors: tuple[int, ...]) -> bool:
+    def _sent(self, packet: PassDescriptors | Fork, descriptors: tuple[int, ...]) -> bool:
         """Send; False when there is no room."""
         try:
             send(self._connection, packet, descriptors)

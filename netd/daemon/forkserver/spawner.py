@@ -16,7 +16,7 @@ from netd.daemon.forkserver.client import ForkServer
 from netd.daemon.forkserver.orphans import StrayChildren, dead_children
 from netd.daemon.forkserver.process import ForkedWorker
 from netd.daemon.forkserver.spawn import Process
-from netd.ipc.forkserver import Ended, Forked, NotForked, Packet, orders
+from netd.ipc.forkserver import ChildEnded, Forked, ForkFailed, Packet, fork_packets
 
 log = Logger()
 
@@ -52,7 +52,7 @@ class ForkSpawner:
         worker = ForkedWorker(self._reactor, self._number, wrote, ended, self._forget)
         outputs = worker.open_outputs()
         self._workers[worker.number] = worker
-        server.ask(orders(worker.number, name, {**outputs, **descriptors}))
+        server.ask(fork_packets(worker.number, name, {**outputs, **descriptors}))
         for descriptor in outputs.values():
             os.close(descriptor)
         return worker
@@ -78,9 +78,9 @@ class ForkSpawner:
         worker = self._workers.get(packet.number)
         if worker is not None and isinstance(packet, Forked) and descriptors:
             worker.started(packet.pid, descriptors.pop())
-        elif worker is not None and isinstance(packet, Ended):
+        elif worker is not None and isinstance(packet, ChildEnded):
             worker.finished(ending(packet.code))
-        elif worker is not None and isinstance(packet, NotForked):
+        elif worker is not None and isinstance(packet, ForkFailed):
             worker.finished(f"no process: {packet.reason}")
         for descriptor in descriptors:
             os.close(descriptor)

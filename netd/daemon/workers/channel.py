@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from netd.ipc.worker import (
     LONGEST_REPORT,
-    NotUnderstood,
+    InvalidMessage,
     Order,
     Report,
     decode_report,
@@ -52,7 +52,7 @@ class _WorkerChannel(Int32StringReceiver):
     def stringReceived(self, string: bytes) -> None:
         try:
             report = decode_report(string)
-        except NotUnderstood as error:
+        except InvalidMessage as error:
             self.misunderstand(f"something that is no report ({error})")
             return
         self._heard(self, report)

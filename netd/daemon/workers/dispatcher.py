@@ -32,7 +32,7 @@ from netd.admission.lists import AccessLists
 from netd.admission.peers import credentials_of
 from netd.admission.proxies import Proxies
 from netd.core.reactor import DelayedCall, DescriptorReactor
-from netd.ipc.handoff import HandoffMetadata, hand_over
+from netd.ipc.handoff import HandoffMetadata, send_connection
 from netd.listening.counted import CountedSocket
 from netd.listening.drain_filter import has_queued_connections
 from netd.listening.traffic import traffic
@@ -233,7 +233,7 @@ class Dispatcher:
                 first_bytes.is_proxied,
             )
             try:
-                hand_over(self._ours, first_bytes.request, metadata)
+                send_connection(self._ours, first_bytes.request, metadata)
             except OSError as error:
                 # ETOOMANYREFS: so many are in the queue that the kernel bounds it (unix(7)).
                 self._wait_for_room(error)

@@ -20,20 +20,20 @@ from netd.daemon.workers.channel import _WorkerChannel
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
+    ConfigureLog,
     Drain,
-    Failed,
-    Hung,
-    Lines,
-    LogAs,
+    HandlerHung,
+    LogLines,
     NeedsRecycling,
     Order,
     Ready,
     Report,
     ServiceStart,
-    Shutdown,
-    Start,
+    StartFailed,
+    StartWorker,
     Stop,
     Suspended,
+    SuspendRequested,
 )
 from netd.model.log import WorkerLog
 from netd.model.service import Service
@@ -229,7 +229,7 @@ class WorkerHandle:
         if not any(runtime.board.busy(self.slots(runtime)) for runtime in self._runtime):
             self.kill()
 
-    def _start_order(self, channel: int) -> tuple[dict[int, int], Start]:
+    def _start_order(self, channel: int) -> tuple[dict[int, int], StartWorker]:
         """Number the worker's descriptors; return which of ours they are, and the order."""
         descriptors = {_CHANNEL: channel}
         services = []
@@ -249,7 +249,7 @@ class WorkerHandle:
                     ),
                 )
             )
-        return descriptors, Start(
+        return descriptors, StartWorker(
             self.name,
             tuple(services),
             self._python_path,
@@ -261,9 +261,9 @@ class WorkerHandle:
 
     def _heard(self, channel: _WorkerChannel, report: Report) -> None:
         # Lines and reasons may be the last words of a process whose end is known already.
-        if isinstance(report, Lines):
+        if isinstance(report, LogLines):
             self._lines(report.text)
-        elif isinstance(report, Failed):
+        elif isinstance(report, StartFailed):
             if self.state is not WorkerState.SERVING:  # otherwise another one has come up since
                 self.failure = f"services.{report.service}: {report.message}"
             log.error("service {name}: {message}", name=report.service, message=report.message)
@@ -271,14 +271,16 @@ class WorkerHandle:
             self._heard_now(channel, report)
 
     def _heard_now(
-        self, channel: _WorkerChannel, report: Ready | Shutdown | Suspended | NeedsRecycling | Hung
+        self,
+        channel: _WorkerChannel,
+        report: Ready | SuspendRequested | Suspended | NeedsRecycling | HandlerHung,
     ) -> None:
         """A report of the process that is here."""
         if isinstance(report, Ready):
             self._ready(channel)
         elif not self._serves(report.service):
             channel.misunderstand(f"something of a service that is not its own: {report.service}")
-        elif isinstance(report, Shutdown):
+        elif isinstance(report, SuspendRequested):
             self._owner.shutdown(report.service)
         elif isinstance(report, Suspended):
             self._suspended.add(report.service)
@@ -288,7 +290,7 @@ class WorkerHandle:
         else:
             self._hung(report)
 
-    def _hung(self, report: Hung) -> None:
+    def _hung(self, report: HandlerHung) -> None:
         text = "worker {name} hangs in service {service}; it is ended"
         log.error(text, name=self.name, service=report.service)
         self.kill()
@@ -402,7 +404,7 @@ class WorkerHandle:
     def relog(self, worker_log: WorkerLog) -> None:
         """Have the worker log otherwise, and the next ones in this place."""
         self._worker_log = worker_log
-        self.order(LogAs(worker_log))
+        self.order(ConfigureLog(worker_log))
 
     def order(self, order: Order) -> None:
         """Tell the worker, if there is one."""

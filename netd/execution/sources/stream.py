@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from netd.admission.peers import credentials_of
 from netd.execution.request import Request
-from netd.ipc.handoff import receive
+from netd.ipc.handoff import receive_connection
 from netd.listening.counted import CountedSocket
 from netd.model.address import Transport, client_text
 from netd.model.peer import Credentials
@@ -91,7 +91,7 @@ class HandoffSource:
 
     def next_request(self) -> Request:
         """Receive one connection; the caller closes it."""
-        descriptor, handed = receive(self._queue)
+        descriptor, handed = receive_connection(self._queue)
         kind = CountedSocket if self.transport.is_unix else socket.socket
         family, type_ = self.transport.family, self.transport.type
         request = kind(family, type_, 0, fileno=clear_of_standard(descriptor))

@@ -22,6 +22,7 @@ from netd.core.shutting_down import shut_down
 from netd.execution.blocking_tls import Handshakes, TlsSocket, failure_text
 from netd.execution.interfaces import Source
 from netd.execution.request import Refused, Request
+from netd.model.address import SocketAddress
 from netd.model.peer import Credentials
 
 STALLED: Final = 8
@@ -123,7 +124,7 @@ class EarlyLists(Protocol):
 class IsProxy(Protocol):
     """Whether a peer is a trusted proxy."""
 
-    def __call__(self, address: object, peer: Credentials | None, /) -> bool:
+    def __call__(self, address: SocketAddress, peer: Credentials | None, /) -> bool:
         """By its address, or by its credentials on a Unix socket."""
 
 

@@ -19,7 +19,8 @@ from netd.handlers.starttls import provide
 from netd.model.tls import HANDSHAKE_TIMEOUT
 from netd.tls.blocking import blocking_context
 from netd.tls.peer import ClientCertificate
-from netd.worker.build.context import BoundListener, ServiceContext
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.listener import BoundListener
 
 PATIENCE: Final = 0.2
 """Seconds that a worker with one client at a time waits for that client's next packet, before it

@@ -26,7 +26,8 @@ from netd.execution.threads.pool import AcceptingThreads
 from netd.execution.threads.service_thread import ServiceThread
 from netd.execution.threads.settings import Bounds, PoolSettings, PoolSources
 from netd.worker.build.accept import PendingBuilder
-from netd.worker.build.context import BoundListener, ServiceContext
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.listener import BoundListener
 from netd.worker.build.server import HandlerHost, server_of
 from netd.worker.importing import CannotImport, load
 
@@ -121,8 +122,8 @@ def by_forks(context: ServiceContext) -> BlockingService:
         ForkHooks(
             context.log_buffer,
             context.say,
-            context.office.relay,
-            context.office.become_child,
+            context.link.relay,
+            context.link.after_fork,
             context.suspend,
         ),
         context.service.handler_timeout,

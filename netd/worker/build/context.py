@@ -1,9 +1,8 @@
-"""A service joined up in its worker: what runs, on its listeners, under its rules."""
+"""What every way of running a service needs of its process: listeners, slots, log, rules."""
 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any
@@ -11,187 +10,90 @@ from typing import Any
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
-from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
 from netd.execution.recycle import Recycle
-from netd.execution.sources.datagram import (
-    Amplification,
-    InetDatagram,
-    InetMessages,
-    UnixDatagram,
-    UnixMessages,
-)
+from netd.execution.sources.datagram import Amplification
 from netd.execution.sources.options import ConnectionOptions
-from netd.execution.sources.proxied import ProxiedDatagrams
-from netd.execution.sources.stream import HandoffSource, InetStream, UnixStream
 from netd.execution.tracebacks import user_traceback
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import ServiceStart
-from netd.listening.handler_view import ListenerSocket
-from netd.listening.replies import tells_destinations
 from netd.log.buffer import LogBuffer
-from netd.model.address import Address, Transport
 from netd.model.service import Runs, Service
 from netd.model.socket_options import of_connections
-from netd.proxy.header import LONGEST
-from netd.worker.build.office import Office
+from netd.worker.build.link import DaemonLink
+from netd.worker.build.listener import BoundListener
+from netd.worker.build.replacement import Replacement
 from netd.worker.importing import load
-
-
-class BoundListener:
-    """One listener of a service in this process, which it lasts for the life of."""
-
-    def __init__(self, address: Address, descriptor: int, queue: int | None) -> None:
-        """Take over *descriptor*, which is bound to *address*.
-
-        *queue* is where connections come from that the daemon has taken from it, if it does.
-        """
-        self.transport = transport = address.transport
-        self.is_tls = address.is_tls
-        self.socket = socket.socket(transport.family, transport.type, fileno=descriptor)
-        self.shown = ListenerSocket.copy_of(self.socket)
-        """What the user's code finds as the server's socket."""
-        self.queue = None if queue is None else _queue_of(queue)
-
-
-def _queue_of(descriptor: int) -> socket.socket:
-    queue = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
-    queue.setblocking(False)
-    return queue
+from netd.worker.reactor import WorkerReactor
 
 
 class ServiceContext:
-    """What both ways of running a service are joined up from.
+    """One service in one process, before what it runs is known: ``by_threads`` and its siblings
+    build an execution from this.
 
-    Takes over the descriptors of *start*, for the life of the process. *office* is what the
-    service tells the daemon by.
+    It owns the descriptors of *start*, as long as the process lives. *link* brings the service's
+    requests to the daemon.
     """
 
     def __init__(
         self,
         start: ServiceStart,
         python_path: Sequence[str],
-        reactor: Any,
+        reactor: WorkerReactor,
         log_buffer: LogBuffer,
-        office: Office,
+        link: DaemonLink,
     ) -> None:
         self.service: Service = start.service
         self.python_path = python_path
         self.reactor = reactor
         self.log_buffer = log_buffer
+        self.link = link
         self.lists = AccessLists.of(self.service.access)
-        self.listeners = [
-            BoundListener(address, descriptor, queue)
-            for address, descriptor, queue in zip(
-                self.service.listen,
-                start.listeners,
-                start.queues or repeat(None, len(start.listeners)),
-                strict=True,
-            )
-        ]
-        for bound in self.listeners:
-            self._tell_of_proxies(bound)
-        if self.service.amplification is not None:
-            bound_by = Amplification(self.service.amplification, self.say)
-            for bound in self.listeners:
-                if bound.transport.is_datagram and not bound.transport.is_unix:
-                    bound.shown.allowance_of = bound_by.of
+        self.listeners = self._listeners(start)
         self.board = Scoreboard(start.scoreboard, self.service.slots)
         os.close(start.scoreboard)  # the mapping stays
         self.first_slot = start.first_slot
         numbers = range(start.first_slot, start.first_slot + self.service.slots_each)
         self.slots = [self.board.slot(number) for number in numbers]
-        self.office = office
+        self._replacement = Replacement(self.service, link)
         self.asks_for_ancillary = False
-        """Whether handlers of datagrams want to know what came with them."""
-        self._is_worn = False
+        """Whether handlers of datagrams want their ancillary data. Set once the handler is
+        imported, and before a source is built: the sources without it are cheaper."""
 
-    def _tell_of_proxies(self, bound: BoundListener) -> None:
-        """Have a server's own ``get_request()`` receive datagrams without a proxy's header."""
-        if bound.transport.is_datagram and self.service.proxies:
-            proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
-            bound.shown.is_proxy = lambda sender: proxies.has(sender, None)
-
-    @property
-    def recycle(self) -> Recycle | None:
-        """What counts requests and memory, where there is a bound; one for the process."""
+    def _listeners(self, start: ServiceStart) -> list[BoundListener]:
         service = self.service
-        if not service.max_requests and service.max_memory is None:
-            return None
-        return Recycle(service.max_requests, service.max_memory, self._worn)
-
-    def _worn(self, why: str) -> None:
-        if not self._is_worn:
-            self._is_worn = True
-            self.office.worn(self.service.name, why)
-
-    def hung(self, most: int, threads: int) -> None:
-        """So many threads, of *most* at once, do not come back. The reactor's thread."""
-        if most == 1:
-            self.office.hung(self.service.name)
-        elif threads >= self.service.spare_threads:
-            self._worn(f"has {threads} handlers that do not come back")
-
-    @property
-    def handshakes(self) -> int:
-        """This process's share of the connections of the service that may not have begun."""
-        return self.service.handshakes_from(self.first_slot)
+        queues = start.queues or repeat(None, len(start.listeners))
+        listeners = [
+            BoundListener(address, descriptor, queue)
+            for address, descriptor, queue in zip(
+                service.listen, start.listeners, queues, strict=True
+            )
+        ]
+        # One for all listeners: a client may send to each of them.
+        amplification = None
+        if service.amplification is not None:
+            amplification = Amplification(service.amplification, self.say)
+        for bound in listeners:
+            bound.strip_proxy_headers(service.proxies)
+            if amplification is not None:
+                bound.limit_amplification(amplification)
+        return listeners
 
     @property
     def code(self) -> Runs:
-        """The service's code, if it runs code."""
+        """What names the service's code; only for services that run code."""
         assert isinstance(self.service.runs, Runs)
         return self.service.runs
 
-    def suspend(self) -> None:
-        """Stop taking in all processes; what ``server.shutdown()`` comes to. Any thread."""
-        self.office.suspend(self.service.name)
+    @property
+    def handshakes(self) -> int:
+        """This process's share of ``limits.handshakes``: connections still in their handshake."""
+        return self.service.handshakes_from(self.first_slot)
 
-    def say(self, level: str, text: str) -> None:
-        """Log a line of the service's. Any thread."""
-        self.log_buffer.say(self.service.name, level, text)
-
-    def source(self, bound: BoundListener) -> Source:
-        """What takes requests from a listener as they come."""
-        return self.with_options(self._source(bound), bound)
-
-    def with_options(self, source: Source, bound: BoundListener) -> Source:
-        """*source*, whose connections get the options that the service wants of them."""
-        wanted = of_connections(self.service.socket, bound.transport)
-        return ConnectionOptions(source, wanted, self.say) if wanted else source
-
-    def _source(self, bound: BoundListener) -> Source:
-        limit = self.service.datagram_size
-        if bound.transport.is_datagram and self.service.proxies:
-            proxies = Proxies(self.service.proxies, of_unix=bound.transport.is_unix)
-            return ProxiedDatagrams(self._datagrams(bound, limit + LONGEST), proxies, limit)
-        if bound.transport.is_datagram:
-            return self._datagrams(bound, limit)
-        if bound.queue is not None:
-            return HandoffSource(bound.queue, bound.transport)
-        if bound.transport is Transport.UNIX:
-            # Always: the lists of a reload may ask for them while a client is inside.
-            return UnixStream(bound.socket, with_groups=True)
-        return InetStream(bound.socket, bound.transport)
-
-    def _datagrams(self, bound: BoundListener, limit: int) -> Source:
-        transport, asks = bound.transport, self.asks_for_ancillary
-        if transport is Transport.UNIXGRAM:
-            kind = UnixMessages if asks else UnixDatagram
-            return kind(bound.socket, bound.shown, limit)
-        if asks or bound.shown.allowance_of is not None or tells_destinations(bound.socket):
-            return InetMessages(
-                bound.socket,
-                transport,
-                bound.shown,
-                limit,
-                asked_for=asks,
-                allowance_of=bound.shown.allowance_of,
-            )
-        return InetDatagram(bound.socket, transport, bound.shown, limit)
+    # Admission.
 
     def gate(self, bound: BoundListener, request_filter: RequestFilter | None) -> Gate | None:
-        """The rules of a listener; None admits everybody."""
+        """The admission rules of a listener; None if they admit every client."""
         gate = Gate(
             self.lists,
             request_filter,
@@ -201,7 +103,7 @@ class ServiceContext:
         return None if gate.is_open else gate
 
     def filter_function(self) -> Callable[[Any, Any], Any] | None:
-        """The service's ``verify_request``, if it has one. Raises ``importing.CannotImport``."""
+        """Import the service's ``verify_request``. Raises ``importing.CannotImport``."""
         reference = self.service.access.verify_request
         if reference is None:
             return None
@@ -209,6 +111,38 @@ class ServiceContext:
         return function
 
     def say_filter_raised(self, client: str, error: BaseException) -> None:
-        """Log what a filter has raised. Any thread."""
+        """Log an exception of ``verify_request``, which refuses the client. Any thread."""
         reference = self.service.access.verify_request
         self.say("error", f"{client}: refused because of {reference}\n{user_traceback(error)}")
+
+    # Sources.
+
+    def source(self, bound: BoundListener) -> Source:
+        """Build what accepts or receives from a listener, with the service's socket options."""
+        service = self.service
+        source = bound.source(service.datagram_size, service.proxies, self.asks_for_ancillary)
+        return self.with_options(source, bound)
+
+    def with_options(self, source: Source, bound: BoundListener) -> Source:
+        """Return *source* with the socket options that connections do not inherit."""
+        requested = of_connections(self.service.socket, bound.transport)
+        return ConnectionOptions(source, requested, self.say) if requested else source
+
+    # The process.
+
+    @property
+    def recycle(self) -> Recycle | None:
+        """Make what counts requests and memory, if the service bounds them. One for a process."""
+        return self._replacement.bounds()
+
+    def hung(self, most: int, count: int) -> None:
+        """*count* handlers, of *most* at a time, hang. In the reactor's thread."""
+        self._replacement.handlers_hung(most, count)
+
+    def suspend(self) -> None:
+        """Stop accepting in all processes: ``server.shutdown()``. Any thread."""
+        self.link.suspend(self.service.name)
+
+    def say(self, level: str, text: str) -> None:
+        """Log a line of the service's. Any thread."""
+        self.log_buffer.say(self.service.name, level, text)

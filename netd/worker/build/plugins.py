@@ -1,6 +1,6 @@
-"""Hosting a twistd plugin: finding it, reading its arguments, and running its service.
+"""Hosting a twistd plugin: finding it, parsing its arguments, and running its service.
 
-What twistd does for one plugin (``twisted.application.app``), a worker does here for each.
+A worker does here for each plugin what twistd does for one (``twisted.application.app``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import difflib
 import io
 from collections.abc import Callable
-from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -21,7 +20,7 @@ from netd.admission.lists import AccessLists
 from netd.model.service import Plugin
 
 OURS = "netd"
-"""netd's own plugin: a daemon inside a worker would be nobody's."""
+"""netd's own plugin, which cannot be hosted: a daemon in a worker would have no supervisor."""
 
 
 class NoSuchPlugin(Exception):
@@ -29,12 +28,12 @@ class NoSuchPlugin(Exception):
 
 
 class BadArguments(Exception):
-    """A plugin does not understand its arguments; the text is its own."""
+    """A plugin refuses its arguments. The text is the plugin's."""
 
 
-def found(name: str) -> Any:
-    """The service maker of this name. Raises NoSuchPlugin."""
-    makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+def find_maker(name: str) -> IServiceMaker:
+    """Return the service maker of this name. Raises NoSuchPlugin."""
+    makers: dict[str, IServiceMaker] = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
     makers.pop(OURS, None)
     try:
         return makers[name]
@@ -44,13 +43,13 @@ def found(name: str) -> Any:
         raise NoSuchPlugin(f'there is no twistd plugin "{name}"; {hint}') from None
 
 
-def parsed(plugin: Plugin) -> tuple[Any, Any]:
+def parse_arguments(plugin: Plugin) -> tuple[IServiceMaker, usage.Options]:
     """Return the plugin's service maker and its options. Raises NoSuchPlugin, BadArguments."""
-    maker = found(plugin.name)
-    said = io.StringIO()
+    maker = find_maker(plugin.name)
+    printed = io.StringIO()
     try:
-        # Options such as --help print and leave; neither is for a service.
-        with contextlib.redirect_stdout(said):
+        # Options such as --help print and exit; a service can use neither.
+        with contextlib.redirect_stdout(printed):
             options = maker.options()
             options.parent = usage.Options()
             options.parent.subCommand = plugin.name
@@ -65,21 +64,22 @@ def parsed(plugin: Plugin) -> tuple[Any, Any]:
 
 
 class HostedPlugin:
-    """The service of a twistd plugin, as a worker runs it. In the reactor's thread.
+    """The service of a twistd plugin in a worker (``Execution``). In the reactor's thread.
 
-    It binds for itself when it is started, as whom the worker runs as. *say* logs a level and a
+    It binds its own sockets when it is started, as the worker's user. *say* logs a level and a
     text.
     """
 
     def __init__(self, plugin: Plugin, say: Callable[[str, str], None]) -> None:
         """Make the service. Raises NoSuchPlugin, BadArguments, and what the plugin raises."""
-        maker, options = parsed(plugin)
+        maker, options = parse_arguments(plugin)
         self._name = plugin.name
         self._say = say
         self._service = IService(maker.makeService(options))
 
     def start(self, accepting: bool = True) -> None:
-        """Start it, which takes by itself. Raises what it raises, such as CannotListenError."""
+        """Start it; it accepts immediately. Raises what it raises, such as CannotListenError."""
+        # Both, as twistd does; the rights are those of the worker's user in either.
         self._service.privilegedStartService()
         self._service.startService()
 
@@ -91,7 +91,7 @@ class HostedPlugin:
         """Change nothing."""
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Stop it; *stopped* is called when it says that it has."""
+        """Stop it; *stopped* is called when its ``stopService()`` has finished."""
 
         def ended(result: object) -> None:
             if isinstance(result, Failure):
@@ -99,7 +99,7 @@ class HostedPlugin:
                 self._say("error", text)
             stopped()
 
-        ending: Deferred[Any] = maybeDeferred(self._service.stopService)
+        ending: Deferred[object] = maybeDeferred(self._service.stopService)
         ending.addBoth(ended)
 
     def recheck(self, lists: AccessLists) -> None:
@@ -109,4 +109,4 @@ class HostedPlugin:
         """Nothing to do: a plugin has connections of its own."""
 
     def kill(self) -> None:
-        """Nothing of it is outside this process."""
+        """Nothing to do: nothing of it is outside this process."""

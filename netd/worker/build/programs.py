@@ -1,4 +1,4 @@
-"""A service that runs programs, joined up."""
+"""Building a service that runs a program."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from netd.execution.threads.settings import Bounds, PoolSettings, PoolSources
 from netd.model.service import Program
 from netd.worker.build.accept import PendingBuilder
 from netd.worker.build.blocking import BlockingService, request_filter
-from netd.worker.build.context import BoundListener, ServiceContext
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.listener import BoundListener
 from netd.worker.build.server import HandlerHost, server_of
 
 
 def by_programs(context: ServiceContext, program: Program) -> BlockingService:
-    """A program for each connection; as many at once as the service has threads.
+    """Build a service that starts a program for each connection, one for each thread at a time.
 
-    Raises ``importing.CannotImport``, of a filter.
+    Raises ``importing.CannotImport`` for a filter.
     """
     asks = request_filter(context)
     servings = [_serving(context, bound, program, asks) for bound in context.listeners]
@@ -32,7 +33,7 @@ def by_programs(context: ServiceContext, program: Program) -> BlockingService:
     }
     service = context.service
     recycle = context.recycle
-    # A program that runs for too long is ended by the thread that waits for it.
+    # No handler timeout here: the thread that waits for a program also ends one that is late.
     bounds = Bounds(None, recycle, 0, partial(context.hung, service.threads)) if recycle else None
     factory = partial(ServiceThread, service=service.name)
     threads = AcceptingThreads(
@@ -61,14 +62,14 @@ def _serving(
         handler_timeout=service.handler_timeout,
         environment=os.environ,
     )
-    # Which closes those who are refused.
+    # The server object closes refused connections. It makes no handler, so any callable will do.
     host = HandlerHost(context.say, context.suspend)
     serving.serve_by(server_of(bound.transport, bound.shown, host), print)
     return serving
 
 
 def by_inetd_wait(context: ServiceContext, program: Program) -> InetdWaitPrograms:
-    """A program for each listener, which takes for itself."""
+    """Build a service that starts one program for each listener; the program accepts (``wait``)."""
     return InetdWaitPrograms(
         [
             InetdWaitProgram(

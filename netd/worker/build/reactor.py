@@ -17,7 +17,8 @@ from netd.execution.reactor.tls import Tls
 from netd.execution.sources.datagram import asks
 from netd.tls.peer import ClientCertificate
 from netd.tls.reactor import reactor_context
-from netd.worker.build.context import BoundListener, ServiceContext
+from netd.worker.build.context import ServiceContext
+from netd.worker.build.listener import BoundListener
 from netd.worker.build.server import HandlerHost, server_of
 from netd.worker.importing import CannotImport, load
 

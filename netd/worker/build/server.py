@@ -1,4 +1,4 @@
-"""The ``socketserver`` objects that handlers find as ``self.server``, where the file names none."""
+"""The objects that handlers find as ``self.server`` if the service names no server class."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def server_of(
     host: Host,
     handler: type[socketserver.BaseRequestHandler] = socketserver.BaseRequestHandler,
 ) -> socketserver.BaseServer:
-    """Make the server object of a listener, which it takes over; it serves nothing by itself."""
+    """Make the server object of a listener, and give it *listener*. It serves nothing by itself."""
     return hosted(server_class(transport), listener, host, handler, {"bind_and_activate": False})
 
 
 def server_class(transport: Transport) -> type[socketserver.TCPServer]:
-    """The standard library's server class for a transport."""
+    """Return the standard library's server class for a transport."""
     return _CLASSES[transport]
 
 
 class HandlerHost:
-    """What the methods of such an object come to, if a handler calls them. Any thread.
+    """What the methods of such a server do if a handler calls them. Any thread.
 
-    netd itself calls none of them but ``shutdown_request`` and ``close_request``.
+    netd itself calls only ``shutdown_request`` and ``close_request``.
     """
 
     def __init__(self, say: Callable[[str, str], None], suspend: Callable[[], None]) -> None:
@@ -50,14 +50,14 @@ class HandlerHost:
         self.suspend = suspend
 
     def process(self, server: socketserver.BaseServer, request: Any, client_address: Any) -> None:
-        """Serve a request that a handler has made up, here and now, as BaseServer does."""
+        """Serve a request that a handler has made itself, in its thread, as BaseServer does."""
         server.finish_request(request, client_address)
         server.shutdown_request(request)
 
     def busy_processes(self) -> set[int]:
-        """This process, whose handler asks."""
+        """Return this process: a handler that asks is running in it."""
         return {os.getpid()}
 
     def report(self, request: Any, client_address: Any) -> None:
-        """Log the exception that is being handled."""
+        """Log the exception that is being handled, for ``handle_error``."""
         self._say("error", f"{client_address}: {current_traceback()}")

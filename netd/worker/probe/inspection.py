@@ -1,4 +1,4 @@
-"""What the things that a configuration names are, and what that says of how to run them."""
+"""What a configuration's handlers, servers, protocols, programs and plugins are, by inspection."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from netd.ipc.probe import Execution, MixIn, Requests, ServerFacts
 from netd.model.service import Plugin, Program
 
 _MOST_CHILDREN: Final = 1_000
-"""As many as the key ``processes`` takes."""
+"""The highest value of the key ``processes``."""
 
 
 class Unusable(Exception):
-    """Something cannot be what its key wants; the text goes on from its name."""
+    """An object cannot serve as what its key names. The text continues after the object's name."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
         self.key = key
-        """The key to blame, if it is not the one that names the thing."""
+        """The key that causes this, if it is not the one that names the object."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a service runs."""
+class Inspection:
+    """What a service runs; see ``ipc.probe.Facts``, which has these fields."""
 
     requests: Requests
     execution: Execution
@@ -38,10 +38,10 @@ class Seen:
     notes: tuple[str, ...] = ()
 
 
-def inspected(key: str, loaded: Mapping[str, Any], options: Collection[str]) -> Seen:
-    """Say what *loaded*, by the keys that name it, is, and whether it takes *options*.
+def inspect_code(key: str, loaded: Mapping[str, Any], options: Collection[str]) -> Inspection:
+    """Inspect the object that *key* names, and check that it can be called with *options*.
 
-    Raises Unusable.
+    *loaded* has every imported object by its key. Raises Unusable.
     """
     what = loaded[key]
     if key == "protocol":
@@ -57,40 +57,40 @@ def check_callable(function: Any) -> None:
         raise Unusable(f"is {_described(function)}, not a function")
 
 
-def checked(what: Program | Plugin) -> Seen:
-    """See that a program can be executed, or a plugin's arguments be understood, by us.
+def inspect_installed(what: Program | Plugin) -> Inspection:
+    """Check that this process's user can execute a program, or that a plugin takes its arguments.
 
     Raises Unusable.
     """
     if isinstance(what, Program):
         if not os.access(what.path, os.X_OK):
             raise Unusable(f"uid {os.geteuid()} cannot execute {what.path}")
-        return Seen("any", "program")
-    # Here, because most services need nothing of it.
+        return Inspection("any", "program")
+    # Imported here: most services run no plugin, and this costs as much as their own imports.
     from netd.worker.build import plugins
 
     try:
-        plugins.parsed(what)
+        plugins.parse_arguments(what)
     except plugins.NoSuchPlugin as error:
         raise Unusable(str(error)) from None
     except plugins.BadArguments as error:
         raise Unusable(str(error), "arguments") from None
-    return Seen("any", "plugin")
+    return Inspection("any", "plugin")
 
 
 # Handlers and protocols.
 
 
-def _handler(handler: Any, options: Collection[str]) -> Seen:
+def _handler(handler: Any, options: Collection[str]) -> Inspection:
     if isinstance(handler, type) and issubclass(handler, socketserver.BaseRequestHandler):
         _check_call(handler, 3, options)
-        return Seen(_requests_of(handler), "blocking")
-    # Here, because blocking handlers, which are most, need nothing of it.
+        return Inspection(_requests_of(handler), "blocking")
+    # Imported here: most handlers are blocking, and need no Twisted.
     from netd.execution.reactor.runnable import is_handler, requests_of
 
     if is_handler(handler):
         _check_call(handler, 3, options)
-        return Seen(requests_of(handler), "reactor")
+        return Inspection(requests_of(handler), "reactor")
     raise Unusable(
         f"is {_described(handler)}, not a subclass of socketserver.BaseRequestHandler or "
         "netd.handlers.AsyncRequestHandler"
@@ -103,11 +103,11 @@ def _requests_of(handler: type) -> Requests:
     return "datagram" if issubclass(handler, socketserver.DatagramRequestHandler) else "any"
 
 
-def _protocol(what: Any) -> Seen:
+def _protocol(what: Any) -> Inspection:
     from netd.execution.reactor.runnable import NotRunnable, requests_of
 
     try:
-        return Seen(requests_of(what), "reactor")
+        return Inspection(requests_of(what), "reactor")
     except NotRunnable as error:
         raise Unusable(str(error)) from None
 
@@ -115,7 +115,7 @@ def _protocol(what: Any) -> Seen:
 # Servers.
 
 
-def _server(server: Any, handler: Any, options: Collection[str]) -> Seen:
+def _server(server: Any, handler: Any, options: Collection[str]) -> Inspection:
     arguments = 1
     if handler is not None:
         _check_server_handler(handler)
@@ -124,15 +124,15 @@ def _server(server: Any, handler: Any, options: Collection[str]) -> Seen:
         if not issubclass(server, socketserver.BaseServer):
             raise Unusable(f"is {_described(server)}, not a subclass of socketserver.BaseServer")
         _check_call(server, arguments, options)
-        return Seen(_kind_of(server), "blocking", _facts_of(server), _notes_of(server))
+        return Inspection(_kind_of(server), "blocking", _facts_of(server), _notes_of(server))
     if not callable(server):
         raise Unusable(f"is {_described(server)}, not a server class, or a function that makes one")
     _check_call(server, arguments, options)
-    return Seen("any", "blocking")
+    return Inspection("any", "blocking")
 
 
 def _check_server_handler(handler: Any) -> None:
-    # Of any class: it is the server that calls it.
+    # Any class will do: only the server calls it.
     if not callable(handler):
         raise Unusable(f"is {_described(handler)}, not a request handler class", "handler")
 
@@ -158,7 +158,7 @@ def _facts_of(server: type[socketserver.BaseServer]) -> ServerFacts:
 
 
 def _backlog_of(server: type) -> int | None:
-    """``request_queue_size``, but not the standard library's own, which is 5."""
+    """``request_queue_size`` of a user's class. The standard library's 5 expresses no decision."""
     setter = next((base for base in server.__mro__ if "request_queue_size" in vars(base)), None)
     if setter is None or setter.__module__.partition(".")[0] in sys.stdlib_module_names:
         return None
@@ -166,7 +166,7 @@ def _backlog_of(server: type) -> int | None:
 
 
 def _number(value: Any, least: int, most: int) -> int | None:
-    """A number that an attribute has, as far as it can be used; None if it is none."""
+    """An attribute's number, moved into the range that can be used; None if it is no number."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return max(least, min(value, most))
@@ -182,10 +182,10 @@ def _notes_of(server: type[socketserver.BaseServer]) -> tuple[str, ...]:
 
 
 def _check_call(what: Callable[..., Any], arguments: int, options: Collection[str]) -> None:
-    """See that *what* can be called with so many arguments, and the options' names."""
+    """Check that *what* can be called with so many arguments, and with the options by name."""
     try:
         signature = inspect.signature(what)
-    except (TypeError, ValueError):  # made in C, or with a signature that is none
+    except (TypeError, ValueError):  # written in C, or with a broken __signature__
         return
     try:
         signature.bind(*range(arguments), **dict.fromkeys(options))
@@ -205,5 +205,5 @@ def _described(value: Any) -> str:
         return f'the class "{value.__qualname__}"'
     try:
         return f"{value!r:.80}"
-    except Exception:
+    except Exception:  # a user's __repr__
         return f'a "{type(value).__qualname__}"'

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netd.daemon.check.probe import ask, settle
-from netd.ipc.probe import Answer, Facts, ProbeError, ServerFacts
+from netd.ipc.probe import Facts, ProbeError, ProbeReply, ServerFacts
 from netd.listening.description import parse
 from netd.model.service import Access, Configuration, Owner, Reference, Runs, Service
 
@@ -37,7 +37,7 @@ def answers(
     directory: Path,
     *services: Service,
     as_whom: Owner = Owner(),  # noqa: B008
-) -> dict[str, Answer]:
+) -> dict[str, ProbeReply]:
     configuration = Configuration("netd.toml", services, (str(directory),))
     return ask(configuration, as_whom)
 

@@ -23,7 +23,16 @@ from netd.daemon.forkserver.client import ANSWER_DEADLINE, START_DEADLINE
 from netd.daemon.forkserver.orphans import UNCLAIMED, Dead, StrayChildren, dead_children, reap
 from netd.daemon.forkserver.process import STATUS_PATIENCE
 from netd.daemon.forkserver.spawner import ForkSpawner
-from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, receive, send
+from netd.ipc.forkserver import (
+    ChildEnded,
+    Fork,
+    Forked,
+    ForkFailed,
+    Packet,
+    PassDescriptors,
+    receive,
+    send,
+)
 from tests.daemon.fakes import texts
 from tests.descriptors import none_left_open
 
@@ -212,7 +221,7 @@ class TestOrders:
         """A worker with more listeners than fit beside a packet gets them by several."""
         scene.spawn(count=600)
         orders = scene.server.orders()
-        assert [type(order) for order, _ in orders] == [Give, Give, Fork]
+        assert [type(order) for order, _ in orders] == [PassDescriptors, PassDescriptors, Fork]
         assert sum(len(links) for _, links in orders) == 602
 
     def test_do_not_wait_for_the_server(self, scene: Scene) -> None:
@@ -242,17 +251,17 @@ class TestWorkers:
         assert process.pid == 0
         pid = scene.announce(1)
         assert process.pid == pid
-        scene.server.says(Ended(1, 3))
+        scene.server.says(ChildEnded(1, 3))
         scene.reactor.look()
         assert scene.happened == ["time ended with status 3"]
-        scene.server.says(Ended(1, 3))
+        scene.server.says(ChildEnded(1, 3))
         scene.reactor.look()
         assert len(scene.happened) == 1
 
     def test_not_forked(self, scene: Scene) -> None:
         """A process that cannot be made is told as one that has ended."""
         scene.spawn()
-        scene.server.says(NotForked(1, "Resource temporarily unavailable"))
+        scene.server.says(ForkFailed(1, "Resource temporarily unavailable"))
         scene.reactor.look()
         assert scene.happened == ["time ended with no process: Resource temporarily unavailable"]
 
@@ -274,7 +283,7 @@ class TestWorkers:
         assert ended is not None
         assert ended.si_status == signal.SIGKILL
         process.kill()
-        scene.server.says(Ended(1, -signal.SIGKILL))
+        scene.server.says(ChildEnded(1, -signal.SIGKILL))
         scene.reactor.look()
         process.kill()
         assert scene.happened == ["time ended with signal SIGKILL"]

@@ -17,7 +17,7 @@ from netd.daemon.generations.generation import Generation
 from netd.daemon.generations.reload import Outcome, Reload
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.worker import START_DEADLINE
-from netd.ipc.worker import Drain, Failed, Resume, Stop
+from netd.ipc.worker import Drain, Resume, StartFailed, Stop
 from netd.listening.binding import Listeners
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Configuration, Plugin
@@ -171,7 +171,7 @@ class TestTakenBack:
         """Its reason is the problem; the other one, ready before it, is ended, too."""
         scene.reload(configuration(service("a", threads=2), service("b"), service("c")))
         scene.is_ready("a")
-        scene.channel("c").says(Failed("c", "no database"))
+        scene.channel("c").says(StartFailed("c", "no database"))
         scene.ends("c", "status 1")
         assert scene.outcomes
         told = scene.orders("a")[1:]

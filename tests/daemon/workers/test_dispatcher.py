@@ -18,7 +18,7 @@ from netd.accept.pause import PAUSE, Pause
 from netd.accept.pending import LAST_CALL, PendingConnections
 from netd.accept.refusal import CROWDED, TIMED_OUT
 from netd.daemon.workers.dispatcher import Dispatcher
-from netd.ipc.handoff import HandoffMetadata, receive
+from netd.ipc.handoff import HandoffMetadata, receive_connection
 from netd.log.record import Traffic
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
@@ -87,7 +87,7 @@ class Stage:
 
     def handed(self) -> HandoffMetadata:
         """What a worker is given next."""
-        descriptor, handed = receive(self.entrance.queue)
+        descriptor, handed = receive_connection(self.entrance.queue)
         socket.close(descriptor)
         return handed
 
@@ -108,7 +108,7 @@ def test_nobody_is_handed_on_before_he_has_begun(undo: ExitStack) -> None:
     assert door.is_empty()
     assert not door.entrance.is_empty
     door.say(client, b"\x16hello")
-    descriptor, handed = receive(door.entrance.queue)
+    descriptor, handed = receive_connection(door.entrance.queue)
     with socket.socket(fileno=descriptor) as connection:
         assert connection.recv(100) == b"\x16hello"
     assert handed.client_address == client.getsockname()

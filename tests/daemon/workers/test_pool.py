@@ -23,11 +23,11 @@ from netd.ipc.worker import (
     Ready,
     Recheck,
     Resume,
-    Shutdown,
-    Start,
+    StartWorker,
     Stop,
     Suspend,
     Suspended,
+    SuspendRequested,
 )
 from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL
@@ -97,18 +97,18 @@ class Scene:
     def orders(self, worker: int) -> list[Order]:
         """What a worker has been told since it was last asked, but for how it starts."""
         told = self.channel(worker).transport.orders()
-        return [order for order in told if not isinstance(order, Start)]
+        return [order for order in told if not isinstance(order, StartWorker)]
 
     def first_slot(self, worker: int, of: int = 0) -> int:
         """Where a worker that has not been asked for its orders has its part of a page."""
         (start,) = self.channel(worker).transport.orders()
-        assert isinstance(start, Start)
+        assert isinstance(start, StartWorker)
         return start.services[of].first_slot
 
     def is_suspended(self, worker: int, of: int = 0) -> bool:
         """Whether such a worker has been told at its start that it takes nothing."""
         (start,) = self.channel(worker).transport.orders()
-        assert isinstance(start, Start)
+        assert isinstance(start, StartWorker)
         return start.services[of].suspended
 
     def is_ready(self, *workers: int) -> None:
@@ -615,7 +615,7 @@ class TestSuspension:
 
     def test_shutdown_of_a_handler(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
         """All workers are suspended, its own first, and then told that it is so."""
-        pair.channel(0).says(Shutdown("time"))
+        pair.channel(0).says(SuspendRequested("time"))
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
@@ -627,24 +627,24 @@ class TestSuspension:
 
     def test_shutdown_of_two_handlers(self, pair: Scene) -> None:
         """The second one waits for the same."""
-        pair.channel(0).says(Shutdown("time"))
-        pair.channel(1).says(Shutdown("time"))
+        pair.channel(0).says(SuspendRequested("time"))
+        pair.channel(1).says(SuspendRequested("time"))
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
 
     def test_shutdown_of_what_is_suspended(self, pair: Scene) -> None:
         """A handler that is inside still, and asks, is answered at once."""
-        pair.channel(0).says(Shutdown("time"))
+        pair.channel(0).says(SuspendRequested("time"))
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
             pair.orders(worker)
-        pair.channel(1).says(Shutdown("time"))
+        pair.channel(1).says(SuspendRequested("time"))
         assert pair.orders(1) == [AllSuspended("time")]
 
     def test_shutdown_while_it_drains(self, pair: Scene) -> None:
         """A handler that asks while its worker leaves is answered, too."""
         pair.pool.drain()
         pair.orders(0)
-        pair.channel(0).says(Shutdown("time"))
+        pair.channel(0).says(SuspendRequested("time"))
         assert pair.orders(0) == [AllSuspended("time")]
 
     def test_recheck(self, pair: Scene) -> None:

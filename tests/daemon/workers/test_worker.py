@@ -25,16 +25,16 @@ from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     LONGEST_REPORT,
     Drain,
-    Failed,
-    Hung,
-    Lines,
+    HandlerHung,
+    LogLines,
     NeedsRecycling,
     Ready,
     Report,
-    Shutdown,
-    Start,
+    StartFailed,
+    StartWorker,
     Stop,
     Suspended,
+    SuspendRequested,
     encode_report,
 )
 from netd.model.address import InetAddress, Transport
@@ -196,7 +196,7 @@ class TestStart:
         """A worker is told who it is, what it serves, and by which descriptors."""
         scene.place.start()
         [order] = scene.channel.transport.orders()
-        assert isinstance(order, Start)
+        assert isinstance(order, StartWorker)
         assert (order.worker, order.python_path) == ("time", ("/srv/handlers",))
         assert order.graceful_timeout == 7.5
         assert order.log == WORKER_LOG
@@ -208,7 +208,7 @@ class TestStart:
         """Each number in the order is, in the worker, the page or listener that it should be."""
         scene.place.start()
         [order] = scene.channel.transport.orders()
-        assert isinstance(order, Start)
+        assert isinstance(order, StartWorker)
         theirs = dict(scene.process.descriptors)
         assert sorted(theirs) == [3, 4, 5, 6, 7, 8]
         for start, runtime in zip(order.services, scene.runtime, strict=True):
@@ -221,7 +221,7 @@ class TestStart:
         """A worker has a part of each page to itself, behind that of the place before it."""
         scene.place.start()
         [order] = scene.channel.transport.orders()
-        assert isinstance(order, Start)
+        assert isinstance(order, StartWorker)
         for start, runtime in zip(order.services, scene.runtime, strict=True):
             part = scene.place.slots(runtime)
             assert start.first_slot == part.start == INDEX * THREADS
@@ -233,7 +233,7 @@ class TestStart:
         scene.suspended_services.add("date")
         scene.place.start()
         [order] = scene.channel.transport.orders()
-        assert isinstance(order, Start)
+        assert isinstance(order, StartWorker)
         assert [start.suspended for start in order.services] == [False, True]
 
     def test_pid(self, scene: Scene) -> None:
@@ -498,13 +498,13 @@ class TestReports:
     def test_lines(self, scene: Scene) -> None:
         """A worker's log goes on as it is."""
         scene.serve()
-        scene.channel.says(Lines("one\ntwo\n"), Lines("three\n"))
+        scene.channel.says(LogLines("one\ntwo\n"), LogLines("three\n"))
         assert scene.lines == ["one\ntwo\n", "three\n"]
 
     def test_failed(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Why a worker cannot serve is logged, with the service; it leaves by itself."""
         scene.place.start()
-        scene.channel.says(Failed("date", 'there is no module "calendars" (/srv/handlers)'))
+        scene.channel.says(StartFailed("date", 'there is no module "calendars" (/srv/handlers)'))
         assert texts(logged) == [
             'error: service date: there is no module "calendars" (/srv/handlers)'
         ]
@@ -515,7 +515,7 @@ class TestReports:
         scene.place.start()
         channel = scene.channel
         scene.process.ended("status 0")
-        channel.says(Failed("date", "no"))
+        channel.says(StartFailed("date", "no"))
         assert texts(logged)[-1] == "error: service date: no"
 
     def test_last_lines(self, scene: Scene) -> None:
@@ -523,7 +523,7 @@ class TestReports:
         scene.serve()
         channel = scene.channel
         scene.process.ended("status 0")
-        channel.says(Lines("last\n"))
+        channel.says(LogLines("last\n"))
         assert scene.lines == ["last\n"]
 
     def test_the_channel_of_a_dead_process_is_closed(self, scene: Scene) -> None:
@@ -555,8 +555,8 @@ class TestReports:
             b'["Unknown", {}]',
             b'["Ready", {"extra": "x"}]',
             b'["Ready", []]',
-            b'["Lines", ["text"]]',
-            b'["Lines", {"text": 5}]',
+            b'["LogLines", ["text"]]',
+            b'["LogLines", {"text": 5}]',
             b"[" * 100_000,
         ],
         ids=lambda junk: repr(junk[:20]),
@@ -583,22 +583,22 @@ class TestReports:
     def test_the_longest(self, scene: Scene) -> None:
         """A report of exactly the longest size is understood."""
         scene.serve()
-        frame = len(encode_report(Lines("")))
-        scene.channel.says(Lines("x" * (LONGEST_REPORT - frame)))
+        frame = len(encode_report(LogLines("")))
+        scene.channel.says(LogLines("x" * (LONGEST_REPORT - frame)))
         assert not scene.process.killed
         assert len(scene.lines[0]) == LONGEST_REPORT - frame
 
     def test_in_pieces(self, scene: Scene) -> None:
         """A report may come in as many pieces as it likes."""
         scene.serve()
-        for byte in framed(encode_report(Lines("x"))):
+        for byte in framed(encode_report(LogLines("x"))):
             scene.channel.writes(bytes([byte]))
         assert scene.lines == ["x"]
 
     def test_nothing_is_heard_after_junk(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Who talks junk is told off once, however much follows before he dies."""
         scene.serve()
-        scene.channel.writes(framed(b"junk") * 3 + framed(encode_report(Lines("x"))))
+        scene.channel.writes(framed(b"junk") * 3 + framed(encode_report(LogLines("x"))))
         scene.channel.writes(framed(b"junk"))
         assert (scene.process.killed, len(logged), scene.lines) == (1, 1, [])
 
@@ -612,7 +612,7 @@ class TestReports:
     @pytest.mark.parametrize(
         ("report", "said"),
         [
-            (Shutdown("date"), ("shutdown", "date")),
+            (SuspendRequested("date"), ("shutdown", "date")),
             (Suspended("time"), ("suspended", "time")),
             (NeedsRecycling("time", "has served 5 requests"), ("worn", "")),
         ],
@@ -631,7 +631,7 @@ class TestReports:
         scene.place.start()
         if state == "draining":
             scene.place.drain()
-        scene.channel.says(Shutdown("time"), Suspended("time"))
+        scene.channel.says(SuspendRequested("time"), Suspended("time"))
         assert scene.said == [("shutdown", "time"), ("suspended", "time")]
 
     def test_for_the_owner_of_a_dead_process(self, scene: Scene) -> None:
@@ -641,13 +641,22 @@ class TestReports:
         scene.process.ended("status 1")
         scene.reactor.advance(0)
         channel.says(
-            Shutdown("time"), Suspended("time"), NeedsRecycling("time", "is old"), Hung("time")
+            SuspendRequested("time"),
+            Suspended("time"),
+            NeedsRecycling("time", "is old"),
+            HandlerHung("time"),
         )
         assert scene.said == []
         assert not scene.process.killed
 
     @pytest.mark.parametrize(
-        "report", [Shutdown("week"), Suspended(""), NeedsRecycling("Time", "is old"), Hung("week")]
+        "report",
+        [
+            SuspendRequested("week"),
+            Suspended(""),
+            NeedsRecycling("Time", "is old"),
+            HandlerHung("week"),
+        ],
     )
     def test_of_a_foreign_service(
         self, scene: Scene, logged: Sequence[LogEvent], report: Report
@@ -662,7 +671,7 @@ class TestReports:
     def test_hung(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker whose only handler does not come back is ended, and that is said."""
         scene.serve()
-        scene.channel.says(Hung("date"))
+        scene.channel.says(HandlerHung("date"))
         assert scene.process.killed == 1
         assert texts(logged) == ["error: worker time hangs in service date; it is ended"]
 
@@ -688,7 +697,7 @@ class TestReports:
         """Why a worker has not come up is remembered until one does."""
         scene.place.start()
         assert scene.place.failure is None
-        scene.channel.says(Failed("date", "no"))
+        scene.channel.says(StartFailed("date", "no"))
         scene.process.ended("status 0")
         assert scene.place.failure == "services.date: no"
         scene.reactor.advance(0)
@@ -709,7 +718,7 @@ class TestReports:
         scene.process.ended("status 0")
         scene.reactor.advance(0)
         scene.channel.says(Ready())
-        channel.says(Failed("date", "no"))
+        channel.says(StartFailed("date", "no"))
         assert scene.place.failure is None
 
     def test_cut_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:

@@ -10,11 +10,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from netd.admission.reactor_filter import ReactorFilter
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
-from netd.accept.errors import PAUSE
 from netd.accept.pause import PAUSE, Pause
 from netd.admission.filter import ReactorFilter
 from netd.execution.reactor.accounts import Accounts

@@ -10,14 +10,20 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from netd.model.service import Plugin
-from netd.worker.build.plugins import BadArguments, HostedPlugin, NoSuchPlugin, found, parsed
+from netd.worker.build.plugins import (
+    BadArguments,
+    HostedPlugin,
+    NoSuchPlugin,
+    find_maker,
+    parse_arguments,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:twisted")
 """Of Twisted's own plugin for the web, by Twisted."""
 
 
 def test_found() -> None:
-    assert found("web").tapname == "web"
+    assert find_maker("web").tapname == "web"
 
 
 @pytest.mark.parametrize(
@@ -27,14 +33,14 @@ def test_found() -> None:
 def test_not_found(name: str, hint: str) -> None:
     """netd's own is none that could be hosted."""
     with pytest.raises(NoSuchPlugin) as caught:
-        found(name)
+        find_maker(name)
     assert str(caught.value).startswith(f'there is no twistd plugin "{name}"; ')
     assert hint in str(caught.value)
     assert '"netd"' not in str(caught.value).partition("; ")[2]
 
 
 def test_good_arguments() -> None:
-    maker, options = parsed(Plugin("web", ("--listen", "tcp:8080", "--path", "/srv")))
+    maker, options = parse_arguments(Plugin("web", ("--listen", "tcp:8080", "--path", "/srv")))
     assert maker.tapname == "web"
     assert options["ports"] == ["tcp:8080"]
 
@@ -53,7 +59,7 @@ def test_bad_arguments(
 ) -> None:
     """Each is an error with the plugin's own words, and prints nothing."""
     with pytest.raises(BadArguments) as caught:
-        parsed(Plugin("web", tuple(arguments)))
+        parse_arguments(Plugin("web", tuple(arguments)))
     assert str(caught.value).startswith(why)
     assert capsys.readouterr() == ("", "")
 

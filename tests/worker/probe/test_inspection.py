@@ -21,7 +21,13 @@ from netd.handlers import (
 )
 from netd.ipc.probe import Requests, ServerFacts
 from netd.model.service import Plugin, Program
-from netd.worker.probe.inspection import Seen, Unusable, check_callable, checked, inspected
+from netd.worker.probe.inspection import (
+    Inspection,
+    Unusable,
+    check_callable,
+    inspect_code,
+    inspect_installed,
+)
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -43,11 +49,11 @@ class WithFour(socketserver.StreamRequestHandler):
         super().__init__(request, address, server)
 
 
-def seen(what: Any, options: Collection[str] = (), key: str = "handler", **more: Any) -> Seen:
-    return inspected(key, {key: what, **more}, options)
+def seen(what: Any, options: Collection[str] = (), key: str = "handler", **more: Any) -> Inspection:
+    return inspect_code(key, {key: what, **more}, options)
 
 
-def of_server(server: Any, options: Collection[str] = (), handler: Any = Handler) -> Seen:
+def of_server(server: Any, options: Collection[str] = (), handler: Any = Handler) -> Inspection:
     return seen(server, options, "server", handler=handler)
 
 
@@ -87,7 +93,7 @@ class TestHandlers:
     )
     def test_blocking(self, handler: type, requests: Requests) -> None:
         """Which requests one takes is known by its base class."""
-        assert seen(handler) == Seen(requests, "blocking")
+        assert seen(handler) == Inspection(requests, "blocking")
 
     @pytest.mark.parametrize(
         ("handler", "requests"),
@@ -99,7 +105,7 @@ class TestHandlers:
     )
     def test_asynchronous(self, handler: type, requests: Requests) -> None:
         """So is that it belongs to the reactor."""
-        assert seen(handler) == Seen(requests, "reactor")
+        assert seen(handler) == Inspection(requests, "reactor")
 
     @pytest.mark.parametrize(
         ("what", "shown"),
@@ -218,7 +224,7 @@ class TestProtocols:
     )
     def test_can_be(self, what: Any, requests: Requests) -> None:
         """A class of either kind, a factory's class, or a factory that is made already."""
-        assert seen(what, key="protocol") == Seen(requests, "reactor")
+        assert seen(what, key="protocol") == Inspection(requests, "reactor")
 
     @pytest.mark.parametrize("what", [Handler, 5, Unshowable(), len])
     def test_none(self, what: object) -> None:
@@ -381,14 +387,14 @@ class TestFunctions:
         def make(address: Any, handler: Any, *, size: int = 5) -> socketserver.BaseServer:
             raise AssertionError("called")
 
-        assert of_server(make, ["size"]) == Seen("any", "blocking")
+        assert of_server(make, ["size"]) == Inspection("any", "blocking")
         said, key = fault_of_server(make, ["length"])
         assert said.startswith("cannot be called with 2 arguments and options (length)")
         assert key == "options"
 
     def test_that_want_the_address_only(self) -> None:
         """Where no handler stands beside it."""
-        assert of_server(lambda address: None, handler=None) == Seen("any", "blocking")
+        assert of_server(lambda address: None, handler=None) == Inspection("any", "blocking")
         said, _ = fault_of_server(lambda: None, handler=None)
         assert said.startswith("cannot be called with 1 argument: too many")
 
@@ -399,7 +405,7 @@ class TestFunctions:
             def __call__(self, address: Any, handler: Any) -> None:
                 raise AssertionError("called")
 
-        assert of_server(Maker()) == Seen("any", "blocking")
+        assert of_server(Maker()) == Inspection("any", "blocking")
 
 
 class TestOthers:
@@ -415,18 +421,20 @@ class TestOthers:
         tool = tmp_path / "tool"
         tool.write_text("#!/bin/sh\n")
         with pytest.raises(Unusable, match=f"^uid {os.geteuid()} cannot execute {tool}$"):
-            checked(Program(str(tool), ("tool",)))
+            inspect_installed(Program(str(tool), ("tool",)))
         tool.chmod(0o755)
-        assert checked(Program(str(tool), ("tool",))) == Seen("any", "program")
+        assert inspect_installed(Program(str(tool), ("tool",))) == Inspection("any", "program")
 
     def test_plugins(self) -> None:
         """A plugin is one of twistd's, and its arguments are to blame for themselves."""
-        assert checked(Plugin("portforward", ("--port", "tcp:0"))) == Seen("any", "plugin")
+        assert inspect_installed(Plugin("portforward", ("--port", "tcp:0"))) == Inspection(
+            "any", "plugin"
+        )
         with pytest.raises(Unusable) as caught:
-            checked(Plugin("no-such-plugin", ()))
+            inspect_installed(Plugin("no-such-plugin", ()))
         assert caught.value.key is None
         with pytest.raises(Unusable) as caught:
-            checked(Plugin("portforward", ("--no-such-option",)))
+            inspect_installed(Plugin("portforward", ("--no-such-option",)))
         assert caught.value.key == "arguments"
 
     def test_sockets_have_the_types_that_are_told(self) -> None:

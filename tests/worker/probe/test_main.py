@@ -11,9 +11,10 @@ import pytest
 
 from netd.daemon.forkserver.spawn import command
 from netd.ipc.probe import (
-    Answer,
+    LONGEST_REPLY,
     Facts,
     ProbeError,
+    ProbeReply,
     ProbeRequest,
     ProbeRequests,
     Requests,
@@ -59,8 +60,8 @@ def facts(name: str, requests: Requests, *sources: str) -> Facts:
 
 def asked(
     directory: Path, *questions: ProbeRequest, timeout: float = 30, uid: int | None = None
-) -> list[Answer]:
-    """What the probe, started as *uid*, answers about handlers in *directory*."""
+) -> list[ProbeReply]:
+    """The replies of a probe, started as *uid*, about handlers in *directory*."""
     done = subprocess.run(
         command("probe"),
         input=encode_requests(ProbeRequests((str(directory),), timeout, questions)),
@@ -73,15 +74,15 @@ def asked(
     return [decode_reply(line) for line in done.stdout.splitlines()]
 
 
-def answer(directory: Path, module: str, timeout: float = 30) -> Answer:
-    """What the probe answers about the class ``H`` of a module with that text."""
+def answer(directory: Path, module: str, timeout: float = 30) -> ProbeReply:
+    """The reply about the class ``H`` of a module with that text."""
     (directory / "m.py").write_text(module)
     [answer] = asked(directory, question(), timeout=timeout)
     return answer
 
 
 def fault(directory: Path, module: str, timeout: float = 30) -> str:
-    """What the probe has against the handler ``H`` of a module with that text."""
+    """The error about the handler ``H`` of a module with that text."""
     found = answer(directory, module, timeout)
     assert isinstance(found, ProbeError)
     assert (found.service, found.key) == ("s", "handler")
@@ -103,7 +104,7 @@ class TestFacts:
         assert answer(tmp_path, text) == facts("s", requests, f"{tmp_path}/m.py")
 
     def test_sources(self, tmp_path: Path) -> None:
-        """The files that the handler and the filter imported are told, and no others."""
+        """The reply names the files that handler and filter imported, and no others."""
         for name, text in {
             "m": "import common, json\n" + STREAM,
             "rules": "import lists\ndef admit(request, client): ...\n",
@@ -118,7 +119,7 @@ class TestFacts:
         assert with_filter == facts("b", "stream", *files.values())
 
     def test_thousands_of_sources(self, tmp_path: Path) -> None:
-        """An answer is complete however much longer it is than a pipe holds."""
+        """A reply that is longer than a pipe's buffer is complete."""
         text = (
             f"import sys, types\n{STREAM}"
             "for number in range(5000):\n"
@@ -226,7 +227,7 @@ class TestFaults:
         ],
     )
     def test_import(self, tmp_path: Path, module: str | None, message: str) -> None:
-        """Whatever an import does, the answer says it, and where."""
+        """The reply says what an import raised, and where."""
         if module is not None:
             (tmp_path / "m.py").write_text(module)
         [found] = asked(tmp_path, question())
@@ -234,7 +235,7 @@ class TestFaults:
         assert found.message.startswith(message.format(directory=tmp_path))
 
     def test_hangs(self, tmp_path: Path) -> None:
-        """An import that hangs is ended when its time is over."""
+        """An import that hangs is ended at its deadline."""
         started = time.monotonic()
         assert fault(tmp_path, "import threading\nthreading.Event().wait()", timeout=0.25) == (
             'importing "m" took longer than 0.25 s'
@@ -242,7 +243,7 @@ class TestFaults:
         assert time.monotonic() - started < 10
 
     def test_hangs_and_ignores_signals(self, tmp_path: Path) -> None:
-        """It cannot defend itself against that."""
+        """A module that ignores every signal is ended, too."""
         text = (
             "import signal, threading\n"
             "for number in range(1, 32):\n"
@@ -253,19 +254,32 @@ class TestFaults:
         assert fault(tmp_path, text, timeout=0.25) == 'importing "m" took longer than 0.25 s'
 
     def test_closes_all_descriptors(self, tmp_path: Path) -> None:
-        """A module that closes what is not its own, and goes on, is answered for as well."""
+        """A module that closes the probe's descriptors, and goes on, gets a reply."""
         text = "import os, threading\nos.closerange(3, 256)\nthreading.Event().wait()\n"
         assert fault(tmp_path, text).startswith('importing "m" ended the process with')
 
     def test_answers_in_its_child_only(self, tmp_path: Path) -> None:
-        """A module that goes on in a child, while its process hangs, holds nothing up."""
+        """A reply from a child of the module counts, even if the module's process hangs."""
         text = "import os, threading\nif os.fork(): threading.Event().wait()\n"
         started = time.monotonic()
         assert isinstance(answer(tmp_path, text + STREAM), Facts)
         assert time.monotonic() - started < 15
 
+    def test_writes_without_end(self, tmp_path: Path) -> None:
+        """A module that finds the probe's pipe and fills it costs the probe bounded memory."""
+        text = (
+            "import os, stat\n"
+            "pipes = [n for n in range(3, 64) if os.path.exists(f'/proc/self/fd/{n}')\n"
+            "         and stat.S_ISFIFO(os.fstat(n).st_mode)]\n"
+            "while True:\n"
+            "    os.write(pipes[-1], b'x' * 65536)\n"
+        )
+        assert fault(tmp_path, text) == (
+            f'importing "m" wrote more than {LONGEST_REPLY} bytes to the probe'
+        )
+
     def test_hangs_beside_others(self, tmp_path: Path) -> None:
-        """One that hangs is not the end of the others, and the order stays."""
+        """A module that hangs costs the others nothing, and the order stays."""
         (tmp_path / "slow.py").write_text("import threading\nthreading.Event().wait()")
         (tmp_path / "m.py").write_text(STREAM)
         names = ["a", "slow", "b", "c", "d"]
@@ -285,14 +299,14 @@ class TestFilters:
         ],
     )
     def test_fault(self, tmp_path: Path, verify: str, message: str) -> None:
-        """What is wrong with a filter is said of its own key."""
+        """An error of a filter names the filter's key."""
         (tmp_path / "m.py").write_text(STREAM + "number = 5\n")
         expected = ProbeError("s", "access.verify_request", message.format(directory=tmp_path))
         assert asked(tmp_path, question(verify=verify)) == [expected]
 
     @pytest.mark.parametrize("verify", ["m:function", "m:lambda_", "m:Class", "m:instance"])
     def test_callable(self, tmp_path: Path, verify: str) -> None:
-        """Whatever can be called can be a filter."""
+        """Anything callable can be a filter."""
         text = (
             "def function(request, client): ...\nlambda_ = lambda *_: True\n"
             "class Class:\n    def __call__(self, *_): ...\ninstance = Class()\n"
@@ -310,7 +324,7 @@ class TestFilters:
         assert found == ProbeError("s", "access.verify_request", message)
 
     def test_crashes(self, tmp_path: Path) -> None:
-        """One that crashes is named as well."""
+        """A filter's module that crashes is named, too."""
         (tmp_path / "m.py").write_text(STREAM)
         (tmp_path / "rules.py").write_text("import os\nos._exit(3)\n")
         [found] = asked(tmp_path, question(verify="rules:admit"))

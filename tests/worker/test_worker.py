@@ -1,4 +1,4 @@
-"""``netd.worker.process``: a worker's obedience, its services being fakes."""
+"""``netd.worker.worker``: a worker obeys its daemon; its services are fakes."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from netd.ipc.worker import (
     AllSuspended,
     Disconnect,
     Drain,
-    Failed,
-    Hung,
+    HandlerHung,
     NeedsRecycling,
     Ready,
     Recheck,
     Report,
     Resume,
     ServiceStart,
-    Shutdown,
-    Start,
+    StartFailed,
+    StartWorker,
     Suspend,
     Suspended,
+    SuspendRequested,
 )
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Access, Reference, Runs, Service
 from netd.worker.build.context import ServiceContext
 from netd.worker.importing import CannotImport
-from netd.worker.process import Worker
+from netd.worker.worker import Worker
 from tests.daemon.fakes import Adopted, FakeReactor
 from tests.reactors import PATIENCE
 
 
 class FakeExecution:
-    """A service that says what it is told."""
+    """A service that records its calls."""
 
     def __init__(self, context: ServiceContext, told: list[tuple[str, str]]) -> None:
         self.context = context
@@ -83,7 +83,7 @@ class Scene:
         self.told: list[tuple[str, str]] = []
         self.services: dict[str, FakeExecution] = {}
         starts = [self._start(number, name, suspended) for number, name in enumerate(NAMES)]
-        self.worker = Worker(self.reactor, Start("w", tuple(starts), (), 5.0), self._join)
+        self.worker = Worker(self.reactor, StartWorker("w", tuple(starts), (), 5.0), self._join)
 
     def _start(self, number: int, name: str, suspended: tuple[str, ...]) -> ServiceStart:
         service = Service(
@@ -120,7 +120,7 @@ class Scene:
 
     @property
     def reports(self) -> list[Report]:
-        """What the worker has said since the daemon looked last."""
+        """The worker's reports since the daemon last read."""
         self.reactor.advance(0)
         return self.daemon.transport.reports()
 
@@ -145,7 +145,7 @@ def made() -> Iterator[Scene]:
 
 @pytest.fixture
 def scene(made: Scene) -> Scene:
-    """One whose worker is ready."""
+    """A scene whose worker is ready."""
     made.begin()
     assert made.reports == [Ready()]
     made.told.clear()
@@ -154,20 +154,20 @@ def scene(made: Scene) -> Scene:
 
 class TestStart:
     def test_all_begin(self, made: Scene) -> None:
-        """Every service is started, and then the daemon is told."""
+        """Every service is started, and then the worker reports ``Ready``."""
         made.begin()
         assert made.told == [("time", "start"), ("date", "start")]
         assert made.reports == [Ready()]
 
     def test_suspended(self) -> None:
-        """One that is suspended takes nobody from the first moment on."""
+        """A service that starts suspended never accepts before ``Resume``."""
         scene = Scene("date")
         scene.begin()
         assert scene.told == [("time", "start"), ("date", "start without taking")]
         scene.close()
 
     def test_its_own_slots(self, scene: Scene) -> None:
-        """Each service writes the part of the page that the worker has been given."""
+        """Each service writes to the slots that its worker was given."""
         for number, name in enumerate(NAMES):
             context = scene.services[name].context
             context.slots[1].enter("somebody", 1.0)
@@ -175,7 +175,7 @@ class TestStart:
             assert len(context.slots) == 2
 
     def test_no_descriptor_is_left(self, made: Scene) -> None:
-        """Each service has one more than it was given: of the socket that its handlers see."""
+        """Each service opens one descriptor more: that of the socket that its handlers see."""
         before = set(os.listdir("/proc/self/fd"))
         assert made.worker.prepare() is None
         # That of the page is closed; the mapping has one of its own. (Others may be closed
@@ -183,7 +183,7 @@ class TestStart:
         assert len(set(os.listdir("/proc/self/fd")) - before) <= len(NAMES)
 
     def test_what_cannot_be_imported(self, made: Scene) -> None:
-        """The first service that cannot be made is named, with the reason."""
+        """The first service that cannot be built is reported, with the reason."""
 
         def join(context: ServiceContext) -> FakeExecution:
             if context.service.name == "date":
@@ -193,35 +193,35 @@ class TestStart:
                 raise CannotImport('there is no module "m"')
             return made._join(context)
 
-        made.worker._join = join
-        assert made.worker.prepare() == Failed("date", 'there is no module "m"')
+        made.worker._build = join
+        assert made.worker.prepare() == StartFailed("date", 'there is no module "m"')
 
 
 class TestSuspension:
     def test_suspend(self, scene: Scene) -> None:
-        """The service takes nothing more, and that is said when it is so."""
+        """The service stops accepting, and then the worker reports it."""
         scene.daemon.orders(Suspend("date"))
         assert scene.told == [("date", "suspend")]
         assert scene.reports == [Suspended("date")]
 
     def test_resume(self, scene: Scene) -> None:
-        """It takes again; nothing is said."""
+        """The service accepts again; the worker reports nothing."""
         scene.daemon.orders(Suspend("date"), Resume("date"))
         assert scene.told == [("date", "suspend"), ("date", "resume")]
         assert scene.reports == [Suspended("date")]
 
-    def test_resume_of_who_leaves(self, scene: Scene) -> None:
-        """A worker that has been told to leave takes nobody more."""
+    def test_resume_while_draining(self, scene: Scene) -> None:
+        """A draining worker ignores ``Resume``."""
         scene.daemon.orders(Drain(), Resume("date"), Suspend("time"))
         assert ("date", "resume") not in scene.told
         assert scene.reports == [*map(Suspended, NAMES), Suspended("time")]
 
     @pytest.mark.parametrize("answer", [AllSuspended("time"), Resume("time")])
     def test_a_handler_asks(self, scene: Scene, answer: AllSuspended | Resume) -> None:
-        """The daemon is asked, and the handler goes on when it is so, or never will be."""
-        handler = threading.Thread(target=scene.worker.suspend, args=("time",), daemon=True)
+        """The handler goes on once the daemon reports the suspension, or a resumption instead."""
+        handler = threading.Thread(target=scene.worker.link.suspend, args=("time",), daemon=True)
         handler.start()
-        self._wait_for(scene, Shutdown("time"))
+        self._wait_for(scene, SuspendRequested("time"))
         scene.daemon.orders(AllSuspended("date"))
         assert handler.is_alive()
         scene.daemon.orders(answer)
@@ -229,26 +229,29 @@ class TestSuspension:
         assert not handler.is_alive()
 
     def test_asked_in_the_reactors_thread(self, scene: Scene) -> None:
-        """What runs there goes on at once, and the daemon is asked all the same."""
-        scene.worker.suspend("time")
-        assert scene.reports == [Shutdown("time")]
+        """A request in the reactor's thread returns immediately; the daemon still gets it."""
+        scene.worker.link.suspend("time")
+        assert scene.reports == [SuspendRequested("time")]
 
     @staticmethod
     def _wait_for(scene: Scene, report: Report) -> None:
-        """Return when the worker has said something, which a thread of it has begun."""
+        """Return once the worker has sent *report*, which another thread requests."""
         while (said := scene.reports) != [report]:
             assert said == []
 
 
-class TestOffice:
-    def test_what_services_say(self, scene: Scene) -> None:
-        """A worker that is worn, or hangs, tells the daemon of which service."""
-        scene.worker.worn("date", "has served 5 requests")
-        scene.worker.hung("time")
-        assert scene.reports == [NeedsRecycling("date", "has served 5 requests"), Hung("time")]
+class TestLink:
+    def test_requests_of_services(self, scene: Scene) -> None:
+        """A request for a successor and a hanging handler are reported with their service."""
+        scene.worker.link.recycle("date", "has served 5 requests")
+        scene.worker.link.handler_hung("time")
+        assert scene.reports == [
+            NeedsRecycling("date", "has served 5 requests"),
+            HandlerHung("time"),
+        ]
 
     def test_recheck(self, scene: Scene) -> None:
-        """Other lists are the one service's."""
+        """New lists apply to the named service only."""
         scene.daemon.orders(Recheck("date", Access(deny=("192.0.2.1",))))
         lists = scene.services["date"].lists
         assert lists is not None
@@ -256,7 +259,7 @@ class TestOffice:
         assert scene.services["time"].lists is None
 
     def test_disconnect(self, scene: Scene) -> None:
-        """A slot is counted from the first of this process."""
+        """The slot of an order is converted to one of this process."""
         first = scene.services["date"].context.first_slot
         scene.told.clear()
         scene.daemon.orders(Disconnect("date", first + 1, 7))
@@ -265,7 +268,7 @@ class TestOffice:
 
 class TestDrain:
     def test_all_have_finished(self, scene: Scene) -> None:
-        """The worker leaves when the last of its services has."""
+        """The worker exits once the last of its services has stopped."""
         scene.daemon.orders(Drain())
         assert scene.told == [("time", "stop"), ("date", "stop")]
         self._has_finished(scene, "date")
@@ -274,7 +277,7 @@ class TestDrain:
         assert scene.has_left
 
     def test_again(self, scene: Scene) -> None:
-        """A second order changes nothing."""
+        """A second ``Drain`` changes nothing."""
         scene.daemon.orders(Drain(), Drain())
         assert scene.told == [("time", "stop"), ("date", "stop")]
         self._has_finished(scene, "date")
@@ -282,10 +285,10 @@ class TestDrain:
         assert not scene.has_left
 
     def test_handlers_that_ask_meanwhile(self, scene: Scene) -> None:
-        """A handler that calls shutdown() while its worker leaves is heard."""
+        """A handler that calls shutdown() while its worker drains reaches the daemon."""
         scene.daemon.orders(Drain())
-        scene.worker.suspend("time")
-        assert scene.reports == [*map(Suspended, NAMES), Shutdown("time")]
+        scene.worker.link.suspend("time")
+        assert scene.reports == [*map(Suspended, NAMES), SuspendRequested("time")]
 
     @staticmethod
     def _has_finished(scene: Scene, name: str) -> None:

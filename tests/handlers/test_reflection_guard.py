@@ -1,4 +1,4 @@
-"""``netd.handlers.claims``: addresses that nobody answers, in whatever process."""
+"""``netd.handlers.reflection_guard``: claimed addresses, seen by every process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from netd.handlers.claims import Claims
+from netd.handlers.reflection_guard import ReflectionGuard
 from tests.execution.reactor.hosts import PATIENCE
 
 AMONG = f"tests {os.getpid()}"
@@ -28,11 +28,11 @@ ADDRESSES: list[int | str | bytes] = [
 
 
 class Two:
-    """The claims of two processes, as it were."""
+    """Two guards, which stand for two processes."""
 
     def __init__(self) -> None:
-        self.one = Claims(AMONG)
-        self.other = Claims(AMONG)
+        self.one = ReflectionGuard(AMONG)
+        self.other = ReflectionGuard(AMONG)
 
     def close(self) -> None:
         self.one.close()
@@ -46,36 +46,36 @@ def two() -> Iterator[Two]:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_seen_by_everybody(two: Two, address: int | str | bytes) -> None:
-    assert not two.one.has(address)
-    assert not two.other.has(address)
+def test_claim_is_seen_by_both(two: Two, address: int | str | bytes) -> None:
+    assert not two.one.is_claimed(address)
+    assert not two.other.is_claimed(address)
     two.one.claim(address)
-    assert two.one.has(address)
-    assert two.other.has(address)
+    assert two.one.is_claimed(address)
+    assert two.other.is_claimed(address)
 
 
-def test_one_does_not_stand_for_another(two: Two) -> None:
+def test_other_addresses_are_free(two: Two) -> None:
     two.one.claim(10007)
-    assert not two.other.has(10008)
-    assert not two.other.has("10007")
+    assert not two.other.is_claimed(10008)
+    assert not two.other.is_claimed("10007")
 
 
 def test_only_among_themselves(two: Two) -> None:
-    others = Claims(f"{AMONG} others")
+    others = ReflectionGuard(f"{AMONG} others")
     with closing(two), ExitStack() as stack:
         stack.callback(others.close)
         two.one.claim(10007)
-        assert not others.has(10007)
+        assert not others.is_claimed(10007)
 
 
 def test_claimed_by_two(two: Two) -> None:
-    """When the first one ends, the second one has only to call again."""
+    """Once the first claim ends, the second guard gets it by calling again."""
     two.one.claim(10007)
     two.other.claim(10007)
     two.one.close()
-    assert not two.other.has(10007)
+    assert not two.other.is_claimed(10007)
     two.other.claim(10007)
-    assert two.other.has(10007)
+    assert two.other.is_claimed(10007)
 
 
 def test_claimed_twice(two: Two) -> None:
@@ -88,32 +88,32 @@ def test_claimed_twice(two: Two) -> None:
 
 CLAIM = f"""
 import sys
-from netd.handlers.claims import Claims
-claims = Claims({AMONG!r})
-claims.claim(10007)
+from netd.handlers.reflection_guard import ReflectionGuard
+guard = ReflectionGuard({AMONG!r})
+guard.claim(10007)
 print("claimed", flush=True)
 sys.stdin.read()
 """
 
 
 def test_ends_with_its_process(two: Two) -> None:
-    """However it ends."""
+    """A claim ends with its process, even a killed one."""
     with subprocess.Popen(
         [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"claimed\n"
-        assert two.one.has(10007)
+        assert two.one.is_claimed(10007)
         process.kill()
         process.wait(PATIENCE)
-        assert not two.one.has(10007)
+        assert not two.one.is_claimed(10007)
 
 
 def test_name_is_taken_by_a_stranger(two: Two) -> None:
-    """Even one that cannot be asked counts."""
+    """A name whose holder cannot be connected to counts as claimed."""
     two.one.claim(10007)
-    (request,) = two.one._held.values()
-    name = request.getsockname()
+    (held,) = two.one._held.values()
+    name = held.getsockname()
     two.one.close()
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger,
@@ -123,5 +123,5 @@ def test_name_is_taken_by_a_stranger(two: Two) -> None:
         stranger.bind(name)
         stranger.connect(friend.getsockname())
         two.other.claim(10007)
-        assert two.other.has(10007)
-    assert not two.other.has(10007)
+        assert two.other.is_claimed(10007)
+    assert not two.other.is_claimed(10007)
