@@ -97,7 +97,7 @@ def encode_requests(questions: ProbeRequests) -> str:
 
 
 def decode_requests(text: str) -> ProbeRequests:
-    """Read what ``encode_questions`` wrote."""
+    """Read what ``encode_requests`` wrote."""
     values = json.loads(text)
     services = tuple(
         ProbeRequest(
@@ -138,12 +138,12 @@ def encode_reply(answer: Answer) -> str:
 
 
 def decode_reply(line: str) -> Answer:
-    """Read a line that ``encode_answer`` wrote. Raises ValueError for anything else."""
+    """Read a line that ``encode_reply`` wrote. Raises ValueError for anything else."""
     try:
         kind, values = json.loads(line)
-        if kind == "Fault":
+        if kind == ProbeError.__name__:
             return ProbeError(str(values["service"]), str(values["key"]), str(values["message"]))
-        if kind == "Facts":
+        if kind == Facts.__name__:
             return Facts(
                 service=str(values["service"]),
                 requests=_one_of(_REQUESTS, values["requests"]),

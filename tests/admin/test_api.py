@@ -112,7 +112,7 @@ def test_of_which_service(name: str) -> None:
         {"problems": ["there is no service x"]},
     )
     code, values = answer(scene.ask(f"POST /api/{name}"))
-    assert (code, values) == (400, {"problems": ["say which: ?service=NAME"]})
+    assert (code, values) == (400, {"problems": ["name a service: ?service=NAME"]})
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_looking_changes_nothing(line: str) -> None:
     scene = Scene()
     code, values = answer(scene.ask(line))
     assert code == 405
-    assert "is asked by" in values["problems"][0]
+    assert " wants " in values["problems"][0]
     assert scene.commands.asked == []
 
 

@@ -21,16 +21,23 @@ from netd.model.problem import ConfigurationError, Problem
 from tests.daemon.estates import Stage, configuration, service
 
 
-class FakeDaemon:
-    """A daemon, as far as commands see it, with nobody on the way out."""
+class FakeGenerations:
+    """A daemon's generations, as far as commands see them; none drains."""
 
     def __init__(self, generation: Generation) -> None:
-        self.generation = generation
+        self.current = generation
         self.draining: list[Pool] = []
         self.planned: Deferred[Plan] = Deferred()
 
     def plan(self, file: str | None) -> Deferred[Plan]:
         return self.planned
+
+
+class FakeDaemon:
+    """A daemon, as far as commands see it."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generations = FakeGenerations(generation)
 
 
 class Scene(Stage):
@@ -154,12 +161,12 @@ class TestServices:
 class TestPlan:
     def test_done(self, scene: Scene) -> None:
         scene.begin(scene.commands.plan(None))
-        scene.daemon.planned.callback(Plan(()))
+        scene.daemon.generations.planned.callback(Plan(()))
         assert scene.ended[0].done
         assert scene.ended[0].plan == Plan(())
 
     def test_problems(self, scene: Scene) -> None:
         problems = [Problem("f", 1, "a", "no"), Problem("f", 2, "b", "x")]
-        scene.daemon.planned = fail(ConfigurationError(problems))
+        scene.daemon.generations.planned = fail(ConfigurationError(problems))
         scene.begin(scene.commands.plan(None))
         assert scene.ended[0].problems == ("f:1: a: no", "f:2: b: x")

@@ -12,8 +12,8 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs
 
+from netd.admin.endpoint import MODE, bind_admin
 from netd.admin.listener import PAUSE, AdminListener
-from netd.admin.service import MODE, bind_admin
 from netd.listening.binding import CannotBind, Listeners
 from netd.model.service import Configuration
 from tests.daemon.fakes import FakeReactor, texts

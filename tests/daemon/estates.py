@@ -50,7 +50,7 @@ class Stage:
         """An estate whose workers all serve."""
         listeners = bind_all(of.services)
         pools = {
-            worker: self.builder.pool(worker, services, of, listeners, lambda: None)
+            worker: self.builder.pool(services, of, listeners, lambda: None)
             for worker, services in by_worker(of.services).items()
         }
         for pool in pools.values():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from netd.daemon.lifecycle import Table
 from netd.daemon.states import (
     DAEMON,
+    NOT_ACCEPTING,
     SERVICE,
-    TAKES_NOBODY,
     WORKER,
     DaemonEvent,
     DaemonState,
@@ -25,7 +25,7 @@ from netd.daemon.states import (
 )
 
 TABLES: Final[list[tuple[type[StrEnum], type[StrEnum], Table[Any, Any], StrEnum, StrEnum]]] = [
-    (WorkerState, WorkerEvent, WORKER, WorkerState.EMPTY, WorkerState.CLOSED),
+    (WorkerState, WorkerEvent, WORKER, WorkerState.NEW, WorkerState.CLOSED),
     (ServiceState, ServiceEvent, SERVICE, ServiceState.STARTING, ServiceState.STOPPED),
     (DaemonState, DaemonEvent, DAEMON, DaemonState.BOUND, DaemonState.STOPPED),
 ]
@@ -79,9 +79,9 @@ class TestWorker:
     @given(st.lists(st.sampled_from(WorkerEvent)))
     def test_every_place_can_be_closed(self, events: list[WorkerEvent]) -> None:
         """Wherever a walk ends, a drain closes the place, once the process has gone."""
-        state = WORKER[walked(WORKER, WorkerState.EMPTY, events)[-1]][WorkerEvent.DRAIN]
+        state = WORKER[walked(WORKER, WorkerState.NEW, events)[-1]][WorkerEvent.DRAIN]
         if state is WorkerState.DRAINING:
-            state = WORKER[state][WorkerEvent.DIED]
+            state = WORKER[state][WorkerEvent.EXITED]
         assert state is WorkerState.CLOSED
 
     def test_who_leaves_does_not_come_back(self) -> None:
@@ -91,7 +91,7 @@ class TestWorker:
 
     def test_only_what_runs_can_die(self) -> None:
         """A death is possible exactly where there is a process."""
-        assert {state for state in WorkerState if WorkerEvent.DIED in WORKER[state]} == (
+        assert {state for state in WorkerState if WorkerEvent.EXITED in WORKER[state]} == (
             WITH_A_PROCESS
         )
 
@@ -106,7 +106,7 @@ class TestService:
         """Workers may die and come up as often as they like."""
         path = walked(SERVICE, ServiceState.STARTING, events)
         for before, event, after in zip(path, events, path[1:], strict=False):
-            if before in TAKES_NOBODY and after not in TAKES_NOBODY:
+            if before in NOT_ACCEPTING and after not in NOT_ACCEPTING:
                 assert event in (ServiceEvent.RESUME, ServiceEvent.DRAIN)
 
     @pytest.mark.parametrize("state", ServiceState)
@@ -135,5 +135,5 @@ class TestDaemon:
 
     def test_who_is_to_leave_does_not_come_back(self) -> None:
         """Whatever was under way ends as it likes."""
-        leaving = {DaemonState.LEAVING, DaemonState.STOPPING, DaemonState.STOPPED}
+        leaving = {DaemonState.DELAYING, DaemonState.STOPPING, DaemonState.STOPPED}
         assert reached(DAEMON, *leaving) == leaving

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from twisted.logger import capturedLogs
 
-from netd.daemon.generations.drain import EMPTYING_INTERVAL, SETTLING, DrainingGenerations
+from netd.daemon.generations.drain import EMPTYING_INTERVAL, HANDSHAKE_TIME, DrainingGenerations
 from netd.daemon.generations.generation import Generation
 from netd.daemon.workers.worker import END_DEADLINE
 from netd.ipc.worker import Drain, NeedsRecycling, Stop
@@ -100,7 +100,7 @@ class TestQueues:
         """The worker goes on to take until nobody is there; then it drains, and it is closed."""
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             scene.reactor.advance(EMPTYING_INTERVAL)
             assert scene.orders("a") == []
             scene.take()
@@ -119,7 +119,7 @@ class TestQueues:
         """A handshake may be under way."""
         scene.drain_pools(scene.made, scene.made.listeners)
         assert scene.orders("a") == []
-        scene.reactor.advance(SETTLING)
+        scene.reactor.advance(HANDSHAKE_TIME)
         assert scene.orders("a") == [Drain()]
 
     def test_a_path_goes_at_once(self, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -143,7 +143,7 @@ class TestQueues:
             scene.ends("a", "signal SIGKILL")
             assert len(scene.spawner.processes) == 2
             scene.all_are_ready()
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert Drain() not in scene.orders("a")
 
     def test_a_worker_that_is_worn_is_replaced(self, scene: Scene) -> None:
@@ -170,10 +170,10 @@ class TestQueues:
     def test_of_a_suspended_service(self, scene: Scene) -> None:
         """Nobody takes from it, so nobody waits for that."""
         with closing(socket.create_connection(scene.address)):
-            next(iter(scene.made)).suspend("a")
+            next(iter(scene.made)).suspension.suspend("a")
             scene.orders("a")
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert Drain() in scene.orders("a")
 
     def test_of_a_service_that_never_comes_up(self) -> None:
@@ -184,7 +184,7 @@ class TestQueues:
             scene.reactor.advance(0)
             scene.ends("a", "status 1")
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert scene.over
         scene.close(scene.made)
 
@@ -193,7 +193,7 @@ class TestQueues:
         scene = Scene(runs=Program("/bin/x", ("x",), wait=True))
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert scene.orders("a") == [Drain()]
         scene.close(scene.made)
 
@@ -208,13 +208,13 @@ class TestOnTheWay:
         pool = generation.pools["a"]
         (listener,) = generation.listeners
         with socket.create_connection(listener.socket.getsockname(), 10):
-            assert not pool.is_expecting
-            while not pool.is_expecting:
+            assert not pool.accepting.is_pending
+            while not pool.accepting.is_pending:
                 stage.reactor.read()
-            pool.suspend("a")
-            assert not pool.is_expecting
-            pool.resume("a")
-            assert pool.is_expecting
+            pool.suspension.suspend("a")
+            assert not pool.accepting.is_pending
+            pool.suspension.resume("a")
+            assert pool.accepting.is_pending
             pool.drain()
             stage.all_have_ended()
             pool.close()

@@ -140,28 +140,28 @@ class TestDone:
 class TestSuspended:
     def test_before(self, scene: Scene) -> None:
         """It is so in the new generation."""
-        scene.old.pools["a"].suspend("a")
+        scene.old.pools["a"].suspension.suspend("a")
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.is_ready("a")
         ((generation, _, _),) = scene.switched
-        assert generation.pools["a"].suspended_services == {"a"}
+        assert generation.pools["a"].suspension.services == {"a"}
         assert Resume("a") not in scene.orders("a")
 
     def test_while_the_new_generation_starts(self, scene: Scene) -> None:
         scene.reload(configuration(service("a", threads=2), service("b")))
-        scene.old.pools["a"].suspend("a")
+        scene.old.pools["a"].suspension.suspend("a")
         scene.is_ready("a")
         ((generation, _, _),) = scene.switched
-        assert generation.pools["a"].suspended_services == {"a"}
+        assert generation.pools["a"].suspension.services == {"a"}
         assert Resume("a") not in scene.orders("a")
 
     def test_resumed_while_the_new_generation_starts(self, scene: Scene) -> None:
-        scene.old.pools["a"].suspend("a")
+        scene.old.pools["a"].suspension.suspend("a")
         scene.reload(configuration(service("a", threads=2), service("b")))
-        scene.old.pools["a"].resume("a")
+        scene.old.pools["a"].suspension.resume("a")
         scene.is_ready("a")
         ((generation, _, _),) = scene.switched
-        assert generation.pools["a"].suspended_services == frozenset()
+        assert generation.pools["a"].suspension.services == frozenset()
         assert Resume("a") in scene.orders("a")
 
 

@@ -14,7 +14,8 @@ from twisted.logger import LogEvent, capturedLogs
 from netd.core.pool_size import LOOK_INTERVAL
 from netd.daemon.states import WorkerState
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
+from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
+from netd.daemon.workers.worker import WorkerHandle
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
@@ -64,18 +65,9 @@ class Scene:
         self.spawner = FakeSpawner()
         self.runtime = [self._runtime(each) for each in services]
         self.changes = 0
-        self.pool = Pool(
-            "w",
-            self.runtime,
-            (),
-            5.0,
-            AS_USUAL,
-            self.reactor,
-            self.spawner,
-            lambda text: None,
-            self._changed,
-            **more,
-        )
+        spec = WorkerSpec("w", tuple(self.runtime), (), 5.0)
+        tools = WorkerTools(self.reactor, self.spawner, lambda text: None)
+        self.pool = Pool(spec, AS_USUAL, tools, self._changed, **more)
 
     def _runtime(self, of: Service) -> ServiceRuntime:
         page = Scoreboard.make(of.name, of.slots)
@@ -250,7 +242,7 @@ class TestStart:
         scene.pool.start()
         assert all(scene.is_suspended(worker) for worker in range(2))
         scene.is_ready()
-        scene.pool.release()
+        scene.pool.suspension.release()
         for worker in range(2):
             assert scene.orders(worker) == [Resume("time"), Resume("date")]
 
@@ -259,18 +251,18 @@ class TestStart:
         scene = Scene(service(), service("date"), is_held=True, suspended=["time"])
         made.append(scene)
         scene.serve()
-        scene.pool.release()
+        scene.pool.suspension.release()
         assert scene.orders(0) == [Resume("date")]
-        scene.pool.resume("time")
+        scene.pool.suspension.resume("time")
         assert scene.orders(0) == [Resume("time")]
 
     def test_resumed_while_held_back(self, made: list[Scene]) -> None:
         """Nobody is taken before all are let."""
         made.append(scene := Scene(service(), is_held=True, suspended=["time"]))
         scene.serve()
-        scene.pool.resume("time")
+        scene.pool.suspension.resume("time")
         assert scene.orders(0) == []
-        scene.pool.release()
+        scene.pool.suspension.release()
         assert scene.orders(0) == [Resume("time")]
 
     def test_after_another(self, made: list[Scene], pair: Scene) -> None:
@@ -335,10 +327,10 @@ class TestGrowth:
 
     def test_while_it_is_suspended(self, elastic: Scene) -> None:
         """Clients that nobody is to take are not even looked at, until it is resumed."""
-        elastic.pool.suspend("time")
+        elastic.pool.suspension.suspend("time")
         elastic.client()
         assert elastic.reactor.read() == 0
-        elastic.pool.resume("time")
+        elastic.pool.suspension.resume("time")
         assert elastic.reactor.read() == 1
 
     def test_while_it_is_held_back(self, made: list[Scene]) -> None:
@@ -348,7 +340,7 @@ class TestGrowth:
         scene.serve()
         scene.client()
         assert scene.reactor.read() == 0
-        scene.pool.release()
+        scene.pool.suspension.release()
         assert scene.reactor.read() == 1
 
     def test_while_one_of_its_services_is_suspended(self, made: list[Scene]) -> None:
@@ -356,7 +348,7 @@ class TestGrowth:
         several = [service(name, "process", 4) for name in ("time", "date")]
         made.append(scene := Scene(*several))
         scene.serve()
-        scene.pool.suspend("time")
+        scene.pool.suspension.suspend("time")
         scene.client(of=0)
         assert scene.reactor.read() == 0
         scene.client(of=1)
@@ -366,8 +358,8 @@ class TestGrowth:
         """It is looked at from its start on, not before."""
         made.append(scene := Scene(service(concurrency="process", processes=4)))
         scene.client()
-        scene.pool.suspend("time")
-        scene.pool.resume("time")
+        scene.pool.suspension.suspend("time")
+        scene.pool.suspension.resume("time")
         assert scene.reactor.read() == 0
         scene.serve()
         assert scene.reactor.read() == 1
@@ -438,10 +430,10 @@ class TestDeath:
 
     def test_failure(self, pair: Scene) -> None:
         """Why one of them has not come up is known."""
-        assert pair.pool.failure is None
+        assert pair.pool.workers.failure is None
         pair.ends(1)
         pair.ends(2)
-        assert pair.pool.failure == "worker w ended with status 0 before it was ready"
+        assert pair.pool.workers.failure == "worker w ended with status 0 before it was ready"
 
 
 class TestDrain:
@@ -462,7 +454,7 @@ class TestDrain:
     def test_end(self, pair: Scene) -> None:
         """Their time being over, they leave at once."""
         pair.pool.drain()
-        pair.pool.end()
+        pair.pool.workers.end()
         assert pair.orders(1) == [Drain(), Stop()]
 
     def test_nothing_is_left(self, made: list[Scene]) -> None:
@@ -470,8 +462,8 @@ class TestDrain:
         before = len(os.listdir("/proc/self/fd"))
         scene = Scene(service(concurrency="process", processes=4))
         scene.serve()
-        scene.pool.suspend("time")
-        scene.pool.resume("time")
+        scene.pool.suspension.suspend("time")
+        scene.pool.suspension.resume("time")
         scene.close()
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -498,7 +490,7 @@ class TestSuspension:
 
     def test_when_all_have_said_so(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
         """Who asked is told when nobody takes any more, and so are the workers."""
-        done = pair.pool.suspend("time")
+        done = pair.pool.suspension.suspend("time")
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
         pair.channel(0).says(Suspended("time"))
         assert not done.called
@@ -506,23 +498,23 @@ class TestSuspension:
         assert done.called
         assert [pair.orders(worker) for worker in range(2)] == [[AllSuspended("time")]] * 2
         assert texts(logged) == ["info: service time is suspended"]
-        assert pair.pool.suspended_services == {"time"}
+        assert pair.pool.suspension.services == {"time"}
 
     def test_said_twice(self, pair: Scene) -> None:
         """A worker counts once."""
-        done = pair.pool.suspend("time")
+        done = pair.pool.suspension.suspend("time")
         pair.channel(0).says(Suspended("time"), Suspended("time"))
         assert not done.called
 
     def test_never_asked(self, pair: Scene) -> None:
         """A worker that says it of itself changes nothing."""
         pair.channel(0).says(Suspended("time"))
-        assert pair.pool.suspended_services == set()
+        assert pair.pool.suspension.services == set()
         assert pair.orders(0) == []
 
     def test_one_dies_instead(self, pair: Scene) -> None:
         """Who has gone takes nothing, and its successor begins without taking."""
-        done = pair.pool.suspend("time")
+        done = pair.pool.suspension.suspend("time")
         pair.channel(0).says(Suspended("time"))
         pair.processes[1].ended("signal SIGSEGV")
         assert done.called
@@ -532,7 +524,7 @@ class TestSuspension:
     def test_one_that_leaves(self, pair: Scene) -> None:
         """Who has been told to leave takes nothing already."""
         pair.pool.shrink([1])
-        done = pair.pool.suspend("time")
+        done = pair.pool.suspension.suspend("time")
         assert pair.orders(1) == [Drain()]
         pair.channel(0).says(Suspended("time"))
         assert done.called
@@ -540,14 +532,14 @@ class TestSuspension:
     def test_nobody_is_there(self, made: list[Scene]) -> None:
         """Before the workers are started it is done at once."""
         made.append(scene := Scene(service()))
-        assert scene.pool.suspend("time").called
+        assert scene.pool.suspension.suspend("time").called
 
     def test_again(self, pair: Scene) -> None:
         """Who suspends what is suspended hears so, too."""
-        first = pair.pool.suspend("time")
+        first = pair.pool.suspension.suspend("time")
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
-        second = pair.pool.suspend("time")
+        second = pair.pool.suspension.suspend("time")
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
         assert first.called
@@ -555,7 +547,7 @@ class TestSuspension:
 
     def test_two_who_wait(self, pair: Scene) -> None:
         """Both are told."""
-        waiting = [pair.pool.suspend("time") for _ in range(2)]
+        waiting = [pair.pool.suspension.suspend("time") for _ in range(2)]
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
         assert all(done.called for done in waiting)
@@ -564,7 +556,7 @@ class TestSuspension:
         """The other one goes on."""
         made.append(scene := Scene(service(), service("date")))
         scene.serve()
-        done = scene.pool.suspend("date")
+        done = scene.pool.suspension.suspend("date")
         scene.channel(0).says(Suspended("time"))
         assert not done.called
         scene.channel(0).says(Suspended("date"))
@@ -573,20 +565,20 @@ class TestSuspension:
 
     def test_resume(self, pair: Scene) -> None:
         """All take again, those too that start from then on."""
-        pair.pool.suspend("time")
-        pair.pool.resume("time")
+        pair.pool.suspension.suspend("time")
+        pair.pool.suspension.resume("time")
         assert pair.orders(0) == [Suspend("time"), Resume("time")]
-        assert pair.pool.suspended_services == set()
+        assert pair.pool.suspension.services == set()
         pair.ends(0, "signal SIGSEGV")
         assert not pair.is_suspended(2)
 
     def test_resumed_before_all_have_said_so(self, pair: Scene) -> None:
         """Who waits for the suspension does not wait for ever."""
-        done = pair.pool.suspend("time")
-        pair.pool.resume("time")
+        done = pair.pool.suspension.suspend("time")
+        pair.pool.suspension.resume("time")
         assert done.called
         pair.channel(0).says(Suspended("time"))
-        assert pair.pool.suspended_services == set()
+        assert pair.pool.suspension.services == set()
 
     def test_resumed_by_who_is_told(self, made: list[Scene]) -> None:
         """Several services may be resumed while a worker's end is told of, and it is told."""
@@ -594,26 +586,26 @@ class TestSuspension:
         scene.serve()
 
         def resume(_: None, name: str) -> None:
-            scene.pool.resume(name)
+            scene.pool.suspension.resume(name)
 
         for name in ("time", "date"):
-            scene.pool.suspend(name).addCallback(resume, name)
+            scene.pool.suspension.suspend(name).addCallback(resume, name)
         scene.processes[0].ended("signal SIGSEGV")
-        assert scene.pool.suspended_services == set()
-        assert scene.states == [WorkerState.WAITING]
+        assert scene.pool.suspension.services == set()
+        assert scene.states == [WorkerState.BACKOFF]
 
     def test_resume_of_who_leaves(self, pair: Scene) -> None:
         """A worker that has been told to leave is not told to take again."""
         pair.pool.shrink([1])
         pair.orders(1)
-        pair.pool.resume("time")
+        pair.pool.suspension.resume("time")
         assert pair.orders(0) == [Resume("time")]
         assert pair.orders(1) == []
 
     def test_resume_of_what_is_not_suspended(self, pair: Scene) -> None:
         """It changes nothing."""
-        pair.pool.resume("time")
-        assert pair.pool.suspended_services == set()
+        pair.pool.suspension.resume("time")
+        assert pair.pool.suspension.services == set()
 
     def test_shutdown_of_a_handler(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
         """All workers are suspended, its own first, and then told that it is so."""
@@ -652,10 +644,10 @@ class TestSuspension:
     def test_recheck(self, pair: Scene) -> None:
         """Other lists are told to all workers, and the same ones to nobody."""
         access = Access(deny=("192.0.2.1",))
-        pair.pool.recheck(service(processes=2, threads=4, access=access))
+        pair.pool.workers.recheck(service(processes=2, threads=4, access=access))
         assert pair.orders(1) == [Recheck("time", access)]
-        pair.pool.recheck(service(processes=2, threads=4))
-        pair.pool.recheck(service("date", access=access))
+        pair.pool.workers.recheck(service(processes=2, threads=4))
+        pair.pool.workers.recheck(service("date", access=access))
         assert pair.orders(1) == []
 
 
