@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 # Processes that never have a reactor import this module, and Twisted would cost them 150 ms.
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
-        IProcessTransport,
         IReactorFDSet,
         IReadDescriptor,
         IWriteDescriptor,
@@ -89,8 +88,8 @@ class Spawning(Protocol):
         *,
         env: Mapping[str, str] | None,
         childFDs: Mapping[int, int | str],  # noqa: N803
-    ) -> IProcessTransport:
-        """Start a process. Raises OSError."""
+    ) -> object:
+        """Start a process; *protocol* gets its transport. Raises OSError."""
 
 
 class Running(Protocol):

@@ -149,7 +149,7 @@ class TestCheck:
         ]
 
     @AS_ROOT
-    def test_as_whom(self, project: Project) -> None:
+    def test_owner(self, project: Project) -> None:
         """Handlers are imported as whom twistd will run them."""
         project.module("m", "import os\nraise OSError(os.getgid())\n")
         text = '[services.time]\nhandler = "m:H"\nlisten = ["tcp:0"]\n'
@@ -222,9 +222,9 @@ class TestRights:
     def test_twistd_gives_them_up(self) -> None:
         """With twistd's --uid or --gid every service's user is a problem, at its line."""
         services = configuration(Owner(1000, 1000), Owner(), Owner(gid=5))
-        for as_whom in (Owner(1000, 1000), Owner(gid=1000)):
+        for owner in (Owner(1000, 1000), Owner(gid=1000)):
             with pytest.raises(ConfigurationError) as caught:
-                check_rights(services, as_whom)
+                check_rights(services, owner)
             why = "twistd's --uid and --gid give up the right to become another user"
             assert str(caught.value).splitlines() == [
                 f"netd.toml:2: services.s0.user: {why}",

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from netd.daemon.forkserver.client import ANSWER_DEADLINE, START_DEADLINE
-from netd.daemon.forkserver.orphans import UNCLAIMED, Dead, StrayChildren, dead_children, reap
+from netd.daemon.forkserver.orphans import UNCLAIMED, Dead, Orphans, dead_children, reap
 from netd.daemon.forkserver.process import STATUS_PATIENCE
 from netd.daemon.forkserver.spawner import ForkSpawner
 from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, receive, send
@@ -83,7 +83,7 @@ class FakeReactor(Clock):
         self,
         protocol: Any,
         *_: object,
-        childFDs: dict[int, Any],  # noqa: N803
+        childFDs: Mapping[int, Any],  # noqa: N803
         **__: object,
     ) -> None:
         if self.failures:
@@ -298,7 +298,7 @@ class TestWorkers:
         scene.reactor.look()
         assert scene.happened == []
         scene.reactor.advance(STATUS_PATIENCE)
-        assert scene.happened == ["time ended with a status that nobody knows"]
+        assert scene.happened == ["time ended with an unknown status"]
 
 
 class TestLostServer:
@@ -325,7 +325,7 @@ class TestLostServer:
         os.close(pidfd)
         scene.server.ends()
         assert (one.pid, two.pid) == (pid, 0)
-        assert scene.happened == ["two ended with no process: the fork server has gone"]
+        assert scene.happened == ["two ended with no process: the fork server has ended"]
 
     def test_workers_that_live_on(self, scene: Scene) -> None:
         """A worker without its fork server has become the daemon's child, which reaps it."""
@@ -415,15 +415,15 @@ class TestReap:
         os.close(pidfd)
 
 
-class TestStrayChildren:
+class TestOrphans:
     def test_reaped_when_nobody_else_did(self) -> None:
         """A child that nobody has waited for for so long is reaped, and no child before that."""
         pid = os.posix_spawn("/bin/true", ["true"], {})
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         clock = Clock()
-        strays = StrayChildren(clock, dead_children)
-        strays.look_from_now_on()
-        strays.look_from_now_on()
+        orphans = Orphans(clock, dead_children)
+        orphans.start()
+        orphans.start()
         assert len(clock.getDelayedCalls()) == 1
         assert pid in {dead.pid for dead in dead_children()}
         clock.advance(UNCLAIMED)
@@ -435,8 +435,8 @@ class TestStrayChildren:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         clock = Clock()
         answers = iter([{Dead(pid, "1")}, {Dead(pid, "2")}, {Dead(pid, "2")}])
-        strays = StrayChildren(clock, lambda: next(answers))
-        strays.look_from_now_on()
+        orphans = Orphans(clock, lambda: next(answers))
+        orphans.start()
         clock.advance(UNCLAIMED)
         assert pid in {dead.pid for dead in dead_children()}
         clock.advance(UNCLAIMED)
@@ -593,4 +593,4 @@ class TestReal:
             "children = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
             "os.kill(int(children[0]), signal.SIGKILL)\n"
         )
-        assert happened(program) == [["ended", "no process: the fork server has gone"]]
+        assert happened(program) == [["ended", "no process: the fork server has ended"]]
