@@ -114,7 +114,9 @@ def makeService(options: Options) -> IService:
     # signals.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _open_standard_descriptors()
+    # Before the configuration is checked: what is handed over counts as bound.
     handover = _handover()
+    # Before anything is started, which would inherit the variables.
     notifications = Notifications.of(os.environ, os.getpid())
     passed = received_from_manager(os.environ, initial_environment(), os.getpid())
     held = Listeners([*(handover.listeners if handover is not None else ()), *passed.listeners])
@@ -142,6 +144,7 @@ def makeService(options: Options) -> IService:
     configuration = replace(configuration, file=os.path.abspath(configuration.file))
 
     def recheck(other: str | None) -> Deferred[Configuration]:
+        # Of the generation that serves now: a reload may have closed one.
         still_passed = [one for one in daemon.generations.current.listeners if one.is_passed]
         check = partial(_checked_again, reread, owner_of(options), still_passed, other)
         return run_in_thread(reactor, check)
@@ -216,6 +219,7 @@ def _checked(options: Options, passed: Listeners) -> Configuration:
     owner = owner_of(options)
     try:
         configuration = check_loaded(with_passed(_configuration(options), passed), owner)
+        # A check may be made by another user than the one that runs netd, and changes no file.
         if not options["check"]:
             check_rights(configuration, owner)
             configuration = with_certificates(configuration, owner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
@@ -41,6 +41,10 @@ MOST_CONNECTIONS: Final = 64
 """Most concurrent connections. netdctl has one for a moment, or for as long as a drain takes."""
 
 
+Object = Mapping[str, object]
+"""A JSON object."""
+
+
 class UnknownService(KeyError):
     """There is no service of this name."""
 
@@ -56,10 +60,10 @@ class NotDone(Exception):
 class Commands(Protocol):
     """What the API can do. In the reactor's thread."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Object:
         """Describe what runs."""
 
-    def connections(self, service: str | None) -> list[dict[str, Any]]:
+    def connections(self, service: str | None) -> Sequence[Object]:
         """List connections, oldest first. Raises UnknownService."""
 
     def plan(self, file: str | None) -> Deferred[Outcome]:
@@ -112,6 +116,7 @@ def site(commands: Commands, reactor: Timing) -> _Bounded:
     api.putChild(b"stop", _Post(lambda request: commands.stop()))
     made = _Site(root, reactor=reactor)
     made.noisy = False
+    # A traceback is for the log; an answer is JSON.
     made.displayTracebacks = False
     return _Bounded(made)
 
@@ -122,6 +127,7 @@ class _Request(Request):
     """
 
     def gotLength(self, length: int | None) -> None:
+        # Twisted chooses by the length between memory and a file, and would obey any client.
         super().gotLength(0)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -153,11 +159,12 @@ class _Bounded(WrappingFactory):
         return super().buildProtocol(addr) if len(self.protocols) < MOST_CONNECTIONS else None
 
 
-Json = dict[str, Any] | list[dict[str, Any]] | None
+Json = Object | Sequence[Object] | None
 """An answer; None is an empty object."""
 
 Answer = Callable[[Request], "Json | Deferred[Any]"]
-"""Answers a request, now or later. A Deferred fires with a ``Json``."""
+"""Answers a request, now or later. A Deferred fires with a ``Json``, which its type cannot say:
+Deferred is invariant, and commands fire with narrower types."""
 
 
 class _Branch(Resource):
@@ -210,7 +217,7 @@ class _Post(_Answering):
 class _Status(Exception):
     """An answer with another status than 200."""
 
-    def __init__(self, code: int, answer: dict[str, Any]) -> None:
+    def __init__(self, code: int, answer: Object) -> None:
         self.code = code
         self.answer = answer
 
@@ -230,6 +237,7 @@ def _service(request: Request) -> str | None:
 
 
 def _query(request: Request, key: bytes) -> str | None:
+    # The first value counts, and bytes that are no UTF-8 stay as they are: FILE may be any path.
     values: list[bytes] = (request.args or {}).get(key, [])
     return os.fsdecode(values[0]) if values else None
 
@@ -249,7 +257,7 @@ def _level(request: Request) -> Level:
     raise _Status(BAD_REQUEST, {"problems": [f"name a level: ?level= one of {', '.join(LEVELS)}"]})
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(outcome: Outcome) -> Object:
     answer = {
         "steps": _steps(outcome.plan),
         "settings": _settings(outcome.plan),
@@ -260,18 +268,18 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return answer
 
 
-def _upgraded(result: Upgraded) -> dict[str, Any]:
+def _upgraded(result: Upgraded) -> Object:
     if result.pid is None:
         raise _Status(CONFLICT, {"problems": [result.problem]})
     return {"pid": result.pid}
 
 
-def _steps(plan: Plan | None) -> list[dict[str, Any]]:
+def _steps(plan: Plan | None) -> Sequence[Object]:
     steps = plan.steps if plan is not None else ()
     return [{"service": step.service, "fate": step.fate, "why": list(step.why)} for step in steps]
 
 
-def _settings(plan: Plan | None) -> list[dict[str, Any]]:
+def _settings(plan: Plan | None) -> Sequence[Object]:
     return [asdict(setting) for setting in plan.settings] if plan is not None else []
 
 
@@ -285,6 +293,7 @@ def _failed(failure: Failure) -> _Status:
         return _Status(NOT_FOUND, {"problems": [f"there is no connection {error.args[0]}"]})
     if isinstance(error, NotDone):
         return _Status(CONFLICT, {"problems": [str(error)]})
+    # A bug of netd's. The daemon goes on, and the client learns of it.
     log.failure("a command failed", failure)
     return _Status(INTERNAL_SERVER_ERROR, {"problems": [str(error)]})
 

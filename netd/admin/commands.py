@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netd.admin.api import NotDone, UnknownConnection, UnknownService
+from netd.admin.api import NotDone, Object, UnknownConnection, UnknownService
 from netd.admin.snapshot import active_connections, connection_id, connections, snapshot
 from netd.config.plan import Plan
 from netd.core.reactor import Timing
@@ -39,7 +40,7 @@ class DaemonCommands:
         self._daemon = daemon
         self._reactor = reactor
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Object:
         """See ``Commands``."""
         generations = self._daemon.generations
         return snapshot(
@@ -50,10 +51,10 @@ class DaemonCommands:
         """See ``Commands``."""
         self._daemon.generations.log_from(level)
 
-    def connections(self, service: str | None) -> list[dict[str, Any]]:
+    def connections(self, service: str | None) -> Sequence[Object]:
         """See ``Commands``. Connections of draining pools are listed, too."""
         if service is not None:
-            self._pool(service)
+            self._pool(service)  # raises, where an unknown service would have no connection
         return connections(self._all_pools, service)
 
     def plan(self, file: str | None) -> Deferred[Outcome]:
@@ -74,6 +75,7 @@ class DaemonCommands:
 
     def resume(self, service: str) -> Deferred[None]:
         """See ``Commands``."""
+        # Not in draining pools: their listeners may be gone, and the new pool accepts.
         self._pool(service).suspension.resume(service)
         return succeed(None)
 
@@ -104,6 +106,7 @@ class DaemonCommands:
         deadline = self._reactor.seconds() + DISCONNECT_PATIENCE
 
         def look() -> None:
+            # The id has a stamp of the connection, so a later one in the same slot is another.
             if self._find(connection) is None:
                 gone.callback(None)
             elif self._reactor.seconds() < deadline:

@@ -65,10 +65,12 @@ class AdminEndpoint(TwistedService):
         daemon.generations.passed_on += listeners
         daemon.at_start(self._open)
         daemon.generations.when_replaced(self._shut)
+        # At the end and not at the stop: netdctl waits here for handlers to finish.
         daemon.at_end(self._close)
 
     def startService(self) -> None:
         super().startService()
+        # With a predecessor, only when this daemon is ready, by the call above.
         if not len(self._generations.shared):
             self._open()
 
@@ -82,5 +84,6 @@ class AdminEndpoint(TwistedService):
 
     def _close(self) -> None:
         """Stop answering, and remove the socket unless another daemon has it."""
+        # A socket that both daemons have is the other one's path by now.
         self._shut()
         self._bound.without(self._generations.shared).close()

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -75,8 +75,9 @@ class Daemon(MultiService):
         """Call when all workers have exited."""
         self._at_end.append(call)
 
-    def setServiceParent(self, parent: Any) -> None:
+    def setServiceParent(self, parent: object) -> None:
         """Join the application, and be its log unless twistd was told to log elsewhere."""
+        # As a component, because twistd looks there for the application's log observer.
         if isinstance(parent, Componentized) and isinstance(self._tools.log, DaemonLog):
             parent.setComponent(ILogObserver, self._tools.log)
         super().setServiceParent(parent)
@@ -91,6 +92,7 @@ class Daemon(MultiService):
         super().startService()
         self._life.on(DaemonEvent.START)
         self.started = time.monotonic()
+        # Here and not in the constructor: its thread would not survive twistd's fork.
         self._tools.log.start()
         reactor = self._tools.reactor
         reactor.callWhenRunning(self._tools.notifications.start_watchdog, reactor)
@@ -112,6 +114,7 @@ class Daemon(MultiService):
             self._life.on(DaemonEvent.READY)
             return
         if self.generations.is_ready:
+            # Before the calls, one of which opens the admin socket: two daemons must not answer.
             self.generations.take_over()
             calls, self._at_start = self._at_start, []
             for call in calls:
@@ -134,6 +137,7 @@ class Daemon(MultiService):
             return
         self._life.on(DaemonEvent.STOP_REQUESTED)
         self.generations.abandon(STOPPING)
+        # During the delay the daemon accepts as before, and its status is "delaying".
         delay = self.generations.current.configuration.drain_delay
         if delay:
             log.info("stopping in {delay:g} s", delay=delay)
@@ -157,7 +161,7 @@ class Daemon(MultiService):
         self._life.on(DaemonEvent.STOP)
         self.generations.abandon(STOPPING)
         stopped: Deferred[None] = Deferred()
-        # Before the drain, which ends at once if there is no pool, and then looks at this.
+        # Before the drain, which is over immediately if there is no pool, and then reads this.
         self._stopped = stopped
         seconds = self.generations.current.configuration.graceful_timeout
         log.info("stopping: handlers have {seconds:g} s to finish", seconds=seconds)
@@ -172,6 +176,7 @@ class Daemon(MultiService):
         """All workers have exited: give everything back, and let the reactor stop."""
         stopped, self._stopped = self._stopped, None
         self._life.on(DaemonEvent.WORKERS_EXITED)
+        # After the last worker: the spawner reports how the workers end.
         self._tools.spawner.close()
         for call in self._at_end:
             call()

@@ -42,6 +42,7 @@ class Lifecycle(Generic[S, E]):
         if self.may(event):
             self.state = self._table[self.state][event]
             return True
+        # The event alone does not tell which of several callers was wrong.
         callers = "".join(traceback.format_stack(limit=CALLERS + 1)[:-1])
         log.critical(
             "{what}: {event} while {state}, which is an error in netd; it is ignored\n{callers}",

@@ -83,6 +83,7 @@ class Notifications:
 
     def reloaded(self, status: str) -> None:
         """A reload has ended. Only the end of the last one is sent."""
+        # READY=1 during another reload would report that one as done.
         self._reloads -= 1
         if not self._reloads:
             self._send("READY=1", f"STATUS={_line(status)}")
@@ -97,6 +98,7 @@ class Notifications:
 
     def start_watchdog(self, reactor: Timing) -> None:
         """Notify the watchdog now and twice in each interval, as sd_watchdog_enabled(3) advises."""
+        # From the reactor's own timer, so that a reactor that hangs sends nothing.
         if self._path is None or self._watchdog is None:
             return
         self._send("WATCHDOG=1")
@@ -105,9 +107,11 @@ class Notifications:
     def _send(self, *assignments: str) -> None:
         if self._path is None:
             return
+        # "@" stands for the zero byte of an abstract socket (sd_notify(3)).
         path = self._path
         address = b"\0" + os.fsencode(path[1:]) if path.startswith("@") else os.fsencode(path)
         try:
+            # A socket each time: the service manager may have been restarted.
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.settimeout(PATIENCE)
                 sock.sendto("\n".join(assignments).encode(errors="replace"), address)

@@ -53,12 +53,11 @@ class Scene(Stage):
         self.ended: list[Any] = []
 
     def enters(self, slot: int) -> str:
-        """Somebody is inside ``a``; how he is called."""
+        """Make a connection of ``a`` active; return its id."""
         board = self.now.pools["a"].runtime[0].board
         board.slot(slot).enter("192.0.2.1:5000", time.monotonic())
         (one,) = self.commands.connections("a")
-        name: str = one["id"]
-        return name
+        return str(one["id"])
 
     def leaves(self, slot: int) -> None:
         self.now.pools["a"].runtime[0].board.slot(slot).leave()
@@ -97,7 +96,7 @@ class TestDisconnect:
         assert scene.ended == [None]
 
     def test_somebody_else_by_then(self, scene: Scene) -> None:
-        """Whoever has the slot since then is another connection."""
+        """A later connection in the same slot is another one."""
         name = scene.enters(0)
         scene.begin(scene.commands.disconnect(name))
         scene.leaves(0)
@@ -146,7 +145,7 @@ class TestServices:
         assert pool.state("b") is ServiceState.SERVING
 
     def test_drain(self, scene: Scene) -> None:
-        """Fires when nobody is inside."""
+        """Fires when the service has no connection."""
         scene.enters(0)
         scene.begin(scene.commands.drain("a"))
         for channel in scene.reactor.adopted[:2]:

@@ -41,7 +41,7 @@ READY = (
     "import json, os; values = json.loads(os.environ['NETD_HANDOVER']);"
     " os.write(values['channel'], b'ready\\n'); os.read(values['channel'], 1)"
 )
-"""A new daemon that is ready at once."""
+"""A new daemon that is ready immediately."""
 
 FAILS = "raise SystemExit(78)"
 
@@ -112,7 +112,7 @@ class Scene(Stage):
         return fail(self.next) if isinstance(self.next, Exception) else succeed(self.next)
 
     def run(self) -> None:
-        """Start, and let all workers be ready."""
+        """Start, and report that all workers are ready."""
         self.daemon.startService()
         self.all_are_ready()
         assert self.state is DaemonState.RUNNING
@@ -147,7 +147,7 @@ class Scene(Stage):
         return next(iter(self.daemon.generations.current.listeners)).socket
 
     def is_listening(self) -> bool:
-        """Whether somebody new would get in."""
+        """Whether a new client can connect."""
         with socket.socket() as client:
             client.settimeout(0.1)
             try:
@@ -202,7 +202,7 @@ def logged() -> Iterator[Sequence[LogEvent]]:
 
 class TestStart:
     def test_is_running_when_all_are_ready(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Which is said once, and told."""
+        """That is logged once, and ``at_start`` calls are made."""
         assert scene.state is DaemonState.BOUND
         scene.daemon.startService()
         assert scene.state is DaemonState.STARTING
@@ -219,7 +219,7 @@ class TestStart:
 
 class TestStop:
     def test_waits_for_drain_delay(self, make: Callable[..., Scene]) -> None:
-        """It goes on to serve until then; told again, it counts no further."""
+        """It serves until then; a second stop changes nothing."""
         scene = make(drain_delay=5.0)
         scene.run()
         scene.daemon.stop()
@@ -248,7 +248,7 @@ class TestStop:
 
     @pytest.mark.parametrize("delay", [0.0, 60.0])
     def test_gives_up_a_reload(self, make: Callable[..., Scene], delay: float) -> None:
-        """Whether it is to stop at once or later."""
+        """A stop abandons a reload, with and without drain_delay."""
         scene = make(drain_delay=delay)
         scene.run()
         scene.reload(configuration(service("a"), service("b")))
@@ -265,7 +265,7 @@ class TestStop:
         assert len(scene.asked) == asked
 
     def test_while_it_starts(self, scene: Scene) -> None:
-        """Whoever is not ready is not waited for."""
+        """A worker that is not ready is not waited for."""
         scene.daemon.startService()
         scene.daemon.stopService()
         for _ in range(2):
@@ -378,7 +378,7 @@ class TestSignals:
             signal.signal(number, handler)
 
     def obeys(self, scene: Scene, number: signal.Signals) -> None:
-        """Send a signal to this process, whose reactor goes a turn."""
+        """Send a signal to this process, and advance its reactor."""
         signal.raise_signal(number)
         scene.reactor.advance(0)
 
@@ -405,7 +405,7 @@ class TestSignals:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_second_one(self, obeying: Scene, number: signal.Signals) -> None:
-        """Ends everybody at once."""
+        """A second signal ends all workers immediately."""
         self.obeys(obeying, number)
         obeying.daemon.stopService()
         self.obeys(obeying, number)
@@ -480,7 +480,7 @@ class TestPredecessor:
         ours.close()
 
     def scene_after(self, make: Callable[..., Scene], before: Any) -> Scene:
-        """A daemon that has been started in the place of one that has ``a`` suspended."""
+        """A daemon that replaces one in which ``a`` is suspended."""
         scene: Scene = make()
         scene.daemon.generations.current.listeners.close()
         scene.predecessor = Predecessor(before[2], scene.reactor)
@@ -507,7 +507,7 @@ class TestPredecessor:
         assert scene.orders("a") == [Resume("a")]
 
     def test_is_not_wanted(self, before: Any, make: Callable[..., Scene]) -> None:
-        """It leaves at once, and the listeners stay as they were."""
+        """It stops immediately, and the listeners stay as they were."""
         scene = self.scene_after(make, before)
         scene.command.twistd["pidfile"] = "/run/netd.pid"
         before[1].send(b"leave\n")
@@ -525,7 +525,7 @@ class TestPredecessor:
         assert scene.is_listening()
 
     def test_is_alone(self, before: Any, make: Callable[..., Scene]) -> None:
-        """The daemon before has died: whatever it had is this one's, or nobody's."""
+        """The predecessor has died, so its listeners are this daemon's."""
         scene = self.scene_after(make, before)
         before[1].close()
         scene.reactor.read()

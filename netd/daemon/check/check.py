@@ -49,6 +49,7 @@ def check_loaded(configuration: Configuration, owner: Owner = Owner()) -> Config
 
 def _worker_conflicts(configuration: Configuration) -> list[ProbeError]:
     """Services that share a worker but want different numbers or kinds of processes."""
+    # Only after the probe: mix-ins of a server class decide how it is executed.
     first_of: dict[str, Service] = {}
     found = []
     for service in configuration.services:
@@ -123,6 +124,7 @@ def check_rights(configuration: Configuration, owner: Owner) -> None:
             key = "user" if service.owner.uid is not None else "group"
             found.append(located_at(ProbeError(service.name, key, why), configuration))
     if found:
+        # In the order of the file, where the checks above go by kind.
         raise ConfigurationError(sorted(found, key=lambda problem: (problem.file, problem.line)))
 
 

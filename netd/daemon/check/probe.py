@@ -34,6 +34,7 @@ def ask(configuration: Configuration, owner: Owner = Owner()) -> dict[str, Answe
     The code of services that name no user is imported as *owner*. Blocks until the last import is
     done. Raises OSError if no process can be started.
     """
+    # The admin socket alone needs no process.
     if not configuration.services:
         return {}
     requests = ProbeRequests(
@@ -41,11 +42,14 @@ def ask(configuration: Configuration, owner: Owner = Owner()) -> dict[str, Answe
         IMPORT_TIMEOUT,
         tuple(_request(service, owner) for service in configuration.services),
     )
+    # One process for all: it forks for each service, which is cheaper than an interpreter each. Its
+    # stderr stays netd's, for what the imports print.
     done = subprocess.run(
         command("probe"), input=encode_requests(requests), stdout=subprocess.PIPE, text=True
     )
     replies = [decode_reply(line) for line in done.stdout.splitlines()]
     if len(replies) != len(requests.services):
+        # It was killed, since nothing that a service imports can end it.
         raise OSError(f"the probe process ended with {ending(done.returncode)}")
     return {reply.service: reply for reply in replies}
 
@@ -90,6 +94,7 @@ def stamps(files: Iterable[str]) -> tuple[Stamp, ...]:
     """The present stamps of *files*, without those that have gone. A reload compares them."""
     found = []
     for file in files:
+        # A module may have been imported from a file that is gone by now.
         with suppress(OSError):
             status = os.stat(file)
             stamp = Stamp(file, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -27,6 +27,7 @@ def with_certificates(
         tls = service.tls
         if tls is not None and tls.identity.is_missing:
             path = tls.identity.certificate.path
+            # Written twice, services would have different certificates in one file.
             if path not in made:
                 made[path] = _made(path, service, configuration, owner)
             service = replace(service, tls=_with(tls, made[path]))

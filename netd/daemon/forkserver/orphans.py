@@ -63,8 +63,10 @@ class Orphans:
     def _look(self) -> None:
         dead = self._dead()
         for child in dead & self._seen:
+            # Reaped since this look, by the part of the daemon that started it.
             with suppress(ChildProcessError):
                 os.waitpid(child.pid, os.WNOHANG)
+        # Without those that were reaped just now.
         self._seen = dead - self._seen
         self._reactor.callLater(UNCLAIMED, self._look)
 
@@ -72,6 +74,7 @@ class Orphans:
 def dead_children() -> set[Dead]:
     """The dead children of this process that are not reaped (proc(5))."""
     children: set[str] = set()
+    # By thread: the kernel lists children under the thread that started them.
     for task in Path("/proc/self/task").iterdir():
         # A thread may end meanwhile, and a kernel can be built without this file.
         with suppress(OSError):

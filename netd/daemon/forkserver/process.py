@@ -100,6 +100,7 @@ class ForkedWorker:
             self._watch.close()
         for output in self._outputs:
             output.read_rest()
+        # Forgotten first, because the owner may start the next process in its answer.
         self._forget(self)
         self._ended(how)
 
@@ -131,12 +132,14 @@ class _Watch(FileDescriptor):
         return self._pidfd
 
     def doRead(self) -> None:
+        # A pidfd stays readable, so the reactor would call this without end.
         self.stopReading()
         self._has_ended()
 
     def kill(self) -> None:
         """Send SIGKILL to the process, if it has not ended."""
         with suppress(ProcessLookupError):
+            # Closed, its number may be another process's pidfd.
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 

@@ -54,6 +54,7 @@ class ForkSpawner:
         outputs = worker.open_outputs()
         self._workers[worker.number] = worker
         server.ask(orders(worker.number, name, {**outputs, **descriptors}))
+        # The fork server has copies; with these open, the pipes would never end.
         for descriptor in outputs.values():
             os.close(descriptor)
         return worker
@@ -83,6 +84,7 @@ class ForkSpawner:
             worker.finished(ending(packet.code))
         elif worker is not None and isinstance(packet, NotForked):
             worker.finished(f"no process: {packet.reason}")
+        # Of a worker that was given up meanwhile: unclosed, each would leak a pidfd.
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -99,6 +101,7 @@ class ForkSpawner:
         )
         self._next_start.set(delay, self._replace)
         self._orphans.start()
+        # A copy, because each that fails is forgotten.
         for worker in list(self._workers.values()):
             worker.orphaned()
 

@@ -123,6 +123,7 @@ class GenerationController:
             for worker, services in by_worker(configuration.services).items()
         }
         self.current = Generation(configuration, listeners, pools)
+        # Before the workers start: the predecessor may have ended already.
         if before is not None:
             before.watch(partial(self._is_unwanted, before), self._predecessor_gone)
         for pool in self.current:
@@ -224,6 +225,7 @@ class GenerationController:
         if level == old.log.level:
             return
         log.info("the log level is {least} now", least=level)
+        # In the configuration, so that a reload compares the file with what runs.
         changed = replace(old, log=replace(old.log, level=level))
         self.current = replace(self.current, configuration=changed)
         self._relog(changed.log, None)
@@ -266,6 +268,7 @@ class GenerationController:
         if not self._life.may(DaemonEvent.RELOAD):
             why = REPLACED if self._life.state in _BEING_REPLACED else STOPPING
             return succeed(Outcome(False, None, (why,)))
+        # Here rather than in the check, which runs in a thread and must change nothing.
         configuration = with_certificates(configuration)
         before = self.current.configuration.log
         try:
@@ -286,7 +289,9 @@ class GenerationController:
     ) -> Outcome:
         self._reload = None
         self._life.on(DaemonEvent.RELOADED)
+        # Its workers may have become ready during the reload, which was no event then.
         self._events.changed()
+        # After the switch: the old log gets what happens until the new generation serves.
         now = self.current.configuration.log
         if outcome.done and now != before:
             self._relog(now, destination)

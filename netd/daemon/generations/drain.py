@@ -57,8 +57,10 @@ class _DrainingGeneration:
 
     def begin(self) -> None:
         """Drop new connections, and serve the queued ones."""
+        # First the filter, so that a backlog can be emptied under load at all.
         for listener in self._own:
             admit_nobody(listener.socket)
+        # Then the paths of Unix sockets: a client gets ENOENT, which a filter cannot give it.
         self._gone.hide()
         if any(isinstance(listener.address, InetAddress) for listener in self._own):
             self._look.set(HANDSHAKE_TIME, self._empty_backlogs)
@@ -78,6 +80,7 @@ class _DrainingGeneration:
 
     def _empty_backlogs(self) -> None:
         """Go on when no backlog has a connection that a worker will accept."""
+        # By the socket, because a pool may also have listeners that the next generation keeps.
         gone = {id(listener.socket) for listener in self._own}
         awaited = [one for pool in self.pools for one in pool.accepting.awaited if id(one) in gone]
         if has_queued_connections(awaited):
@@ -138,6 +141,7 @@ class DrainingGenerations:
         for pool in pools:
             pool.notify(self._check)
         generation.begin()
+        # The oldest ones, whose handlers have had the most time.
         for excess in self._generations[:-MOST_GENERATIONS]:
             log.warn("too many generations are draining: the oldest is ended")
             excess.end()

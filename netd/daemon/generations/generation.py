@@ -104,6 +104,7 @@ class Builder:
 
     def _runtime(self, service: Service, listeners: Listeners, undo: ExitStack) -> ServiceRuntime:
         page = Scoreboard.make(service.name, service.slots)
+        # Opened in this order, closed in the reverse one if a later service fails.
         undo.callback(os.close, page)
         board = Scoreboard(page, service.slots)
         undo.callback(board.close)

@@ -45,6 +45,7 @@ class LineReader:
 
     def stop(self) -> None:
         """Stop reading."""
+        # A flag, too, because doRead may be in the middle of several lines.
         self._is_reading = False
         self._reactor.removeReader(self)
 

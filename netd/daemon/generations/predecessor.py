@@ -48,6 +48,7 @@ class Predecessor:
         The others stay the predecessor's. If it has gone, they are unlinked and closed here.
         """
         unused = self.listeners.without(used)
+        # A few bytes in an empty socket buffer: if they do not fit, the predecessor has gone.
         try:
             self._channel.send(ready(unused) + b"\n", socket.MSG_DONTWAIT)
         except OSError:

@@ -84,6 +84,7 @@ class Reload:
             log.failure("the reload failed")
             self._fail(f"{type(error).__name__}: {error}")
         else:
+            # A copy, because a worker that fails immediately leads to _fail().
             for pool in list(self._fresh.values()):
                 pool.start()
             self._check()
@@ -102,6 +103,7 @@ class Reload:
             pool = self._builder.pool(
                 services, self._configuration, self._listeners, self._check, start
             )
+            # A plugin's first pool has nothing to wait for.
             is_late = binds_itself(services) and worker in self._old.pools
             (self._late if is_late else self._fresh)[worker] = pool
 

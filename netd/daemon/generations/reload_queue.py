@@ -49,6 +49,7 @@ class Reloads:
 
         def ended(outcome: Outcome) -> None:
             _log_outcome(outcome)
+            # Before the answers: a request that they lead to has to start a reload.
             self._is_under_way = False
             waiting, self._next = self._next, []
             if waiting:
@@ -57,6 +58,8 @@ class Reloads:
             for one in asked:
                 one.callback(outcome)
 
+        # maybeDeferred, because the check may raise before it has a thread, and a reload that never
+        # ends would hold up all later ones.
         checked = maybeDeferred(self._check)
         checked.addCallback(self._begin).addErrback(_refused).addCallback(ended)
 

@@ -51,7 +51,7 @@ class Accepting:
                     dispatcher.tell(partial(self._log_refusal, one.name, transport))
 
     def start(self) -> None:
-        """Accept from now on: the pool's first workers have been started."""
+        """Start accepting. The pool's first workers have been started."""
         self._is_started = True
         self.update()
 
@@ -59,14 +59,17 @@ class Accepting:
         """Follow what has been suspended, resumed or released."""
         accepting = [one for one in self._runtime if not self._suspension.is_suspended(one.name)]
         if self._scaling is not None and self._is_started:
+            # A suspended service's backlog must not make the pool grow: nothing would empty it.
             self._scaling.watch([queue for one in accepting for queue in one.queues])
         for one in self._runtime:
+            # Not before the workers start: accepted connections would have to wait for them.
             is_open = self._is_started and not self._is_last_call and one in accepting
             for dispatcher in one.active_dispatchers:
                 dispatcher.open() if is_open else dispatcher.shut()
 
     def last_call(self) -> None:
         """Accept no new connections; queued ones still reach workers."""
+        # Those that are accepted already get a short time to send their first bytes.
         self._is_last_call = True
         for one in self._runtime:
             for dispatcher in one.active_dispatchers:

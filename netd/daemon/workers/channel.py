@@ -26,6 +26,7 @@ class WorkerChannel(Int32StringReceiver):
     read after that, because a stream with a bad message in it has no known boundaries.
     """
 
+    # A worker runs user code, which can write to its descriptors: the daemon bounds what it reads.
     MAX_LENGTH = LONGEST_REPORT
 
     def __init__(
@@ -44,12 +45,14 @@ class WorkerChannel(Int32StringReceiver):
 
     def close(self) -> None:
         """Read no more of what the process sent."""
+        # None if the reactor could not adopt the connection.
         transport: ITransport | None = self.transport
         if transport is not None:
             transport.loseConnection()
 
     def reject(self, what: str) -> None:
         """Stop reading from a process that sent *what*."""
+        # Paused, so that junk that follows is neither parsed nor logged.
         self.pauseProducing()
         self._misbehaved(self, what)
 

@@ -51,6 +51,7 @@ class Pool:
                 spec, index, self.workers.worker_log, tools, self, self.suspension
             ),
         )
+        # The order is that of their needs: all but the first two act on the workers.
         self._replacement = Replacement(
             self.workers, max(one.service.threads for one in self.runtime)
         )
@@ -104,12 +105,13 @@ class Pool:
         self._is_draining = True
         self.accepting.stop()
         self.states.on_all(ServiceEvent.DRAIN)
-        for worker in list(self.workers):  # one without a process is closed at once
+        for worker in list(self.workers):  # one without a process is closed immediately
             worker.drain()
         self._check_closed()
 
     def discard(self) -> None:
         """End a pool that has never accepted, and give everything back."""
+        # Its generation will never be, so the daemon must not hear of its end.
         self.notify(lambda: None)
         self.drain()
         self.workers.end()
@@ -194,6 +196,8 @@ class Pool:
 
     def changed(self, worker: WorkerHandle) -> None:
         """See ``WorkerOwner``."""
+        # The parts first, then the states that follow from them. The daemon last: it may finish a
+        # reload or a stop because of this change, and has to see all of it.
         if worker.state is WorkerState.SERVING:
             self._replacement.serves(worker)
         else:

@@ -41,6 +41,7 @@ class Replacement:
 
     def recycle(self, worker: WorkerHandle) -> None:
         """Start a successor of *worker*. Does nothing if there is one, or if it does not serve."""
+        # A worker reports each limit that it reaches, and may reach several.
         if worker in self._replaces.values() or worker.state is not WorkerState.SERVING:
             return
         if self._workers.room:
@@ -49,6 +50,7 @@ class Replacement:
             self._replaces[successor] = worker
             successor.start()
         elif self._stops_by_itself:
+            # It accepts nothing more by itself, so waiting for room would leave it idle.
             worker.drain()
         elif worker not in self._waiting:
             self._waiting.append(worker)
@@ -61,6 +63,7 @@ class Replacement:
 
     def closed(self, worker: WorkerHandle) -> None:
         """Forget a closed worker. A successor of it stays, as an ordinary worker."""
+        # Both ways: a successor may die for good, and a replaced worker may be drained by a shrink.
         self._replaces = {
             successor: replaced
             for successor, replaced in self._replaces.items()

@@ -52,6 +52,7 @@ class ServiceRuntime:
 
     def close(self) -> None:
         """Close the dispatchers and the scoreboard; when no worker uses them."""
+        # Dispatchers first: they log the connections that they still have.
         for dispatcher in self.active_dispatchers:
             dispatcher.close()
         self.board.close()

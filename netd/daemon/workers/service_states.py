@@ -43,5 +43,6 @@ class ServiceStates:
     def all_stopped(self) -> None:
         """Record that the last worker has exited. Idempotent."""
         for life in self._lives.values():
+            # A pool may be looked at again after its end.
             if life.state is not ServiceState.STOPPED:
                 life.on(ServiceEvent.WORKERS_EXITED)

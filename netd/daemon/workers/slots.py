@@ -50,6 +50,7 @@ class WorkerSlots:
 
     def settle(self) -> Loss:
         """Add the counts of a process that has ended to ``past_counts``, and clear its slots."""
+        # The daemon mapped the pages before the process started, so they outlive it.
         clients: list[str] = []
         requests = 0
         for runtime in self._runtime:
@@ -60,5 +61,6 @@ class WorkerSlots:
             clients += [connection.client for connection in active]
             past = self.past_counts.get(runtime.name, Counts())
             self.past_counts[runtime.name] = past + counts
+            # Last: what is not counted by now would be lost.
             runtime.board.clear(slots)
         return Loss(tuple(clients), requests)

@@ -44,7 +44,7 @@ class Suspension:
         self._changed = changed
         self._worker_stopped = worker_stopped
         self._unconfirmed: dict[str, set[int]] = {}
-        """The workers that were told to stop accepting and have not confirmed it, by service."""
+        """The workers that were ordered to stop accepting and have not confirmed it, by service."""
         self._waiting: dict[str, list[Deferred[None]]] = {}
         """Fired when a service is suspended or resumed."""
         for name in suspended:
@@ -65,7 +65,7 @@ class Suspension:
         self._waiting.setdefault(service, []).append(done)
         self._states.on(service, ServiceEvent.SUSPEND)
         asked = [worker for worker in self._workers if worker.state in _ACCEPTING]
-        # Kept before a worker is told: it may confirm, or die, while the others are told.
+        # Kept before the first order: a worker may confirm, or die, before the last one is sent.
         self._unconfirmed[service] = {worker.index for worker in asked}
         for worker in asked:
             worker.order(Suspend(service))
@@ -75,6 +75,7 @@ class Suspension:
 
     def resume(self, service: str) -> None:
         """Have all workers accept again for *service*."""
+        # A confirmation that is under way belongs to the suspension that ends here.
         self._unconfirmed.pop(service, None)
         self._states.on(service, ServiceEvent.RESUME)
         if not self.is_held:
@@ -127,6 +128,7 @@ class Suspension:
             return
         if self._states.on(service, ServiceEvent.NOT_ACCEPTING):
             log.info("service {service} is suspended", service=service)
+        # To all workers, because a handler in any of them may wait in shutdown().
         self._workers.order(AllSuspended(service))
         self._fire(service)
 

@@ -61,7 +61,7 @@ class WorkerOwner(Protocol):
 
 
 class ServiceControl(Protocol):
-    """Decides which services accept, and hears what workers report of them."""
+    """Decides which services accept, and gets the workers' reports about them."""
 
     def is_suspended(self, service: str) -> bool:
         """Whether a worker that starts now must not accept for *service*."""
@@ -178,6 +178,7 @@ class WorkerHandle:
         A process that is not ready yet has no request, and is not waited for.
         """
         before = self.state
+        # It may have stopped for a suspension before, and been resumed since.
         self._stopped_services.clear()
         self._advance(WorkerEvent.DRAIN)
         if before is WorkerState.BACKOFF:
@@ -304,10 +305,12 @@ class WorkerHandle:
         if self.state is WorkerState.STARTING and self.failure is None:
             self.failure = f"worker {self.name} ended with {how} before it was ready"
         self._timer.clear()
+        # Before anything may start the next process, which writes the same slots.
         loss = self.slots.settle()
         pid = self.pid
         self._process = None
         if self._channel is not None:
+            # The end of a process and what it sent come by different descriptors, in any order.
             self._tools.reactor.callLater(LAST_WORDS, self._channel.close)
             self._channel = None
         then = ""

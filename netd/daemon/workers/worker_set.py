@@ -51,6 +51,7 @@ class WorkerSet:
 
     def add(self) -> WorkerHandle:
         """Make a worker, not started, with the lowest index that is free."""
+        # The lowest, so that a pool that has shrunk uses the first slots of its pages again.
         index = next(index for index in count() if index not in self._workers)
         self._workers[index] = worker = self._make(index)
         return worker
@@ -126,9 +127,11 @@ class WorkerSet:
 
     def recheck(self, service: Service) -> None:
         """End the connections that the lists of *service*, as it is now, do not admit."""
+        # A dry run refuses no connection, so it ends none, either.
         if service.access.dry_run:
             return
         for runtime in self._runtime:
+            # The same lists admit what they have admitted.
             if runtime.name == service.name and runtime.service.access != service.access:
                 self.order(Recheck(service.name, service.access))
 
@@ -136,7 +139,9 @@ class WorkerSet:
         """Have the worker that holds *connection* of *service* end it."""
         for runtime in self._runtime:
             if runtime.name == service:
+                # Each worker has the same number of slots, in the order of their indices.
                 index = connection.slot // runtime.service.slots_each
+                # It may have exited since the scoreboard was read.
                 if index in self._workers:
                     order = Disconnect(service, connection.slot, connection.stamp)
                     self._workers[index].order(order)

@@ -67,7 +67,7 @@ class TestAsk:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
     def test_owner(self, tmp_path: Path) -> None:
-        """A service that names nobody is imported as twistd will run; another one as it says."""
+        """A service that names no user is imported as twistd's; another one as its own."""
         (tmp_path / "m.py").write_text("import os\nraise OSError(os.getresgid()[0])\n")
         own = service("own", owner=Owner(gid=1234))
         found = answers(tmp_path, service("none"), own, owner=Owner(gid=65534))
@@ -126,7 +126,7 @@ class TestSettle:
         assert (after.file, after.places) == (before.file, before.places)
 
     def test_notes_stand_where_the_thing_is_named(self) -> None:
-        """What is no fault is kept, with its place."""
+        """A note is kept, with its location."""
         answers = {
             "a": Facts("a", "any", "blocking", ()),
             "b": Facts("b", "any", "blocking", (), notes=("is so", "is so, too")),

@@ -1,4 +1,4 @@
-"""With a test in the fork server's place, and for real."""
+"""With a test as the fork server, and with the real one."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ class TestOrders:
         assert sum(len(links) for _, links in orders) == 602
 
     def test_do_not_wait_for_the_server(self, scene: Scene) -> None:
-        """A fork server that does not read holds nobody up, and gets all when it does."""
+        """A fork server that does not read does not block the daemon; it gets all packets later."""
         for _ in range(400):
             scene.spawn(count=1)
         numbers = []
@@ -227,7 +227,7 @@ class TestOrders:
         assert numbers == list(range(1, 401))
 
     def test_server_cannot_be_started(self, scene: Scene) -> None:
-        """That is told who asks, and tried again for the next."""
+        """The caller gets the error, and the next spawn tries again."""
         scene.reactor.failures.append(OSError("no more processes"))
         with pytest.raises(OSError, match="no more processes"):
             scene.spawn()
@@ -303,7 +303,7 @@ class TestWorkers:
 
 class TestLostServer:
     def test_is_replaced(self, scene: Scene, said: list[LogEvent]) -> None:
-        """A fork server that ended is followed by another, at once, then after growing delays."""
+        """A fork server that ended is replaced immediately, then after growing delays."""
         scene.spawn()
         scene.announce(1)
         for delay in (0, 0.1, 0.2):
@@ -356,7 +356,7 @@ class TestLostServer:
         assert len(scene.happened) == 400
 
     def test_not_after_the_end(self, scene: Scene) -> None:
-        """Of a daemon that is leaving, the fork server is not replaced."""
+        """After close() a fork server that ends is not replaced."""
         scene.spawn()
         scene.announce(1)
         scene.spawner.close()
@@ -409,7 +409,7 @@ class TestReap:
             os.close(pidfd)
 
     def test_of_others(self) -> None:
-        """Who is no child is not reaped."""
+        """A process that is no child is not reaped."""
         pidfd = os.pidfd_open(os.getppid())
         assert reap(pidfd) is None
         os.close(pidfd)
@@ -417,7 +417,7 @@ class TestReap:
 
 class TestOrphans:
     def test_reaped_when_nobody_else_did(self) -> None:
-        """A child that nobody has waited for for so long is reaped, and no child before that."""
+        """A child that stays dead for that long is reaped, and none before."""
         pid = os.posix_spawn("/bin/true", ["true"], {})
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         clock = Clock()

@@ -25,7 +25,7 @@ from tests.daemon.estates import Stage, configuration, service
 
 
 class Scene(Stage):
-    """An estate of two services, and a reload of it."""
+    """A generation of two services, and a reload of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Scene(Stage):
 
 
 def descriptors() -> int:
-    """How many descriptors this process has, but for those that nobody refers to."""
+    """How many descriptors this process has, after garbage was collected."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
@@ -85,7 +85,7 @@ def scene() -> Iterator[Scene]:
 
 class TestDone:
     def test_nothing_to_do(self, scene: Scene) -> None:
-        """All pools are kept, and nobody is started."""
+        """All pools are kept, and no worker is started."""
         scene.reload(configuration(service("b"), service("a")))
         (outcome,) = scene.outcomes
         assert outcome.done
@@ -95,7 +95,7 @@ class TestDone:
         assert len(scene.spawner.processes) == 2
 
     def test_only_when_all_are_ready(self, scene: Scene) -> None:
-        """Until then nothing is switched, and the new ones take nobody."""
+        """Until then nothing is switched, and new workers do not accept."""
         scene.reload(configuration(service("a", backlog=9), service("b"), service("c")))
         assert scene.start_of("a").services[0].suspended
         assert scene.start_of("c").services[0].suspended
@@ -121,7 +121,7 @@ class TestDone:
         ]
 
     def test_a_listener_that_goes(self, scene: Scene) -> None:
-        """Is handed over to be closed, with the pool that has it; it is not closed here."""
+        """It is passed to the switch with its pool, which closes it."""
         scene.reload(configuration(service("a")))
         ((_, replaced, gone),) = scene.switched
         assert replaced == [scene.old.pools["b"]]
@@ -184,7 +184,7 @@ class TestTakenBack:
         assert scene.refused() == "worker a ended with signal SIGSEGV before it was ready"
 
     def test_a_worker_that_is_never_ready(self, scene: Scene) -> None:
-        """After the time that a start may take."""
+        """After the start deadline."""
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.reactor.advance(START_DEADLINE)
         assert scene.spawner.processes[-1].killed
@@ -193,7 +193,7 @@ class TestTakenBack:
         assert "before it was ready" in scene.refused()
 
     def test_a_worker_that_cannot_be_started(self, scene: Scene) -> None:
-        """The pools after it are not started any more."""
+        """The pools after it are not started."""
         scene.spawner.failures.append(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
         scene.reload(configuration(service("a", threads=2), service("b", threads=2)))
         assert "Resource temporarily unavailable" in scene.refused()

@@ -41,7 +41,7 @@ class Scene:
 
 
 def test_one_after_the_other() -> None:
-    """Who asks meanwhile is answered by the next, all by the same one, which reads anew."""
+    """Requests during a reload are answered by one more reload, which reads the file again."""
     scene = Scene()
     for who in ("first", "second", "third"):
         scene.ask(who)
@@ -87,7 +87,7 @@ def test_what_is_done_is_said() -> None:
 
 
 def test_an_error_of_ours() -> None:
-    """Costs one reload, even if it comes at once."""
+    """A bug fails one reload, even if it raises immediately."""
     answers: list[Outcome] = []
 
     def check() -> Deferred[Any]:

@@ -1,4 +1,4 @@
-"""``netd.daemon.generations.upgrade``: another program in the daemon's place, and its pid file."""
+"""``netd.daemon.generations.upgrade``: another program replaces the daemon, and its pid file."""
 
 from __future__ import annotations
 

@@ -87,18 +87,18 @@ class Scene:
         return self.reactor.adopted[worker]
 
     def orders(self, worker: int) -> list[Order]:
-        """What a worker has been told since it was last asked, but for how it starts."""
+        """The orders of a worker since the last call, without its first one."""
         told = self.channel(worker).transport.orders()
         return [order for order in told if not isinstance(order, Start)]
 
     def first_slot(self, worker: int, of: int = 0) -> int:
-        """Where a worker that has not been asked for its orders has its part of a page."""
+        """The first slot of a worker whose orders have not been read."""
         (start,) = self.channel(worker).transport.orders()
         assert isinstance(start, Start)
         return start.services[of].first_slot
 
     def is_suspended(self, worker: int, of: int = 0) -> bool:
-        """Whether such a worker has been told at its start that it takes nothing."""
+        """Whether such a worker started suspended."""
         (start,) = self.channel(worker).transport.orders()
         assert isinstance(start, Start)
         return start.services[of].suspended
@@ -119,7 +119,7 @@ class Scene:
             self.orders(worker)
 
     def holds(self, slot: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
-        """Somebody is inside."""
+        """Make a connection active."""
         page = self._page(of)
         page.slot(slot).enter(client, 1.0)
         page.close()
@@ -135,7 +135,7 @@ class Scene:
         return Scoreboard(self.runtime[of].page, self.runtime[of].board.slots)
 
     def client(self, of: int = 0) -> None:
-        """Somebody comes, and waits in the backlog."""
+        """Connect a client, which waits in the backlog."""
         address = self.runtime[of].listeners[0].getsockname()
         self._stack.enter_context(socket.create_connection(address))
 
@@ -208,7 +208,7 @@ class TestStart:
         assert scene.pool.size == 3
 
     def test_as_many_as_are_needed(self, elastic: Scene) -> None:
-        """A service of processes has one worker until somebody comes."""
+        """A service of processes has one worker until a client connects."""
         assert elastic.pool.is_up
         assert len(elastic.processes) == 1
 
@@ -227,7 +227,7 @@ class TestStart:
         assert pair.changes == 6
 
     def test_drained_before(self, made: list[Scene]) -> None:
-        """A pool that has been given up is not started any more."""
+        """A drained pool does not start."""
         made.append(scene := Scene(service()))
         scene.pool.drain()
         scene.pool.start()
@@ -235,7 +235,7 @@ class TestStart:
         assert scene.pool.is_closed
 
     def test_held_back(self, made: list[Scene]) -> None:
-        """The workers of a generation to come take nobody until they are let."""
+        """The workers of a held pool do not accept before its release."""
         made.append(
             scene := Scene(service(processes=2), service("date", processes=2), is_held=True)
         )
@@ -247,7 +247,7 @@ class TestStart:
             assert scene.orders(worker) == [Resume("time"), Resume("date")]
 
     def test_held_back_and_suspended(self, made: list[Scene]) -> None:
-        """What is suspended stays so when the others are let."""
+        """A suspended service stays suspended when the pool is released."""
         scene = Scene(service(), service("date"), is_held=True, suspended=["time"])
         made.append(scene)
         scene.serve()
@@ -257,7 +257,7 @@ class TestStart:
         assert scene.orders(0) == [Resume("time")]
 
     def test_resumed_while_held_back(self, made: list[Scene]) -> None:
-        """Nobody is taken before all are let."""
+        """No worker accepts before the release."""
         made.append(scene := Scene(service(), is_held=True, suspended=["time"]))
         scene.serve()
         scene.pool.suspension.resume("time")
@@ -266,7 +266,7 @@ class TestStart:
         assert scene.orders(0) == [Resume("time")]
 
     def test_after_another(self, made: list[Scene], pair: Scene) -> None:
-        """A pool that takes another's place starts when that has gone."""
+        """A pool that replaces another one starts when that one is closed."""
         made.append(scene := Scene(service()))
         scene.pool.start_after(pair.pool)
         assert scene.processes == []
@@ -278,10 +278,10 @@ class TestStart:
 
 
 class TestGrowth:
-    """A pool of processes grows while clients come and nobody is idle."""
+    """A pool of processes grows while clients connect and no worker is idle."""
 
     def test_one_is_kept_ready(self, elastic: Scene) -> None:
-        """A client inside is a reason for one more worker, and for no more than that."""
+        """One active connection makes one more worker start, and no more."""
         elastic.holds(0)
         elastic.client()
         elastic.look(5)
@@ -317,7 +317,7 @@ class TestGrowth:
         assert len(list(scene.pool)) == 1
 
     def test_while_it_drains(self, elastic: Scene) -> None:
-        """Nobody is started for clients that others are to take."""
+        """A draining pool does not grow for connections that the next pool accepts."""
         elastic.holds(0)
         elastic.client()
         elastic.look(1)
@@ -326,7 +326,7 @@ class TestGrowth:
         assert len(elastic.processes) == 1
 
     def test_while_it_is_suspended(self, elastic: Scene) -> None:
-        """Clients that nobody is to take are not even looked at, until it is resumed."""
+        """Connections to a suspended service are ignored until it is resumed."""
         elastic.pool.suspension.suspend("time")
         elastic.client()
         assert elastic.reactor.read() == 0
@@ -334,7 +334,7 @@ class TestGrowth:
         assert elastic.reactor.read() == 1
 
     def test_while_it_is_held_back(self, made: list[Scene]) -> None:
-        """Nor are those of a pool that takes nobody yet."""
+        """So are those to a held pool."""
         scene = Scene(service(concurrency="process", processes=4), is_held=True)
         made.append(scene)
         scene.serve()
@@ -376,7 +376,7 @@ class TestGrowth:
         assert elastic.first_slot(3) == 1
 
     def test_never_beyond_the_page(self, elastic: Scene) -> None:
-        """Workers that take long to leave have their parts: no worker is started without one."""
+        """Draining workers keep their slots; no worker starts without slots."""
         places = elastic.runtime[0].service.places
         for _ in range(5):
             elastic.pool.grow(4)
@@ -419,7 +419,7 @@ class TestViews:
 
 class TestDeath:
     def test_counts_of_all(self, pair: Scene) -> None:
-        """What those that have gone have done is added up, whether they were replaced or left."""
+        """Counts of ended processes are added up, whether they crashed or drained."""
         pair.has_done(0, Counts(5, 1, 2, 3))
         pair.ends(0, "signal SIGSEGV")
         pair.has_done(4, Counts(served=10))
@@ -438,7 +438,7 @@ class TestDeath:
 
 class TestDrain:
     def test_all(self, pair: Scene) -> None:
-        """Every worker finishes what it has; the pool is closed when the last one has gone."""
+        """Every worker drains; the pool is closed when the last one has exited."""
         closed: list[str] = []
         pair.pool.when_closed(lambda: closed.append("first"))
         pair.pool.drain()
@@ -452,7 +452,7 @@ class TestDrain:
         assert closed == ["first", "second"]
 
     def test_end(self, pair: Scene) -> None:
-        """Their time being over, they leave at once."""
+        """Draining workers are ordered to stop."""
         pair.pool.drain()
         pair.pool.workers.end()
         assert pair.orders(1) == [Drain(), Stop()]
@@ -468,7 +468,7 @@ class TestDrain:
         assert len(os.listdir("/proc/self/fd")) == before
 
     def test_discarded(self, made: list[Scene]) -> None:
-        """A pool that never served anybody is ended, tells nobody, and gives everything back."""
+        """A pool that never served is ended without a report, and everything is closed."""
         before = len(os.listdir("/proc/self/fd"))
         scene = Scene(service(processes=2))
         scene.pool.start()
@@ -489,7 +489,7 @@ class TestSuspension:
     """``suspend`` and ``resume`` of the administrator's, ``shutdown()`` of a handler's."""
 
     def test_when_all_have_said_so(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
-        """Who asked is told when nobody takes any more, and so are the workers."""
+        """The Deferred fires and the workers are informed when no worker accepts."""
         done = pair.pool.suspension.suspend("time")
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
         pair.channel(0).says(Suspended("time"))
@@ -513,7 +513,7 @@ class TestSuspension:
         assert pair.orders(0) == []
 
     def test_one_dies_instead(self, pair: Scene) -> None:
-        """Who has gone takes nothing, and its successor begins without taking."""
+        """A dead worker counts as suspended, and its next process starts suspended."""
         done = pair.pool.suspension.suspend("time")
         pair.channel(0).says(Suspended("time"))
         pair.processes[1].ended("signal SIGSEGV")
@@ -522,7 +522,7 @@ class TestSuspension:
         assert pair.is_suspended(2)
 
     def test_one_that_leaves(self, pair: Scene) -> None:
-        """Who has been told to leave takes nothing already."""
+        """A draining worker is not asked."""
         pair.pool.shrink([1])
         done = pair.pool.suspension.suspend("time")
         assert pair.orders(1) == [Drain()]
@@ -530,12 +530,12 @@ class TestSuspension:
         assert done.called
 
     def test_nobody_is_there(self, made: list[Scene]) -> None:
-        """Before the workers are started it is done at once."""
+        """Without workers a service is suspended immediately."""
         made.append(scene := Scene(service()))
         assert scene.pool.suspension.suspend("time").called
 
     def test_again(self, pair: Scene) -> None:
-        """Who suspends what is suspended hears so, too."""
+        """A second suspension fires, too."""
         first = pair.pool.suspension.suspend("time")
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
@@ -564,7 +564,7 @@ class TestSuspension:
         assert scene.orders(0) == [Suspend("date"), AllSuspended("date")]
 
     def test_resume(self, pair: Scene) -> None:
-        """All take again, those too that start from then on."""
+        """All workers accept again, later ones included."""
         pair.pool.suspension.suspend("time")
         pair.pool.suspension.resume("time")
         assert pair.orders(0) == [Suspend("time"), Resume("time")]
@@ -573,7 +573,7 @@ class TestSuspension:
         assert not pair.is_suspended(2)
 
     def test_resumed_before_all_have_said_so(self, pair: Scene) -> None:
-        """Who waits for the suspension does not wait for ever."""
+        """A resume fires the Deferred of the suspension."""
         done = pair.pool.suspension.suspend("time")
         pair.pool.suspension.resume("time")
         assert done.called
@@ -595,7 +595,7 @@ class TestSuspension:
         assert scene.states == [WorkerState.BACKOFF]
 
     def test_resume_of_who_leaves(self, pair: Scene) -> None:
-        """A worker that has been told to leave is not told to take again."""
+        """A draining worker is not resumed."""
         pair.pool.shrink([1])
         pair.orders(1)
         pair.pool.suspension.resume("time")
@@ -626,7 +626,7 @@ class TestSuspension:
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
 
     def test_shutdown_of_what_is_suspended(self, pair: Scene) -> None:
-        """A handler that is inside still, and asks, is answered at once."""
+        """A handler that calls shutdown() of a suspended service is answered immediately."""
         pair.channel(0).says(Shutdown("time"))
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
@@ -642,7 +642,7 @@ class TestSuspension:
         assert pair.orders(0) == [AllSuspended("time")]
 
     def test_recheck(self, pair: Scene) -> None:
-        """Other lists are told to all workers, and the same ones to nobody."""
+        """Changed lists are sent to all workers, and unchanged ones to none."""
         access = Access(deny=("192.0.2.1",))
         pair.pool.workers.recheck(service(processes=2, threads=4, access=access))
         assert pair.orders(1) == [Recheck("time", access)]
@@ -652,10 +652,10 @@ class TestSuspension:
 
 
 class TestWear:
-    """A worker that has done enough is replaced, and the next one is ready before it leaves."""
+    """A recycled worker is replaced, and its successor is ready before it drains."""
 
     def test_takes_over(self, pair: Scene) -> None:
-        """The old one leaves when the new one is ready; nobody else is touched."""
+        """It drains when its successor is ready; other workers are not touched."""
         pair.channel(0).says(NeedsRecycling("time", "has served 5 requests"))
         assert len(pair.processes) == 3
         assert pair.first_slot(2) == 8
@@ -675,7 +675,7 @@ class TestWear:
         assert len(pair.processes) == 3
 
     def test_the_successor_is_not_counted(self, elastic: Scene) -> None:
-        """It is nobody that could be taken back instead of another."""
+        """A successor is not drained instead of another worker."""
         elastic.channel(0).says(NeedsRecycling("time", "is old"))
         assert [view.index for view in elastic.pool.views()] == [0]
         elastic.is_ready(1)
@@ -690,7 +690,7 @@ class TestWear:
         assert pair.orders(0) == [Drain()]
 
     def test_the_old_one_leaves_first(self, elastic: Scene) -> None:
-        """A worker that is not needed leaves; who was to replace it stays, and replaces nobody."""
+        """If the replaced worker drains early, its successor stays as an ordinary worker."""
         elastic.pool.grow(1)
         elastic.is_ready(1)
         elastic.channel(1).says(NeedsRecycling("time", "is old"))
@@ -714,7 +714,7 @@ class TestWear:
         assert [pair.orders(worker) for worker in range(2)] == [[Drain()]] * 2
 
     def test_no_room(self, pair: Scene) -> None:
-        """With as many that leave as there may be, the next one waits until one has gone."""
+        """Without free slots the next recycled worker waits until one has exited."""
         for worker in range(2):
             pair.channel(worker).says(NeedsRecycling("time", "is old"))
         pair.is_ready(2, 3)
@@ -725,13 +725,13 @@ class TestWear:
         assert len(pair.processes) == 5
 
     def test_while_it_drains(self, pair: Scene) -> None:
-        """Nobody is started for a worker that leaves anyway."""
+        """A draining worker gets no successor."""
         pair.pool.drain()
         pair.channel(0).says(NeedsRecycling("time", "is old"))
         assert len(pair.processes) == 2
 
 
-def test_iterates_over_its_places(pair: Scene) -> None:
+def test_iterates_over_its_workers(pair: Scene) -> None:
     """In the order in which they were made."""
     assert [type(place) for place in pair.pool] == [WorkerHandle] * 2
     assert [place.index for place in pair.pool] == [0, 1]

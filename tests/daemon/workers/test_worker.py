@@ -126,20 +126,20 @@ class Scene:
         return self.reactor.adopted[-1]
 
     def serve(self) -> None:
-        """Let a worker start and say that it is ready."""
+        """Start the worker and report that it is ready."""
         self.worker.start()
         self.channel.says(Ready())
         self.channel.transport.orders()
 
     def holds(self, *clients: str, of: int = 0) -> None:
-        """Let the worker have clients inside, in its first service or another one."""
+        """Make connections of the worker active, in its first service or another one."""
         page = self._page(of)
         for number, client in enumerate(clients):
             page.slot(INDEX * THREADS + number).enter(client, float(number))
         page.close()
 
     def has_done(self, counts: Counts, of: int = 0, slot: int = 0) -> None:
-        """Let a thread of the worker have counted."""
+        """Write counts into a slot of the worker."""
         page = self._page(of)
         own = page.slot(INDEX * THREADS + slot)
         own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
@@ -175,7 +175,7 @@ def logged() -> Iterator[Sequence[LogEvent]]:
 
 @contextmanager
 def no_more_descriptors() -> Iterator[None]:
-    """Let every call that needs a new descriptor fail with EMFILE."""
+    """Make every call that needs a new descriptor fail with EMFILE."""
     lowest_free = os.dup(0)
     os.close(lowest_free)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -188,7 +188,7 @@ def no_more_descriptors() -> Iterator[None]:
 
 class TestStart:
     def test_order(self, scene: Scene) -> None:
-        """A worker is told who it is, what it serves, and by which descriptors."""
+        """The first order has the worker's name, its services and their descriptors."""
         scene.worker.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, Start)
@@ -232,7 +232,7 @@ class TestStart:
         assert [start.suspended for start in order.services] == [False, True]
 
     def test_pid(self, scene: Scene) -> None:
-        """That of the process that is here, and of nobody when none is."""
+        """The pid of the process, or None if there is none."""
         assert scene.worker.pid is None
         scene.worker.start()
         assert scene.worker.pid == scene.process.pid
@@ -259,12 +259,12 @@ class TestStart:
         scene.close()
 
     def test_named(self, scene: Scene) -> None:
-        """The process carries the worker's name, for whoever looks at a list of them."""
+        """The process carries the worker's name, as ps shows it."""
         scene.worker.start()
         assert scene.process.name == "time"
 
     def test_ready(self, scene: Scene) -> None:
-        """A worker that is ready serves, and no clock runs against it any more."""
+        """A worker that is ready serves, and its start deadline is cleared."""
         scene.serve()
         assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
         assert scene.reactor.getDelayedCalls() == []
@@ -314,7 +314,7 @@ class TestCannotStart:
         assert scene.worker.state is WorkerState.STARTING
 
     def test_no_descriptors(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Without descriptors for the channel it is the same: said, and tried again."""
+        """Without descriptors for the channel, too, the error is logged and the start repeated."""
         with no_more_descriptors():
             scene.worker.start()
         assert scene.worker.state is WorkerState.BACKOFF
@@ -359,7 +359,7 @@ class TestDeath:
         assert scene.counts == Counts(116, 2, 3, 4)
 
     def test_others_are_left_alone(self, scene: Scene) -> None:
-        """What the workers of other places have on the same page is theirs."""
+        """The slots of other workers on the same page are not cleared."""
         scene.serve()
         page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.slots)
         for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
@@ -385,7 +385,7 @@ class TestDeath:
         assert scene.worker.slots.past_counts == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
 
     def test_no_delay_for_who_has_served(self, scene: Scene) -> None:
-        """A worker that died of its client is replaced at once, however often that happens."""
+        """A worker that died of a request is replaced immediately, however often."""
         scene.serve()
         for number in range(20):
             if number % 2:
@@ -398,7 +398,7 @@ class TestDeath:
             scene.channel.says(Ready())
 
     def test_delay_for_who_has_only_refused(self, scene: Scene) -> None:
-        """Whom a worker turned away, it has not served."""
+        """A refused connection does not count as served."""
         scene.serve()
         for expected in (WorkerState.STARTING, WorkerState.BACKOFF):
             scene.has_done(Counts(refused=3))
@@ -407,7 +407,7 @@ class TestDeath:
             assert scene.worker.state is expected
 
     def test_lost_clients_are_named(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """One line says which worker ended, how, and whom of all its services that cost."""
+        """One line names the worker, how it ended, and the lost clients of all services."""
         scene.serve()
         scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
         scene.holds("uid:1000", of=1)
@@ -419,7 +419,7 @@ class TestDeath:
         assert scene.runtime[0].board.active_connections() == []
 
     def test_none_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A worker that dies between clients cost nobody anything, and the line says so."""
+        """The line of a worker that dies without connections says so."""
         scene.serve()
         scene.process.ended("status 3")
         assert "ended with status 3; no connection lost" in texts(logged)[0]
@@ -440,7 +440,7 @@ class TestDeath:
         assert ", c9 and 2 more) lost;" in texts(logged)[0]
 
     def test_delays(self, scene: Scene) -> None:
-        """Workers that die in a row are replaced at once, after 0.1 s, 0.2 s … 10 s."""
+        """Workers that die in a row are replaced immediately, after 0.1 s, 0.2 s … 10 s."""
         scene.worker.start()
         for delay in (0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10):
             started = len(scene.spawner.processes)
@@ -453,7 +453,7 @@ class TestDeath:
             assert len(scene.spawner.processes) == started + 1
 
     def test_delays_after_stable_serving(self, scene: Scene) -> None:
-        """A worker that served well is replaced at once, whatever there was before it."""
+        """A worker that served for long is replaced immediately."""
         scene.serve()
         for delay in (0, 0.1, 0.2):
             scene.process.ended("status 1")
@@ -592,7 +592,7 @@ class TestReports:
         assert scene.lines == ["x"]
 
     def test_nothing_is_heard_after_junk(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Who talks junk is told off once, however much follows before he dies."""
+        """Junk is logged once, however much follows before the process ends."""
         scene.serve()
         scene.channel.writes(framed(b"junk") * 3 + framed(encode_report(Lines("x"))))
         scene.channel.writes(framed(b"junk"))
@@ -631,7 +631,7 @@ class TestReports:
         assert scene.said == [("shutdown", "time"), ("stopped accepting", "time")]
 
     def test_for_the_owner_of_a_dead_process(self, scene: Scene) -> None:
-        """What was under way when a process died is not said of the next one."""
+        """A late report of a dead process does not count for the next one."""
         scene.serve()
         channel = scene.channel
         scene.process.ended("status 1")
@@ -658,13 +658,13 @@ class TestReports:
         )
 
     def test_hung(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A worker whose only handler does not come back is ended, and that is said."""
+        """A worker that reports a hanging handler is ended, and that is logged."""
         scene.serve()
         scene.channel.says(Hung("date"))
         assert scene.process.killed == 1
         assert texts(logged) == ["error: worker time hangs in service date; it is ended"]
 
-    def test_worn(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+    def test_recycle(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Why a worker is replaced is logged."""
         scene.serve()
         scene.channel.says(NeedsRecycling("time", "has served 5 requests"))
@@ -711,7 +711,7 @@ class TestReports:
         assert scene.worker.failure is None
 
     def test_cut_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A process that lives on without its channel obeys nobody: it is ended."""
+        """A process without its channel gets no orders, so it is ended."""
         scene.serve()
         scene.channel.protocol.connectionLost()
         scene.reactor.advance(LAST_WORDS - 0.1)
@@ -744,7 +744,7 @@ class TestDrain:
         assert scene.states[-1] is WorkerState.CLOSED
 
     def test_starting_is_not_waited_for(self, scene: Scene) -> None:
-        """It has nobody; its import may take as long as it likes."""
+        """It has no connection, and its import may take long."""
         scene.worker.start()
         scene.worker.drain()
         scene.reactor.advance(END_DEADLINE - 0.1)
@@ -769,7 +769,7 @@ class TestDrain:
         assert not scene.process.killed
 
     def test_ready_does_not_prolong_an_end(self, scene: Scene) -> None:
-        """Who is told to leave at once is killed in the end, whatever it says."""
+        """A worker that was ordered to stop is killed at last, whatever it reports."""
         scene.worker.start()
         scene.worker.drain()
         scene.worker.end()
@@ -778,7 +778,7 @@ class TestDrain:
         assert scene.process.killed
 
     def test_serving(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A serving worker is told to drain, is waited for, and not replaced."""
+        """A serving worker is ordered to drain, waited for, and not replaced."""
         scene.serve()
         scene.has_done(Counts(served=3))
         scene.worker.drain()
@@ -797,7 +797,7 @@ class TestDrain:
         assert logged == []
 
     def test_waiting(self, scene: Scene) -> None:
-        """Between two processes there is nobody to wait for, and no next one comes."""
+        """Without a process the worker closes immediately, and none is started."""
         scene.serve()
         scene.process.ended("status 1")
         scene.worker.drain()
@@ -816,7 +816,7 @@ class TestDrain:
         assert scene.worker.state is WorkerState.CLOSED
 
     def test_dies_while_draining(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A worker that crashes while it drains is not replaced, but whom it held is said."""
+        """A worker that crashes while it drains is not replaced; its lost clients are logged."""
         scene.serve()
         scene.holds("192.0.2.1:50001")
         scene.worker.drain()
@@ -852,7 +852,7 @@ class TestEnd:
         assert not scene.process.killed
 
     def test_whom_it_cuts_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Who is still served is named, for each service, before anybody is cut off."""
+        """The clients still served are logged, by service, before the worker is stopped."""
         scene.serve()
         scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
         scene.holds("uid:1000", of=1)
@@ -883,7 +883,7 @@ class TestEnd:
         assert scene.process.killed == 1
 
     def test_kill(self, scene: Scene) -> None:
-        """A second signal ends a worker at once; without one there is nothing to do."""
+        """kill() kills the process, and does nothing without one."""
         scene.worker.kill()
         scene.serve()
         scene.worker.drain()
