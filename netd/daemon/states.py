@@ -175,7 +175,7 @@ NOT_ACCEPTING: Final = frozenset({ServiceState.SUSPENDING, ServiceState.SUSPENDE
 
 
 class DaemonState(StrEnum):
-    """The daemon."""
+    """The daemon process, from its start to its end."""
 
     BOUND = "bound"
     """Its listeners are bound, and it has no worker yet."""

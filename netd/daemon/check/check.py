@@ -89,8 +89,8 @@ def _is_permission(error: CannotSet) -> bool:
 
 def _refusal(error: CannotSet) -> str:
     if error.errno == errno.ENOPROTOOPT:
-        return "this system's kernel does not have it: leave it out"
-    return f"this system does not take that value: {error.reason}"
+        return "this system's kernel does not support it: remove it"
+    return f"this system refuses the value: {error.reason}"
 
 
 def check_rights(configuration: Configuration, owner: Owner) -> None:

@@ -165,12 +165,11 @@ class GenerationController:
         for pool in self.current:
             pool.suspension.release()
         self.shared = Listeners()
-        # After the release: from here the predecessor stops accepting, and a connection that came
-        # before both would wait.
+        # After the release, because the predecessor stops accepting when it reads this.
         predecessor.tell(self._all_listeners)
 
     def _is_unwanted(self, predecessor: Predecessor) -> None:
-        log.error("the daemon before this one goes on by itself: this one leaves")
+        log.error("the previous daemon goes on by itself: this one stops")
         self.shared = predecessor.listeners
         # The predecessor's pid file has its old name again, and twistd would remove it.
         self._tools.command.twistd["pidfile"] = ""
@@ -178,7 +177,7 @@ class GenerationController:
 
     def _predecessor_gone(self) -> None:
         if self._predecessor is not None:
-            log.warn("the daemon before this one has gone")
+            log.warn("the previous daemon has ended")
             self.shared = Listeners()
 
     # Upgrade.

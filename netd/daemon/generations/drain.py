@@ -60,7 +60,7 @@ class _DrainingGeneration:
         # First the filter, so that a backlog can be emptied under load at all.
         for listener in self._own:
             admit_nobody(listener.socket)
-        # Then the paths of Unix sockets: a client gets ENOENT, which a filter cannot give it.
+        # Unix sockets have no such filter. Without its path, new clients do not find one.
         self._gone.hide()
         if any(isinstance(listener.address, InetAddress) for listener in self._own):
             self._look.set(HANDSHAKE_TIME, self._empty_backlogs)

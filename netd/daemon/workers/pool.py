@@ -37,7 +37,6 @@ class Pool:
         suspended: Iterable[str] = (),
         is_held: bool = False,
     ) -> None:
-        self.name = spec.name
         self.runtime = spec.runtime
         self._notify = changed
         first = self.runtime[0].service  # the probe made sure that all want the same

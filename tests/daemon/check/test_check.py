@@ -255,7 +255,7 @@ class TestSocketOptions:
             '[services.a.socket]\nSO_KEEPALIVE = true\nTCP_CONGESTION = "none-such"\n'
         )
         assert project.problems(text) == [
-            "netd.toml:7: services.a.socket.TCP_CONGESTION: this system does not take that value:"
+            "netd.toml:7: services.a.socket.TCP_CONGESTION: this system refuses the value:"
             " No such file or directory"
         ]
 
