@@ -44,6 +44,7 @@ class WorkerEvent(StrEnum):
 WORKER: Final[Table[WorkerState, WorkerEvent]] = {
     WorkerState.NEW: {
         WorkerEvent.START: WorkerState.STARTING,
+        # Without a process there is nothing to wait for; so it is in BACKOFF.
         WorkerEvent.DRAIN: WorkerState.CLOSED,
     },
     WorkerState.STARTING: {
@@ -136,11 +137,13 @@ SERVICE: Final[Table[ServiceState, ServiceEvent]] = {
         ServiceEvent.DRAIN: ServiceState.DRAINING,
     },
     ServiceState.SUSPENDING: {
+        # Workers that die or become ready do not end a suspension: they start suspended.
         ServiceEvent.UP: ServiceState.SUSPENDING,
         ServiceEvent.TOO_FEW: ServiceState.SUSPENDING,
         ServiceEvent.WORKER_DIED: ServiceState.SUSPENDING,
         ServiceEvent.SUSPEND: ServiceState.SUSPENDING,
         ServiceEvent.NOT_ACCEPTING: ServiceState.SUSPENDED,
+        # SERVING or FAILING follows immediately from the states of the workers.
         ServiceEvent.RESUME: ServiceState.STARTING,
         ServiceEvent.DRAIN: ServiceState.DRAINING,
     },
@@ -240,6 +243,8 @@ DAEMON: Final[Table[DaemonState, DaemonEvent]] = {
     DaemonState.RELOADING: {
         # The workers of the old generation may become ready meanwhile.
         DaemonEvent.READY: DaemonState.RELOADING,
+        # Not RUNNING, because a reload may begin before all workers have been ready. READY follows
+        # immediately if they have.
         DaemonEvent.RELOADED: DaemonState.STARTING,
         DaemonEvent.STOP_REQUESTED: DaemonState.DELAYING,
         DaemonEvent.STOP: DaemonState.STOPPING,

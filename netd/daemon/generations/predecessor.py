@@ -53,6 +53,7 @@ class Predecessor:
             self._channel.send(ready(unused) + b"\n", socket.MSG_DONTWAIT)
         except OSError:
             unused.close()
+        # The sockets only. Their paths are the predecessor's, which serves on until it has drained.
         for listener in unused:
             listener.socket.close()
 

@@ -90,6 +90,7 @@ class Upgrade:
         # twistd refuses to start beside the pid file of a process that runs.
         self._pid_file.rename()
         try:
+            # Closed here in any case, so that the end of the new daemon ends the channel.
             with self._theirs:
                 self._process = self._start(self._theirs.fileno())
         except OSError as error:
@@ -107,6 +108,7 @@ class Upgrade:
     def _start(self, channel: int) -> subprocess.Popen[bytes]:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         handover = {VARIABLE: variable(self._listeners, channel, self._suspended)}
+        # The handover last, so that no inherited variable replaces it.
         environment = {**os.environ, **self._command.variables, **handover}
         # An ignored signal stays ignored over exec. A reload that is sent to all netd processes
         # would end the new one otherwise, before it has a handler.
@@ -154,6 +156,7 @@ class Upgrade:
 
     def _end(self, how: Upgraded) -> None:
         self._deadline.clear()
+        # In this order: the reactor finds what it watches by the descriptor's number.
         self._reader.stop()
         self._channel.close()
         self._ended.callback(how)
@@ -169,6 +172,7 @@ class _PidFile:
     def rename(self) -> None:
         """Make room for the new daemon's; twistd removes this one under its new name."""
         if self._path is not None and os.path.exists(self._path):
+            # By a rename, so that at every moment a file has the pid of a daemon that serves.
             os.replace(self._path, self._path + OLD)
             self._twistd["pidfile"] = self._path + OLD
 

@@ -100,6 +100,7 @@ class Scaling:
         self._accepted_then: dict[int, int] = {}
         """How many requests each process had accepted at the last shrink, by pid."""
         self._processor_time = processor_time
+        # Totals, because the rule compares rates, and a process that ends takes its counts along.
         self._accepted = Total()
         self._used = Total()
 

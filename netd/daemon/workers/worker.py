@@ -271,6 +271,7 @@ class WorkerHandle:
         if self.state is WorkerState.SERVING:
             channel.reject("ready twice")
             return
+        # A worker that was ordered to stop before it was ready still has to obey in time.
         if not self._is_stopping:
             self._timer.clear()
         self._ready_at = self._tools.reactor.seconds()
@@ -333,6 +334,7 @@ class WorkerHandle:
 
     def _advance(self, event: WorkerEvent) -> bool:
         """Record *event*, and tell the owner. Return whether it could happen."""
+        # After a change only: the owner acts on the state, and would act twice.
         could = self._life.on(event)
         if could:
             self._owner.changed(self)
