@@ -1,19 +1,21 @@
-"""What an administrator can see and do, by the daemon's own means."""
+"""What an administrator can see and do, carried out on the daemon."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netd.admin.api import NotDone, UnknownConnection, UnknownService
+from netd.admin.api import NotDone, Object, UnknownConnection, UnknownService
 from netd.admin.snapshot import active_connections, connection_id, connections, snapshot
 from netd.config.plan import Plan
+from netd.core.reactor import Timing
+from netd.daemon.daemon import Daemon
 from netd.daemon.generations.reload import Outcome
 from netd.daemon.generations.upgrade import Upgraded
-from netd.daemon.service import Daemon
 from netd.daemon.workers.pool import Pool
 from netd.ipc.scoreboard import ActiveConnection
 from netd.model.log import Level
@@ -22,8 +24,8 @@ from netd.model.problem import ConfigurationError
 log = Logger()
 
 EMPTY_INTERVAL: Final = 0.05
-"""Seconds between two looks whether a service that is drained is empty; only while one waits."""
-
+"""Seconds between two looks at a scoreboard; only while a command waits for a connection to end.
+Workers report no ends, which would cost every connection a message for the few that are awaited."""
 
 DISCONNECT_PATIENCE: Final = 5.0
 """Seconds that a handler has to notice that its connection has ended."""
@@ -34,53 +36,56 @@ STILL_THERE: Final = f"its handler has not returned within {DISCONNECT_PATIENCE:
 class DaemonCommands:
     """The commands of the API (``netd.admin.api.Commands``). In the reactor's thread."""
 
-    def __init__(self, daemon: Daemon, reactor: Any) -> None:
+    def __init__(self, daemon: Daemon, reactor: Timing) -> None:
         self._daemon = daemon
         self._reactor = reactor
 
-    def status(self) -> dict[str, Any]:
-        """What runs."""
-        daemon = self._daemon
-        return snapshot(daemon.generation, daemon.draining, daemon.state, daemon.started)
+    def status(self) -> Object:
+        """See ``Commands``."""
+        generations = self._daemon.generations
+        return snapshot(
+            generations.current, generations.draining, self._daemon.state, self._daemon.started
+        )
 
     def log(self, level: Level) -> None:
-        """Log from *level* on."""
-        self._daemon.log_from(level)
+        """See ``Commands``."""
+        self._daemon.generations.log_from(level)
 
-    def connections(self, service: str | None) -> list[dict[str, Any]]:
-        """Who is connected, also to pools that are on their way out. Raises UnknownService."""
+    def connections(self, service: str | None) -> Sequence[Object]:
+        """See ``Commands``. Connections of draining pools are listed, too."""
         if service is not None:
-            self._pool(service)
-        return connections(self._everybody, service)
+            self._pool(service)  # raises, where an unknown service would have no connection
+        return connections(self._all_pools, service)
 
     def plan(self, file: str | None) -> Deferred[Outcome]:
-        """What a reload would do; of *file*, if it is not the daemon's own."""
-        planned = self._daemon.plan(file)
-        return planned.addCallbacks(_planned, _refused)
+        """See ``Commands``."""
+        return self._daemon.generations.plan(file).addCallbacks(_planned, _refused)
 
     def reload(self) -> Deferred[Outcome]:
-        """Reload."""
-        return self._daemon.reload()
+        """See ``Commands``."""
+        return self._daemon.generations.reload()
 
     def suspend(self, service: str) -> Deferred[None]:
-        """Take nothing more for *service*. Raises UnknownService."""
+        """See ``Commands``."""
         self._pool(service)
-        # Those that are on their way out may still be emptying a queue.
-        pools = [pool for pool in self._everybody if pool.serves(service)]
-        return gatherResults([pool.suspend(service) for pool in pools]).addCallback(_nothing)
+        # Draining pools may still accept, to empty a backlog.
+        pools = [pool for pool in self._all_pools if service in pool.states]
+        suspended = [pool.suspension.suspend(service) for pool in pools]
+        return gatherResults(suspended).addCallback(_nothing)
 
     def resume(self, service: str) -> Deferred[None]:
-        """Take again. Raises UnknownService."""
-        self._pool(service).resume(service)
+        """See ``Commands``."""
+        # Not in draining pools: their listeners may be gone, and the new pool accepts.
+        self._pool(service).suspension.resume(service)
         return succeed(None)
 
     def drain(self, service: str) -> Deferred[None]:
-        """Suspend, and fire when nobody is inside. Raises UnknownService."""
+        """See ``Commands``."""
         emptied: Deferred[None] = Deferred()
 
         def look(_: object = None) -> None:
-            # Of all pools that there are now: a reload may have replaced those of a moment ago.
-            if not connections(self._everybody, service):
+            # Over the pools that there are at each look, which a reload may have replaced.
+            if not connections(self._all_pools, service):
                 emptied.callback(None)
             else:
                 self._reactor.callLater(EMPTY_INTERVAL, look)
@@ -89,22 +94,20 @@ class DaemonCommands:
         return emptied
 
     def disconnect(self, connection: str) -> Deferred[None]:
-        """End a connection, and fire when its handler has returned.
-
-        Raises UnknownConnection. Fails with NotDone if a handler takes too long.
-        """
-        inside = self._occupant(connection)
-        if inside is None:
+        """See ``Commands``. Fails with NotDone if the handler takes too long."""
+        found = self._find(connection)
+        if found is None:
             raise UnknownConnection(connection)
-        pool, service, active_connection = inside
-        who = active_connection.client
-        log.info("disconnecting {connection}: {who}", connection=connection, who=who)
-        pool.disconnect(service, active_connection)
+        pool, service, active_connection = found
+        client = active_connection.client
+        log.info("disconnecting {connection}: {client}", connection=connection, client=client)
+        pool.workers.disconnect(service, active_connection)
         gone: Deferred[None] = Deferred()
         deadline = self._reactor.seconds() + DISCONNECT_PATIENCE
 
         def look() -> None:
-            if self._occupant(connection) is None:
+            # The id has a stamp of the connection, so a later one in the same slot is another.
+            if self._find(connection) is None:
                 gone.callback(None)
             elif self._reactor.seconds() < deadline:
                 self._reactor.callLater(EMPTY_INTERVAL, look)
@@ -115,34 +118,35 @@ class DaemonCommands:
         return gone
 
     def upgrade(self) -> Deferred[Upgraded]:
-        """Start another daemon in the place of this one."""
-        return self._daemon.upgrade()
+        """See ``Commands``."""
+        return self._daemon.generations.upgrade()
 
     def stop(self) -> None:
-        """Stop the daemon, gracefully."""
+        """See ``Commands``."""
+        # Later, so that the answer is written before the reactor stops.
         self._reactor.callLater(0, self._daemon.stop)
 
-    def _occupant(self, connection: str) -> tuple[Pool, str, ActiveConnection] | None:
-        """Whoever is inside under this name, if anybody is."""
-        for pool, service, active_connection in active_connections(self._everybody):
+    def _find(self, connection: str) -> tuple[Pool, str, ActiveConnection] | None:
+        """The active connection of this id, with its pool and its service."""
+        for pool, service, active_connection in active_connections(self._all_pools):
             if connection_id(service, active_connection) == connection:
                 return pool, service, active_connection
         return None
 
     @property
-    def _everybody(self) -> list[Pool]:
-        """The pools that serve, and those that are on their way out."""
-        return [*self._daemon.generation, *self._daemon.draining]
+    def _all_pools(self) -> list[Pool]:
+        """The pools that serve, and those that drain."""
+        return [*self._daemon.generations.current, *self._daemon.generations.draining]
 
     def _pool(self, service: str) -> Pool:
-        for pool in self._daemon.generation:
-            if pool.serves(service):
+        for pool in self._daemon.generations.current:
+            if service in pool.states:
                 return pool
         raise UnknownService(service)
 
 
 def _nothing(_: object) -> None:
-    """What a command that only does something answers."""
+    """The result of a command that answers nothing."""
 
 
 def _planned(plan: Plan) -> Outcome:

@@ -11,7 +11,7 @@ from netd import __version__
 from netd.daemon.generations.generation import Generation
 from netd.daemon.states import DaemonState
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import ServiceRuntime
+from netd.daemon.workers.runtime import ServiceRuntime
 from netd.ipc.scoreboard import ActiveConnection, Counts
 
 

@@ -1,4 +1,4 @@
-"""A lifecycle that is declared as a table, and what is somewhere in it."""
+"""A lifecycle that a table declares, and its present state."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from twisted.logger import Logger
 log = Logger()
 
 CALLERS: Final = 6
-"""Frames that are logged of an error."""
+"""Frames that are logged with an error."""
 
 S = TypeVar("S", bound=StrEnum)
 E = TypeVar("E", bound=StrEnum)
 
 Table = Mapping[S, Mapping[E, S]]
-"""For each state, what can happen in it, and which state that leads to."""
+"""For each state the events that can happen in it, and the state that each leads to."""
 
 
 class Lifecycle(Generic[S, E]):
-    """Keeps the *state* of *what*, which goes where *table* says and nowhere else."""
+    """Keeps the *state* of *what*, which changes only as *table* allows."""
 
     def __init__(self, what: str, table: Table[S, E], state: S) -> None:
         self.state = state
@@ -34,15 +34,21 @@ class Lifecycle(Generic[S, E]):
         return event in self._table[self.state]
 
     def on(self, event: E) -> bool:
-        """*event* has happened; whether it could.
+        """Record *event*. Return whether it could happen.
 
-        If not, that is an error of netd's own: it is logged, and the state stays what it is.
+        If not, that is a bug of netd's: it is logged with its callers, and the state stays. Raising
+        instead would end whatever the caller does, such as a stop, half done.
         """
         if self.may(event):
             self.state = self._table[self.state][event]
             return True
+        # The event alone does not tell which of several callers was wrong.
         callers = "".join(traceback.format_stack(limit=CALLERS + 1)[:-1])
-        text = "{what}: {event} while {state}, which is an error in netd; it is left out\n{callers}"
-        said = {"event": event.value, "state": self.state.value, "callers": callers}
-        log.critical(text, what=self._what, **said)
+        log.critical(
+            "{what}: {event} while {state}, which is an error in netd; it is ignored\n{callers}",
+            what=self._what,
+            event=event.value,
+            state=self.state.value,
+            callers=callers,
+        )
         return False

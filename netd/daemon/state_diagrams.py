@@ -1,6 +1,6 @@
-"""The tables of states as a page of diagrams (Mermaid's state diagrams, which forges draw).
+"""The tables of states as a page of state diagrams, in Mermaid, which GitHub and GitLab draw.
 
-``python -m netd.daemon.state_diagrams`` prints what ``docs/states.md`` has.
+``python -m netd.daemon.state_diagrams`` prints ``docs/states.md``.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ _HEAD: Final = """\
 
 <!-- Made by "python -m netd.daemon.state_diagrams" from netd/daemon/states.py. -->
 
-What the daemon, its services and its workers are about, as `netdctl status` shows it. Each goes
-where its diagram says and nowhere else: anything else would be an error in netd, which the log says
-and which changes nothing. Events that change nothing are not drawn.
+The states of the daemon, of its services and of their workers, as `netdctl status` shows them. A
+state changes only as its diagram shows. netd logs any other event as an error of its own and
+ignores it. Events that do not change the state are not drawn.
 """
 
 _SECTIONS: Final[list[tuple[str, type[StrEnum], type[StrEnum], Table[Any, Any]]]] = [
     ("The daemon", DaemonState, DaemonEvent, DAEMON),
     ("A service", ServiceState, ServiceEvent, SERVICE),
-    ("A worker's place", WorkerState, WorkerEvent, WORKER),
+    ("A worker", WorkerState, WorkerEvent, WORKER),
 ]
 
 
 def page() -> str:
-    """The page about all three."""
+    """The whole page."""
     return "\n".join([_HEAD, *(line for section in _SECTIONS for line in _section(*section))])
 
 
 def diagram(states: type[StrEnum], table: Table[Any, Any]) -> Iterator[str]:
-    """The lines of a diagram; the first of *states* is where it begins, the last where it ends."""
+    """The lines of a diagram, which begins in the first of *states* and ends in the last."""
     first, *_, last = states
     yield "stateDiagram-v2"
     yield f"    [*] --> {first}"
@@ -70,10 +70,10 @@ def _section(
 
 
 def _meanings(head: str, of: type[StrEnum]) -> Iterator[str]:
-    said = of_members(of)
+    meanings = of_members(of)
     yield f"| {head} | |\n| --- | --- |"
     for member in of:
-        yield f"| {member} | {said[member.name]} |"
+        yield f"| {member} | {meanings[member.name]} |"
     yield ""
 
 

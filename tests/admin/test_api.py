@@ -1,4 +1,4 @@
-"""``netd.admin.api``: what is asked by HTTP, and what is answered."""
+"""``netd.admin.api``: requests over HTTP, and their answers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Scene:
         self.factory = site(self.commands, self.clock)
 
     def connect(self) -> Any:
-        """A connection, as its protocol; None if it was closed at once."""
+        """A connection's protocol; None if the connection was refused."""
         protocol = self.factory.buildProtocol(None)
         if protocol is not None:
             protocol.makeConnection(StringTransport())
@@ -112,7 +112,7 @@ def test_of_which_service(name: str) -> None:
         {"problems": ["there is no service x"]},
     )
     code, values = answer(scene.ask(f"POST /api/{name}"))
-    assert (code, values) == (400, {"problems": ["say which: ?service=NAME"]})
+    assert (code, values) == (400, {"problems": ["name a service: ?service=NAME"]})
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ class TestOutcomes:
 
 
 def test_an_error_of_ours() -> None:
-    """Is said to who asked, with its traceback in the log only."""
+    """The client gets the error, and only the log its traceback."""
     scene = Scene(reload=fail(RuntimeError("a bug")))
     with capturedLogs() as logged:
         assert answer(scene.ask("POST /api/reload")) == (500, {"problems": ["a bug"]})
@@ -151,7 +151,7 @@ def test_an_error_of_ours() -> None:
 
 
 def test_a_client_that_goes_away() -> None:
-    """What it has asked for is done, and nobody is answered."""
+    """The command is carried out, and nothing is written."""
     done: Deferred[None] = Deferred()
     scene = Scene(drain=done)
     connection = scene.ask("POST /api/drain?service=a")
@@ -168,7 +168,7 @@ def test_looking_changes_nothing(line: str) -> None:
     scene = Scene()
     code, values = answer(scene.ask(line))
     assert code == 405
-    assert "is asked by" in values["problems"][0]
+    assert " wants " in values["problems"][0]
     assert scene.commands.asked == []
 
 
@@ -219,7 +219,7 @@ class TestTooMuch:
         assert scene.commands.asked == []
 
     def test_connections(self) -> None:
-        """More than so many are closed at once; when one has gone, there is room again."""
+        """Connections beyond the bound are closed immediately; when one ends, there is room."""
         scene = Scene(status={})
         inside = [scene.connect() for _ in range(MOST_CONNECTIONS)]
         assert None not in inside
@@ -229,7 +229,7 @@ class TestTooMuch:
 
 
 def test_an_idle_daemon_has_nothing_to_do() -> None:
-    """No timer runs when nobody is connected."""
+    """No timer runs without a connection."""
     scene = Scene()
     scene.factory.doStart()
     assert scene.clock.getDelayedCalls() == []

@@ -21,16 +21,23 @@ from netd.model.problem import ConfigurationError, Problem
 from tests.daemon.estates import Stage, configuration, service
 
 
-class FakeDaemon:
-    """A daemon, as far as commands see it, with nobody on the way out."""
+class FakeGenerations:
+    """A daemon's generations, as far as commands see them; none drains."""
 
     def __init__(self, generation: Generation) -> None:
-        self.generation = generation
+        self.current = generation
         self.draining: list[Pool] = []
         self.planned: Deferred[Plan] = Deferred()
 
     def plan(self, file: str | None) -> Deferred[Plan]:
         return self.planned
+
+
+class FakeDaemon:
+    """A daemon, as far as commands see it."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generations = FakeGenerations(generation)
 
 
 class Scene(Stage):
@@ -46,12 +53,11 @@ class Scene(Stage):
         self.ended: list[Any] = []
 
     def enters(self, slot: int) -> str:
-        """Somebody is inside ``a``; how he is called."""
+        """Make a connection of ``a`` active; return its id."""
         board = self.now.pools["a"].runtime[0].board
         board.slot(slot).enter("192.0.2.1:5000", time.monotonic())
         (one,) = self.commands.connections("a")
-        name: str = one["id"]
-        return name
+        return str(one["id"])
 
     def leaves(self, slot: int) -> None:
         self.now.pools["a"].runtime[0].board.slot(slot).leave()
@@ -90,7 +96,7 @@ class TestDisconnect:
         assert scene.ended == [None]
 
     def test_somebody_else_by_then(self, scene: Scene) -> None:
-        """Whoever has the slot since then is another connection."""
+        """A later connection in the same slot is another one."""
         name = scene.enters(0)
         scene.begin(scene.commands.disconnect(name))
         scene.leaves(0)
@@ -139,7 +145,7 @@ class TestServices:
         assert pool.state("b") is ServiceState.SERVING
 
     def test_drain(self, scene: Scene) -> None:
-        """Fires when nobody is inside."""
+        """Fires when the service has no connection."""
         scene.enters(0)
         scene.begin(scene.commands.drain("a"))
         for channel in scene.reactor.adopted[:2]:
@@ -154,12 +160,12 @@ class TestServices:
 class TestPlan:
     def test_done(self, scene: Scene) -> None:
         scene.begin(scene.commands.plan(None))
-        scene.daemon.planned.callback(Plan(()))
+        scene.daemon.generations.planned.callback(Plan(()))
         assert scene.ended[0].done
         assert scene.ended[0].plan == Plan(())
 
     def test_problems(self, scene: Scene) -> None:
         problems = [Problem("f", 1, "a", "no"), Problem("f", 2, "b", "x")]
-        scene.daemon.planned = fail(ConfigurationError(problems))
+        scene.daemon.generations.planned = fail(ConfigurationError(problems))
         scene.begin(scene.commands.plan(None))
         assert scene.ended[0].problems == ("f:1: a: no", "f:2: b: x")

@@ -101,9 +101,9 @@ class TestService:
         """As the table has them."""
         assert scene.service("a")["state"] == "serving"
         pool = scene.now.pools["a"]
-        pool.suspend("a")
+        pool.suspension.suspend("a")
         assert scene.service("a")["state"] == "suspending"
-        pool.resume("a")
+        pool.suspension.resume("a")
         assert scene.service("a")["state"] == "serving"
         scene.ends("a", "status 1")
         assert scene.service("a")["state"] == "failing"

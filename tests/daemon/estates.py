@@ -1,4 +1,4 @@
-"""A daemon's parts without a process: estates, and workers that say what a test has them say."""
+"""A daemon's parts without processes: generations, and workers that report what a test wants."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def configuration(*services: Service, **keys: Any) -> Configuration:
 
 
 class Stage:
-    """A reactor, a spawner, and what is built with them; gives everything back that is left."""
+    """A reactor, a spawner, and what is built with them; ``close`` closes what is left."""
 
     def __init__(self) -> None:
         self.stack = ExitStack()
@@ -47,10 +47,10 @@ class Stage:
         self.builder = Builder(self.reactor, self.spawner, lambda text: None, lambda log: "text")
 
     def generation(self, of: Configuration) -> Generation:
-        """An estate whose workers all serve."""
+        """A generation whose workers all serve."""
         listeners = bind_all(of.services)
         pools = {
-            worker: self.builder.pool(worker, services, of, listeners, lambda: None)
+            worker: self.builder.pool(services, of, listeners, lambda: None)
             for worker, services in by_worker(of.services).items()
         }
         for pool in pools.values():
@@ -66,18 +66,18 @@ class Stage:
         return self.reactor.adopted[number]
 
     def is_ready(self, name: str) -> None:
-        """The last worker of this name says so."""
+        """The last worker of this name reports that it is ready."""
         self.channel(name).says(Ready())
 
     def all_are_ready(self) -> None:
-        """Every worker that has not done so says that it is ready."""
+        """Every worker that has not reported yet reports that it is ready."""
         for process, channel in zip(self.spawner.processes, self.reactor.adopted, strict=True):
             if process.pid not in self._ready:
                 self._ready.add(process.pid)
                 channel.says(Ready())
 
     def orders(self, name: str) -> list[Order]:
-        """What the last worker of this name was told since it was last asked."""
+        """The orders of the last worker of this name since the last call."""
         return self.channel(name).transport.orders()
 
     def start_of(self, name: str) -> StartWorker:
@@ -92,7 +92,7 @@ class Stage:
         self.reactor.advance(0)
 
     def all_have_ended(self) -> None:
-        """Every worker that was told to leave, or was killed, does."""
+        """Every worker that was ordered to drain, or was killed, ends."""
         for process, channel in zip(self.spawner.processes, self.reactor.adopted, strict=False):
             if process.pid not in self._ended and (
                 process.killed or Drain() in channel.transport.orders()
@@ -103,15 +103,15 @@ class Stage:
         self._ended.add(process.pid)
         process.ended(how)
 
-    def close(self, *estates: Generation) -> None:
-        """Give everything back."""
-        for generation in estates:
+    def close(self, *generations: Generation) -> None:
+        """Close everything."""
+        for generation in generations:
             generation.listeners.close()
         self.stack.close()
 
 
 def pages(pools: list[Pool]) -> list[bool]:
-    """For each page of pools, whether it is still there."""
+    """For each scoreboard of *pools*, whether it is still open."""
     return [is_open(runtime.page) for pool in pools for runtime in pool.runtime]
 
 

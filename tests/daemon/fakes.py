@@ -1,4 +1,4 @@
-"""A reactor and processes that do nothing by themselves: what happens, a test says."""
+"""A reactor and processes that do nothing by themselves; a test makes things happen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _messages(data: bytes) -> list[bytes]:
 
 
 def texts(events: Sequence[LogEvent]) -> list[str]:
-    """What log events say, after their level: ``error: worker time …``."""
+    """Log events as text, with their level: ``error: worker time …``."""
     return [f"{event['log_level'].name}: {formatEvent(event)}" for event in events]
 
 
@@ -66,7 +66,7 @@ class MemoryTransport(StringTransport):
             self._registered().pauseProducing()
 
     def read_all(self) -> bytes:
-        """Be the other end: take what there is, which makes room."""
+        """Be the other end: read everything, which makes room."""
         data: bytes = self.value()
         self.clear()
         if self.streaming:
@@ -92,7 +92,7 @@ class Adopted:
     """A connection that was handed to the reactor."""
 
     socket: socket.socket
-    """A copy, for it is the reactor's part to make one."""
+    """A copy, as the real reactor makes one."""
     protocol: Any
     transport: MemoryTransport
 
@@ -122,17 +122,17 @@ class FakeReactor(Clock):
         self.is_stopped = False
 
     def callWhenRunning(self, call: Callable[..., object], *args: object) -> None:
-        """As IReactorCore has it; a test makes the calls."""
+        """See IReactorCore; a test makes the calls."""
         self.when_running.append(partial(call, *args))
 
     def stop(self) -> None:
-        """As IReactorCore has it; a test does the rest."""
+        """See IReactorCore; a test does the rest."""
         self.is_stopped = True
 
     def adoptStreamConnection(
         self, descriptor: int, family: socket.AddressFamily, factory: Factory
     ) -> None:
-        """As IReactorSocket has it: *descriptor* is copied, and closed by who calls."""
+        """See IReactorSocket: *descriptor* is copied; the caller closes it."""
         copy = socket.socket(family, socket.SOCK_STREAM, fileno=os.dup(descriptor))
         protocol = factory.buildProtocol(None)
         assert isinstance(protocol, Protocol)
@@ -141,7 +141,7 @@ class FakeReactor(Clock):
         self.adopted.append(Adopted(copy, protocol, transport))
 
     def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
-        """As IReactorFromThreads has it; the call is made when the clock is advanced."""
+        """See IReactorFromThreads; the call is made when the clock advances."""
         self.callLater(0, call, *args)
 
     def addReader(self, reader: IReadDescriptor) -> None:
@@ -161,7 +161,7 @@ class FakeReactor(Clock):
             self.writers.remove(writer)
 
     def read(self) -> int:
-        """Let those readers read that have something; how many that are."""
+        """Call ``doRead`` of the readers that are readable; return their number."""
         ready = [one for one in self.readers if select.select([one.fileno()], [], [], 0)[0]]
         for reader in ready:
             reader.doRead()
@@ -175,7 +175,7 @@ class FakeReactor(Clock):
 
 @dataclass
 class FakeProcess:
-    """A process that a place believes to run."""
+    """A process, for the worker that started it."""
 
     pid: int
     name: str
@@ -192,7 +192,7 @@ class FakeProcess:
 
 @dataclass
 class FakeSpawner:
-    """Starts nothing, and remembers what was to be started."""
+    """Starts nothing, and records what was to be started."""
 
     processes: list[FakeProcess] = field(default_factory=list)
     failures: list[OSError] = field(default_factory=list)

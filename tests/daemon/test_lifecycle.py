@@ -44,7 +44,7 @@ def test_goes_where_the_table_says(lamp: Lifecycle[Light, Hand]) -> None:
 
 
 def test_goes_nowhere_else(lamp: Lifecycle[Light, Hand]) -> None:
-    """What cannot happen is said, with who did it, and is left out."""
+    """An event that cannot happen is logged with its callers, and ignored."""
     assert not lamp.may(Hand.WAIT)
     with capturedLogs() as events:
         assert not lamp.on(Hand.WAIT)

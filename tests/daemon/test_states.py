@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from netd.daemon.lifecycle import Table
 from netd.daemon.states import (
     DAEMON,
+    NOT_ACCEPTING,
     SERVICE,
-    TAKES_NOBODY,
     WORKER,
     DaemonEvent,
     DaemonState,
@@ -25,17 +25,17 @@ from netd.daemon.states import (
 )
 
 TABLES: Final[list[tuple[type[StrEnum], type[StrEnum], Table[Any, Any], StrEnum, StrEnum]]] = [
-    (WorkerState, WorkerEvent, WORKER, WorkerState.EMPTY, WorkerState.CLOSED),
+    (WorkerState, WorkerEvent, WORKER, WorkerState.NEW, WorkerState.CLOSED),
     (ServiceState, ServiceEvent, SERVICE, ServiceState.STARTING, ServiceState.STOPPED),
     (DaemonState, DaemonEvent, DAEMON, DaemonState.BOUND, DaemonState.STOPPED),
 ]
-"""States, events, the table, where it begins and where it ends."""
+"""States, events, the table, its first and its last state."""
 
 WITH_A_PROCESS: Final = {WorkerState.STARTING, WorkerState.SERVING, WorkerState.DRAINING}
 
 
 def walked(table: Table[Any, Any], state: Any, events: Iterable[StrEnum]) -> list[Any]:
-    """The states that something goes through; what cannot happen changes nothing."""
+    """The states along *events*; an event that cannot happen changes nothing."""
     path = [state]
     for event in events:
         path.append(table[path[-1]].get(event, path[-1]))
@@ -43,7 +43,7 @@ def walked(table: Table[Any, Any], state: Any, events: Iterable[StrEnum]) -> lis
 
 
 def reached(table: Table[Any, Any], *states: Any) -> set[Any]:
-    """All states that can come after some, with these."""
+    """All states that can follow *states*, with these."""
     found: set[Any] = set()
     new = set(states)
     while new:
@@ -77,26 +77,26 @@ class TestAll:
 
 class TestWorker:
     @given(st.lists(st.sampled_from(WorkerEvent)))
-    def test_every_place_can_be_closed(self, events: list[WorkerEvent]) -> None:
-        """Wherever a walk ends, a drain closes the place, once the process has gone."""
-        state = WORKER[walked(WORKER, WorkerState.EMPTY, events)[-1]][WorkerEvent.DRAIN]
+    def test_every_worker_can_be_closed(self, events: list[WorkerEvent]) -> None:
+        """From every state a drain closes the worker, once its process has ended."""
+        state = WORKER[walked(WORKER, WorkerState.NEW, events)[-1]][WorkerEvent.DRAIN]
         if state is WorkerState.DRAINING:
-            state = WORKER[state][WorkerEvent.DIED]
+            state = WORKER[state][WorkerEvent.EXITED]
         assert state is WorkerState.CLOSED
 
-    def test_who_leaves_does_not_come_back(self) -> None:
-        """A place that drains or is closed never serves or starts anything again."""
+    def test_draining_is_final(self) -> None:
+        """A draining or closed worker never serves or starts again."""
         leaving = {WorkerState.DRAINING, WorkerState.CLOSED}
         assert reached(WORKER, *leaving) == leaving
 
     def test_only_what_runs_can_die(self) -> None:
         """A death is possible exactly where there is a process."""
-        assert {state for state in WorkerState if WorkerEvent.DIED in WORKER[state]} == (
+        assert {state for state in WorkerState if WorkerEvent.EXITED in WORKER[state]} == (
             WITH_A_PROCESS
         )
 
     def test_one_process_at_a_time(self) -> None:
-        """A place that has a process is never given another one."""
+        """A worker that has a process never starts another one."""
         assert not any(WorkerEvent.START in WORKER[state] for state in WITH_A_PROCESS)
 
 
@@ -106,16 +106,16 @@ class TestService:
         """Workers may die and come up as often as they like."""
         path = walked(SERVICE, ServiceState.STARTING, events)
         for before, event, after in zip(path, events, path[1:], strict=False):
-            if before in TAKES_NOBODY and after not in TAKES_NOBODY:
+            if before in NOT_ACCEPTING and after not in NOT_ACCEPTING:
                 assert event in (ServiceEvent.RESUME, ServiceEvent.DRAIN)
 
     @pytest.mark.parametrize("state", ServiceState)
-    def test_can_be_told_anything_at_any_time(self, state: ServiceState) -> None:
-        """By an administrator, who does not know what it is about."""
+    def test_accepts_commands_in_every_state(self, state: ServiceState) -> None:
+        """An administrator does not know the state when he sends a command."""
         told = {ServiceEvent.SUSPEND, ServiceEvent.RESUME, ServiceEvent.DRAIN}
         assert told <= SERVICE[state].keys()
 
-    def test_who_leaves_does_not_come_back(self) -> None:
+    def test_draining_is_final(self) -> None:
         """Another generation does."""
         leaving = {ServiceState.DRAINING, ServiceState.STOPPED}
         assert reached(SERVICE, *leaving) == leaving
@@ -133,7 +133,7 @@ class TestDaemon:
         cannot = {state for state in DaemonState if DaemonEvent.STOP not in DAEMON[state]}
         assert cannot == {DaemonState.BOUND, DaemonState.STOPPING, DaemonState.STOPPED}
 
-    def test_who_is_to_leave_does_not_come_back(self) -> None:
+    def test_a_stop_is_final(self) -> None:
         """Whatever was under way ends as it likes."""
-        leaving = {DaemonState.LEAVING, DaemonState.STOPPING, DaemonState.STOPPED}
+        leaving = {DaemonState.DELAYING, DaemonState.STOPPING, DaemonState.STOPPED}
         assert reached(DAEMON, *leaving) == leaving

@@ -73,7 +73,7 @@ def test_watchdog(manager: socket.socket, path: str) -> None:
 
 @pytest.mark.parametrize(("path", "watchdog"), [(None, 1.0), ("@x", None)])
 def test_no_watchdog(path: str | None, watchdog: float | None) -> None:
-    """Nobody wants a sign of life."""
+    """Without a watchdog nothing is sent."""
     clock = Clock()
     Notifications(path, watchdog).start_watchdog(clock)
     assert not clock.getDelayedCalls()
@@ -107,7 +107,7 @@ class TestEnvironment:
     def test_is_for_this_daemon_and_the_next(
         self, environment: dict[str, str], variables: dict[str, str]
     ) -> None:
-        """And for nobody else that is started."""
+        """Other processes do not get the variables."""
         own = {**environment, "HOME": "/"}
         assert Notifications.of(own, 42).variables() == variables
         assert own == {"HOME": "/"}

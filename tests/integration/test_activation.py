@@ -327,7 +327,7 @@ class TestNotifications:
         environment = {**os.environ, "NOTIFY_SOCKET": str(project.directory / "nobody")}
         daemon = project.start(env=environment)
         assert daemon.stop() == 0
-        assert len(daemon.log.matching("the service manager cannot be told anything")) == 1
+        assert len(daemon.log.matching("cannot notify the service manager")) == 1
 
 
 def status_of(pid: int) -> str:

@@ -118,8 +118,8 @@ class TestLines:
         project.configure(SERVICE)
         environment = dict(os.environ, PYTHONPATH=str(project.directory / "handlers"))
         daemon = project.launch("--logger", "own_observer.observer", env=environment)
-        daemon.log.wait("OWN info netd.daemon.service ready")
-        daemon.log.wait(r"OWN info netd.daemon.service s listens on tcp ")
+        daemon.log.wait("OWN info netd.daemon.daemon ready")
+        daemon.log.wait(r"OWN info netd.daemon.generations.controller s listens on tcp ")
         assert daemon.ask(b"talk") == b"done"
         daemon.log.wait(r"OWN error s twisted event")
         daemon.log.wait(r"OWN info s 127.0.0.1:\d+ tcp served")

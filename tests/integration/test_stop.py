@@ -107,7 +107,7 @@ class TestSecondSignal:
             daemon.signal(signal.SIGINT)
             assert daemon.wait() == 0
             assert time.monotonic() - started < 10
-        daemon.log.wait("SIGINT again: stopping at once")
+        daemon.log.wait("SIGINT again: stopping immediately")
 
 
 class TestOthers:

@@ -1,4 +1,4 @@
-"""Asking a probe process what services run. The daemon imports nothing of a user's."""
+"""Asks a probe process what services run, because the daemon imports no user code."""
 
 from __future__ import annotations
 
@@ -25,33 +25,38 @@ from netd.model.problem import Problem
 from netd.model.service import Configuration, Owner, Service, Stamp
 
 IMPORT_TIMEOUT: Final = 30.0
-"""Seconds that the imports of one service may take before it counts as one that hangs."""
+"""Seconds that the imports of one service may take; longer ones count as hanging."""
 
 
 def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, ProbeReply]:  # noqa: B008
     """Import what every service runs, in processes of its own, and return what each is.
 
-    Services that name no user are imported as *as_whom*. Blocks until the last import is done.
-    Raises OSError when no process can be started.
+    The code of services that name no user is imported as *owner*. Blocks until the last import is
+    done. Raises OSError if no process can be started.
     """
+    # The admin socket alone needs no process.
     if not configuration.services:
         return {}
-    questions = ProbeRequests(
+    requests = ProbeRequests(
         configuration.python_path,
         IMPORT_TIMEOUT,
-        tuple(_question(service, as_whom) for service in configuration.services),
+        tuple(_request(service, owner) for service in configuration.services),
     )
+    # One process for all: it forks for each service, which is cheaper than an interpreter each. Its
+    # stderr stays netd's, for what the imports print.
     done = subprocess.run(
-        command("probe"), input=encode_requests(questions), stdout=subprocess.PIPE, text=True
+        command("probe"), input=encode_requests(requests), stdout=subprocess.PIPE, text=True
     )
-    answers = [decode_reply(line) for line in done.stdout.splitlines()]
-    if len(answers) != len(questions.services):
+    replies = [decode_reply(line) for line in done.stdout.splitlines()]
+    if len(replies) != len(requests.services):
+        # It was killed, since nothing that a service imports can end it.
         raise OSError(f"the probe process ended with {ending(done.returncode)}")
-    return {answer.service: answer for answer in answers}
+    return {reply.service: reply for reply in replies}
 
 
-def _question(service: Service, as_whom: Owner) -> ProbeRequest:
-    owner = as_whom if service.owner == Owner() else service.owner
+def _request(service: Service, owner: Owner) -> ProbeRequest:
+    if service.owner != Owner():
+        owner = service.owner
     options = tuple(service.options)
     return ProbeRequest(
         service.name,
@@ -66,29 +71,30 @@ def _question(service: Service, as_whom: Owner) -> ProbeRequest:
 def settle(
     configuration: Configuration, answers: Mapping[str, ProbeReply]
 ) -> tuple[Configuration, list[ProbeError]]:
-    """Decide what depends on the probe's *answers*; return that, and what is wrong, in order."""
+    """Resolve what depends on the probe's *replies*. Return that, and the errors in order."""
     services, found, notes = [], [], []
     for service in configuration.services:
-        answer = answers[service.name]
-        if isinstance(answer, ProbeError):
-            found.append(answer)
+        reply = replies[service.name]
+        if isinstance(reply, ProbeError):
+            found.append(reply)
             continue
         try:
-            services.append(replace(settled(service, answer), sources=stamps(answer.sources)))
-        except Inconsistency as misfit:
-            found.append(ProbeError(service.name, misfit.key, str(misfit)))
+            services.append(replace(settled(service, reply), sources=stamps(reply.sources)))
+        except Inconsistency as error:
+            found.append(ProbeError(service.name, error.key, str(error)))
             continue
-        remarks = notes_of(services[-1], answer)
+        remarks = notes_of(services[-1], reply)
         notes += [ProbeError(service.name, service.runs.key, remark) for remark in remarks]
     located = (located_at(note, configuration) for note in notes)
-    said = (*configuration.notes, *located)
-    return replace(configuration, services=tuple(services), notes=said), found
+    all_notes = (*configuration.notes, *located)
+    return replace(configuration, services=tuple(services), notes=all_notes), found
 
 
 def stamps(files: Iterable[str]) -> tuple[Stamp, ...]:
-    """What *files* are like now; those that have gone are left out."""
+    """The present stamps of *files*, without those that have gone. A reload compares them."""
     found = []
     for file in files:
+        # A module may have been imported from a file that is gone by now.
         with suppress(OSError):
             status = os.stat(file)
             stamp = Stamp(file, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -96,10 +102,10 @@ def stamps(files: Iterable[str]) -> tuple[Stamp, ...]:
     return tuple(found)
 
 
-def located_at(fault: ProbeError, configuration: Configuration) -> Problem:
-    """Put a fault at its key, or at the nearest table around it that is written somewhere."""
-    path = ("services", fault.service, *fault.key.split("."))
+def located_at(error: ProbeError, configuration: Configuration) -> Problem:
+    """Locate an error at its key, or at the nearest enclosing table that is in a file."""
+    path = ("services", error.service, *error.key.split("."))
     around = (dotted(path[:length]) for length in range(len(path), 0, -1))
     written = next((key for key in around if key in configuration.places), "")
     file, line = configuration.places.get(written, (configuration.file, 1))
-    return Problem(file, line, dotted(path), fault.message)
+    return Problem(file, line, dotted(path), error.message)

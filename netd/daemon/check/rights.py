@@ -1,4 +1,4 @@
-"""Which rights a service's environment needs, and the running daemon will not have."""
+"""The rights that a service's environment needs and that the running daemon will not have."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _RESOURCES: Final = {
 
 @dataclass(frozen=True)
 class Rights:
-    """What a process may give to others that it starts."""
+    """What a process may grant to processes that it starts."""
 
     lack: str | None
-    """Why it can neither favour processes nor raise hard limits; None where it can."""
+    """Why it can neither lower nice values nor raise hard limits; None if it can."""
     least_nice: int
-    """The lowest nice value that it can give without that."""
+    """The lowest nice value that it can set without that."""
     hard: Mapping[str, int]
-    """Its hard limits, by the names that ``Limit`` has, which it can lower without that."""
+    """Its hard limits, by the names of ``Limit``. It can lower them without that."""
 
     @classmethod
-    def of_daemon(cls, as_whom: Owner) -> Rights:
-        """Those of this process, once twistd has made *as_whom* of it (``--uid``)."""
+    def of_daemon(cls, owner: Owner) -> Rights:
+        """The rights of this process, after twistd has switched to *owner* (``--uid``)."""
         lack = None
         if os.geteuid() != 0:
             lack = f"only root can do so, and netd was started by uid {os.geteuid()}"
-        elif as_whom.uid not in (None, 0):
+        elif owner.uid not in (None, 0):
             lack = "twistd's --uid gives up the right to do so"
         nice = os.getpriority(os.PRIO_PROCESS, 0)
-        # See setrlimit(2): how far the nice value of such a process may be lowered.
+        # RLIMIT_NICE counts from 20 downwards (setrlimit(2)): a limit of 1 is nice 19.
         ceiling, _ = resource.getrlimit(_RESOURCES["nice"])
         least = -20 if ceiling == UNLIMITED else min(nice, 20 - ceiling)
         hard = {name: resource.getrlimit(number)[1] for name, number in _RESOURCES.items()}
@@ -46,7 +46,7 @@ class Rights:
 
 
 def lacking(environment: ExecutionEnvironment, rights: Rights) -> Iterator[tuple[str, str]]:
-    """The keys of a service that need more than *rights*, each with the reason."""
+    """The keys of a service that need more than *rights*, with the reasons."""
     if rights.lack is None:
         return
     if environment.nice is not None and environment.nice < rights.least_nice:

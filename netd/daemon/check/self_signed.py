@@ -1,4 +1,4 @@
-"""Making the certificates that a configuration wants of netd itself."""
+"""Makes the self-signed certificates that a configuration asks netd for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from netd.model.tls import Pem, Tls
 
 def with_certificates(
     configuration: Configuration,
-    as_whom: Owner = Owner(),  # noqa: B008
+    owner: Owner = Owner(),  # noqa: B008
 ) -> Configuration:
-    """*configuration* with the ``self_signed`` files made that are missing or have expired.
+    """Return *configuration* with the ``self_signed`` files made that are missing or have expired.
 
-    They belong to *as_whom*, what twistd makes of the daemon, so that it can read them later. A
-    file that several services name is made once. Raises ConfigurationError when one cannot be made.
+    They belong to *owner*, what twistd makes of the daemon, so that it can read them later. A file
+    that several services name is made once. Raises ConfigurationError if one cannot be made.
     """
     made: dict[str, Pem] = {}
     services = []
@@ -27,8 +27,9 @@ def with_certificates(
         tls = service.tls
         if tls is not None and tls.identity.is_missing:
             path = tls.identity.certificate.path
+            # Written twice, services would have different certificates in one file.
             if path not in made:
-                made[path] = _made(path, service, configuration, as_whom)
+                made[path] = _made(path, service, configuration, owner)
             service = replace(service, tls=_with(tls, made[path]))
         services.append(service)
     return replace(configuration, services=tuple(services)) if made else configuration
@@ -38,13 +39,13 @@ def _with(tls: Tls, file: Pem) -> Tls:
     return replace(tls, identity=replace(tls.identity, certificate=file, private_key=file))
 
 
-def _made(path: str, service: Service, configuration: Configuration, as_whom: Owner) -> Pem:
-    # Most daemons have nothing to sign.
+def _made(path: str, service: Service, configuration: Configuration, owner: Owner) -> Pem:
+    # Imported here, because it loads cryptography and most daemons have nothing to sign.
     from netd.tls import self_signed
 
     content = self_signed.made(datetime.now(UTC))
     try:
-        self_signed.write(path, content, as_whom.uid, as_whom.gid)
+        self_signed.write(path, content, owner.uid, owner.gid)
     except OSError as error:
         why = f"cannot make {path}: {error.strerror}"
         problem = located_at(ProbeError(service.name, "tls.self_signed", why), configuration)

@@ -1,4 +1,4 @@
-"""The fork server's process, as the daemon sees it, and the socket to it."""
+"""The fork server's process as the daemon sees it, and the socket to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ProcessExitedAlready
@@ -17,38 +17,40 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netd.core.output_lines import Lines
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import ForkingReactor, PollingReactor, fd_set
+from netd.core.timer import Timer
 from netd.daemon.forkserver.spawn import command, how_ended
 from netd.ipc.forkserver import Fork, Forked, ForkFailed, Packet, PassDescriptors, receive, send
 
 log = Logger()
 
 START_DEADLINE: Final = 60.0
-"""Seconds that a new fork server has for its first answer: its imports take a quarter of one."""
+"""Seconds that a new fork server has for its first answer. Its imports take a quarter of a second
+on an idle machine."""
 
 ANSWER_DEADLINE: Final = 5.0
-"""Seconds that a fork server has for each answer after that, which takes it milliseconds."""
+"""Seconds that it has for each later answer, which takes milliseconds."""
 
 
 class ForkServer(ProcessProtocol):
-    """Starts a fork server, and speaks with it. In the reactor's thread.
+    """Starts a fork server, sends it orders and kills it if it does not answer.
 
-    *heard* gets what it says, and the descriptors that came along, to close. *lost* gets how it
-    ended. One that does not answer is killed. The constructor raises OSError.
+    *received* gets each packet of it with its descriptors, which it has to close. *ended* gets how
+    the process ended. In the reactor's thread. The constructor raises OSError.
     """
 
     def __init__(
         self,
-        reactor: Any,
-        heard: Callable[[Packet, list[int]], None],
-        lost: Callable[[str], None],
+        reactor: ForkingReactor,
+        received: Callable[[Packet, list[int]], None],
+        ended: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
-        self._heard = heard
-        self._lost = lost
+        self._received = received
+        self._ended = ended
         self._lines = Lines(lambda line: log.warn("fork server: {line}", line=line))
         self._unanswered = 0
-        self._deadline: DelayedCall | None = None
+        self._deadline = Timer(reactor)
         self._patience = START_DEADLINE
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._packets = _Packets(reactor, ours, self._answered, self._not_sent)
@@ -75,8 +77,8 @@ class ForkServer(ProcessProtocol):
             self._packets.send(packet, descriptors)
 
     def close(self) -> None:
-        """Ask it for nothing more; it leaves by itself."""
-        self._clear_deadline()
+        """Send no more orders. It exits at the end of the socket."""
+        self._deadline.clear()
         self._packets.close()
 
     def _answered(self, packet: Packet, descriptors: list[int]) -> None:
@@ -84,7 +86,7 @@ class ForkServer(ProcessProtocol):
             self._patience = ANSWER_DEADLINE
             self._unanswered -= 1
             self._set_deadline()
-        self._heard(packet, descriptors)
+        self._received(packet, descriptors)
 
     def _not_sent(self, order: PassDescriptors | Fork, error: OSError) -> None:
         # Without its descriptors a Fork is refused, so a Give says nothing of its own.
@@ -94,13 +96,10 @@ class ForkServer(ProcessProtocol):
             self._reactor.callLater(0, self._answered, answer, [])
 
     def _set_deadline(self) -> None:
-        self._clear_deadline()
         if self._unanswered:
-            self._deadline = self._reactor.callLater(self._patience, self._does_not_answer)
-
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+            self._deadline.set(self._patience, self._does_not_answer)
+        else:
+            self._deadline.clear()
 
     def _does_not_answer(self) -> None:
         log.error(
@@ -117,30 +116,30 @@ class ForkServer(ProcessProtocol):
         self._lines.dataReceived(data)
 
     def processExited(self, reason: Failure) -> None:
-        # What it has said before counts: processes that it has announced are there.
+        # Packets that it sent before its end count: the processes that they announce exist.
         self._packets.doRead()
         self.close()
         self._lines.finish()
-        self._lost(how_ended(reason))
+        self._ended(how_ended(reason))
 
 
 class _Packets(FileDescriptor):
-    """The daemon's end of the socket: never waits, and keeps what does not go out at once.
+    """The daemon's end of the socket. It never blocks, and keeps what cannot be sent yet.
 
-    What waits is bounded by the workers that there are to be, each of which waits for one answer.
+    Its queue is bounded by the number of workers, each of which waits for one answer.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: PollingReactor,
         connection: socket.socket,
         heard: Callable[[Packet, list[int]], None],
         not_sent: Callable[[PassDescriptors | Fork, OSError], None],
     ) -> None:
-        super().__init__(reactor)
+        super().__init__(fd_set(reactor))
         connection.setblocking(False)
         self._connection = connection
-        self._heard = heard
+        self._received = received
         self._not_sent = not_sent
         self._waiting: deque[tuple[PassDescriptors | Fork, tuple[int, ...]]] = deque()
         """With copies of the descriptors."""
@@ -149,36 +148,38 @@ class _Packets(FileDescriptor):
         return self._connection.fileno()
 
     def doRead(self) -> None:
-        """Pass on what has come; who hears it may close this."""
+        """Pass on the packets that have come."""
+        # Whatever a packet leads to may close this.
         while self._connection.fileno() >= 0:
             try:
-                received = receive(self._connection)
+                packet = receive(self._connection)
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                # It has gone with orders unread. That is said once, and before what it has said.
+                # The fork server has ended with orders unread. The kernel reports that once, before
+                # the packets that are still to be read.
                 continue
-            if received is None:
-                # It is about to end, if it has not, and its parent is told of that.
+            if packet is None:
+                # The fork server ends, which processExited reports.
                 self.stopReading()
                 return
-            self._heard(*received)
+            self._received(*packet)
 
     def send(self, packet: PassDescriptors | Fork, descriptors: tuple[int, ...]) -> None:
         """Send a packet, now or when there is room."""
-        if self._waiting or not self._sent(packet, descriptors):
+        if self._unsent or not self._sent(packet, descriptors):
             try:
-                self._waiting.append((packet, _copies(descriptors)))
+                self._unsent.append((packet, _copies(descriptors)))
             except OSError as error:
                 self._not_sent(packet, error)
             self.startWriting()
 
     def doWrite(self) -> None:
-        while self._waiting:
-            packet, descriptors = self._waiting[0]
+        while self._unsent:
+            packet, descriptors = self._unsent[0]
             if not self._sent(packet, descriptors):
                 return
-            self._waiting.popleft()
+            self._unsent.popleft()
             _close(descriptors)
         self.stopWriting()
 
@@ -189,23 +190,23 @@ class _Packets(FileDescriptor):
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
-            # It has gone, which is told soon, of this order and all others.
+            # The fork server has ended, so processExited answers this order with all others.
             pass
         except OSError as error:
             self._not_sent(packet, error)
         return True
 
     def close(self) -> None:
-        """Give the socket back, and what waits for it."""
+        """Close the socket, and the descriptors that were not sent."""
         self.stopReading()
         self.stopWriting()
         self._connection.close()
-        while self._waiting:
-            _close(self._waiting.popleft()[1])
+        while self._unsent:
+            _close(self._unsent.popleft()[1])
 
 
 def _copies(descriptors: Iterable[int]) -> tuple[int, ...]:
-    """Copies of all *descriptors*, or of none. Raises OSError."""
+    """Copy all *descriptors*, or none. Raises OSError."""
     copies: list[int] = []
     try:
         for descriptor in descriptors:

@@ -1,4 +1,4 @@
-"""A process that a fork server was asked for, as its parent's parent sees it."""
+"""A process that the fork server was asked for, as the daemon sees it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.fdesc import readFromFD, setNonBlocking
@@ -15,23 +15,24 @@ from twisted.python.failure import Failure
 
 from netd.core.exit_status import ending
 from netd.core.output_lines import Lines
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import PollingReactor, fd_set
+from netd.core.timer import Timer
 from netd.daemon.forkserver.orphans import reap
 
 STATUS_PATIENCE: Final = 0.5
-"""Seconds that a fork server has to say how a process ended that is known to have ended."""
+"""Seconds that the fork server has to report how a dead process ended."""
 
 
 class ForkedWorker:
-    """A ``Process`` of the fork server, from the order on, by its pidfd and its output.
+    """A ``Process`` of the fork server, from the order to its end.
 
-    *wrote* gets what it writes, line by line; *ended*, once, how it ended, and *forget* before that
-    the object itself. In the reactor's thread.
+    *wrote* gets each line of its output. *ended* gets how it ended, once, and *forget* the object
+    itself just before. In the reactor's thread.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: PollingReactor,
         number: int,
         wrote: Callable[[str], None],
         ended: Callable[[str], None],
@@ -39,21 +40,22 @@ class ForkedWorker:
     ) -> None:
         self.number = number
         self.pid = 0
-        """0 until the fork server has said that the process is there."""
+        """0 until the fork server has reported the process."""
         self._reactor = reactor
         self._wrote = wrote
         self._ended = ended
         self._forget = forget
         self._watch: _Watch | None = None
         self._outputs: list[_Output] = []
-        self._killed = False
-        self._finished = False
-        self._patience: DelayedCall | None = None
+        self._is_killed = False
+        self._is_finished = False
+        self._status_deadline = Timer(reactor)
 
     def open_outputs(self) -> dict[int, int]:
-        """Begin to read what the process will write.
+        """Start reading the process's output.
 
-        Returns its ends of the pipes, to close, by what they are to be there. Raises OSError.
+        Return its ends of the pipes, by their numbers in the process; the caller closes them.
+        Raises OSError.
         """
         theirs: dict[int, int] = {}
         try:
@@ -63,53 +65,53 @@ class ForkedWorker:
                 self._outputs.append(output)
                 output.startReading()
         except OSError:
-            # At the end of the pipe, its other end is closed, too.
+            # Each output closes the daemon's end when it reads the end of its pipe.
             for descriptor in theirs.values():
                 os.close(descriptor)
             raise
         return theirs
 
     def started(self, pid: int, pidfd: int) -> None:
-        """The process is there. Takes *pidfd* over."""
+        """The process exists. *pidfd* is this object's from here on."""
         self.pid = pid
         self._watch = _Watch(self._reactor, pidfd, self._has_ended)
         self._watch.startReading()
-        if self._killed:
+        if self._is_killed:
             self._watch.kill()
 
     def kill(self) -> None:
-        """See ``Process``; a process that is not there yet is killed when it is."""
-        self._killed = True
+        """See ``Process``. A process that does not exist yet is killed as soon as it does."""
+        self._is_killed = True
         if self._watch is not None:
             self._watch.kill()
 
     def orphaned(self) -> None:
-        """The fork server has gone: a process that has not come to be never will."""
+        """The fork server has ended: a process that does not exist yet never will."""
         if self._watch is None:
-            self.finished("no process: the fork server has gone")
+            self.finished("no process: the fork server has ended")
 
     def finished(self, how: str) -> None:
-        """Say how it ended, after the last that it wrote."""
-        if self._finished:
+        """Report how it ended, after the last line that it wrote."""
+        if self._is_finished:
             return
-        self._finished = True
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        self._is_finished = True
+        self._status_deadline.clear()
         if self._watch is not None:
             self._watch.close()
         for output in self._outputs:
             output.read_rest()
+        # Forgotten first, because the owner may start the next process in its answer.
         self._forget(self)
         self._ended(how)
 
     def _has_ended(self) -> None:
-        """Its fork server says how, if that is still there; else it was left to us."""
+        # Its parent is the fork server, which reports the status; if that has died, the daemon is.
         if not self._reaped():
-            self._patience = self._reactor.callLater(STATUS_PATIENCE, self._give_up)
+            self._status_deadline.set(STATUS_PATIENCE, self._give_up)
 
     def _give_up(self) -> None:
         if not self._reaped():
-            self.finished("a status that nobody knows")
+            self.finished("an unknown status")
 
     def _reaped(self) -> bool:
         code = None if self._watch is None else reap(self._watch.fileno())
@@ -119,10 +121,10 @@ class ForkedWorker:
 
 
 class _Watch(FileDescriptor):
-    """A pidfd: readable when its process has ended, and a way to kill that and no other one."""
+    """A pidfd: it becomes readable when its process has ended, and kills that process only."""
 
-    def __init__(self, reactor: Any, pidfd: int, has_ended: Callable[[], None]) -> None:
-        super().__init__(reactor)
+    def __init__(self, reactor: PollingReactor, pidfd: int, has_ended: Callable[[], None]) -> None:
+        super().__init__(fd_set(reactor))
         self._pidfd = pidfd
         self._has_ended = has_ended
 
@@ -130,30 +132,33 @@ class _Watch(FileDescriptor):
         return self._pidfd
 
     def doRead(self) -> None:
+        # A pidfd stays readable, so the reactor would call this without end.
         self.stopReading()
         self._has_ended()
 
     def kill(self) -> None:
-        """End the process at once (SIGKILL), if it has not ended."""
+        """Send SIGKILL to the process, if it has not ended."""
         with suppress(ProcessLookupError):
+            # Closed, its number may be another process's pidfd.
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """Give the pidfd back."""
+        """Close the pidfd."""
         self.stopReading()
         os.close(self._pidfd)
         self._pidfd = -1
 
 
 class _Output(FileDescriptor):
-    """The end of a pipe that a worker writes to.
+    """The reading end of a pipe that a worker writes to.
 
-    Programs that it leaves behind may hold the other end, so it is read until they have gone, too.
+    Programs that the worker leaves behind may hold the other end, so it is read until they have
+    ended, too.
     """
 
-    def __init__(self, reactor: Any, descriptor: int, lines: Lines) -> None:
-        super().__init__(reactor)
+    def __init__(self, reactor: PollingReactor, descriptor: int, lines: Lines) -> None:
+        super().__init__(fd_set(reactor))
         setNonBlocking(descriptor)
         self._descriptor = descriptor
         self._lines = lines
@@ -165,11 +170,11 @@ class _Output(FileDescriptor):
         return readFromFD(self._descriptor, self._lines.dataReceived)
 
     def read_rest(self) -> None:
-        """The process has ended: read what it has written before that."""
+        """The process has ended: read what it wrote before."""
         if self._descriptor < 0:
             return
         with suppress(BlockingIOError):
-            # As much as a pipe can hold; a program may be writing on, for ever.
+            # At most what a pipe holds, because a program may go on writing.
             most = fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ)
             self._lines.dataReceived(os.read(self._descriptor, most))
         self._lines.finish()

@@ -1,24 +1,27 @@
-"""Processes that run netd's worker program: how they are started, written to and ended."""
+"""Processes of netd's worker program: their command line, and the interface that starts them."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from twisted.internet.error import ProcessDone
+from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
 import netd
 from netd.core.exit_status import ending
 
 PROGRAM: Final = os.path.join(os.path.dirname(netd.__file__), "worker", "__main__.py")
-"""The worker's program, by its path: the daemon imports nothing of it."""
+"""The worker's program. By its path, because the daemon does not import it."""
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of a worker program, by this interpreter, without the current directory."""
+    """The command line of the worker program, in this interpreter.
+
+    Without the current directory in ``sys.path``, where a module could shadow another one.
+    """
     return [sys.executable, "-P", PROGRAM, *arguments]
 
 
@@ -28,7 +31,7 @@ class Process(Protocol):
     pid: int
 
     def kill(self) -> None:
-        """End it at once (SIGKILL); nothing happens when it has gone."""
+        """Send SIGKILL. Does nothing if the process has ended."""
 
 
 class Spawner(Protocol):
@@ -43,20 +46,18 @@ class Spawner(Protocol):
     ) -> Process:
         """Start a worker.
 
-        *descriptors* says which of ours is which of the worker's; they stay open here. *wrote*
-        gets each line that it writes to its standard output or error, *ended* how it ended,
-        after which nothing is left to reap. Both are called in the reactor's thread. Raises
-        OSError.
+        *descriptors* has the daemon's descriptor for each of the worker's; they stay open here.
+        *wrote* gets each line of the worker's standard output and error, *ended* how the worker
+        ended, after it was reaped. Both are called in the reactor's thread. Raises OSError.
         """
         ...
 
     def close(self) -> None:
-        """Give back what it took to start workers; none is started after that."""
+        """Release what is needed to start workers. No worker is started after that."""
 
 
 def how_ended(reason: Failure) -> str:
-    """How a process ended, by what Twisted tells of it."""
-    ended: Any = reason.value
-    if isinstance(ended, ProcessDone):
-        return ending(0)
-    return ending(ended.exitCode if ended.signal is None else -ended.signal)
+    """How a process ended, from Twisted's account of it."""
+    ended = reason.value
+    assert isinstance(ended, ProcessTerminated | ProcessDone)
+    return ending(ended.exitCode or 0 if ended.signal is None else -ended.signal)

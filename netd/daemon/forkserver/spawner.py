@@ -1,19 +1,19 @@
-"""Starting workers by a fork server: milliseconds and a few megabytes each."""
+"""The spawner that has a fork server fork workers: milliseconds and a few megabytes each."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.logger import Logger
 
 from netd.core.backoff import Backoff
 from netd.core.exit_status import ending
 from netd.core.prctl import adopt_orphans
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import ForkingReactor
+from netd.core.timer import Timer
 from netd.daemon.forkserver.client import ForkServer
-from netd.daemon.forkserver.orphans import StrayChildren, dead_children
+from netd.daemon.forkserver.orphans import Orphans, dead_children
 from netd.daemon.forkserver.process import ForkedWorker
 from netd.daemon.forkserver.spawn import Process
 from netd.ipc.forkserver import ChildEnded, Forked, ForkFailed, Packet, fork_packets
@@ -22,22 +22,23 @@ log = Logger()
 
 
 class ForkSpawner:
-    """The ``Spawner`` that has workers forked by a process of its own.
+    """The ``Spawner`` that has workers forked by a fork server.
 
-    The first ``spawn`` starts that process, and one that ends is replaced; its workers live on, as
-    children of this process. In the reactor's thread, after twistd has forked.
+    The first ``spawn`` starts the fork server. One that ends is replaced; its workers go on, as
+    children of the daemon. In the reactor's thread, after twistd has forked.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: ForkingReactor) -> None:
         self._reactor = reactor
         self._server: ForkServer | None = None
         self._since = 0.0
         self._backoff = Backoff()
-        self._next_start: DelayedCall | None = None
+        self._next_start = Timer(reactor)
         self._number = 0
+        """Of the last order. Answers carry it, and may come after the worker was given up."""
         self._workers: dict[int, ForkedWorker] = {}
-        self._strays = StrayChildren(reactor, dead_children)
-        self._closed = False
+        self._orphans = Orphans(reactor, dead_children)
+        self._is_closed = False
 
     def spawn(
         self,
@@ -59,22 +60,22 @@ class ForkSpawner:
 
     def close(self) -> None:
         """See ``Spawner``."""
-        self._closed = True
-        if self._next_start is not None and self._next_start.active():
-            self._next_start.cancel()
+        self._is_closed = True
+        self._next_start.clear()
         if self._server is not None:
             self._server.close()
 
     def _start(self) -> ForkServer:
         """Start a fork server, unless there is one. Raises OSError."""
         if self._server is None:
+            # Before it starts, or the workers of one that dies early would become init's.
             adopt_orphans()
-            self._server = ForkServer(self._reactor, self._heard, self._lost)
+            self._server = ForkServer(self._reactor, self._received, self._ended)
             self._since = self._reactor.seconds()
         return self._server
 
-    def _heard(self, packet: Packet, descriptors: list[int]) -> None:
-        """The fork server said something, of a worker that may have been given up."""
+    def _received(self, packet: Packet, descriptors: list[int]) -> None:
+        """Pass a packet on to its worker, if that has not ended for the daemon."""
         worker = self._workers.get(packet.number)
         if worker is not None and isinstance(packet, Forked) and descriptors:
             worker.started(packet.pid, descriptors.pop())
@@ -82,13 +83,14 @@ class ForkSpawner:
             worker.finished(ending(packet.code))
         elif worker is not None and isinstance(packet, ForkFailed):
             worker.finished(f"no process: {packet.reason}")
+        # Of a worker that was given up meanwhile: unclosed, each would leak a pidfd.
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _lost(self, how: str) -> None:
-        """The fork server has ended: start another, and tell those who wait for this one."""
+    def _ended(self, how: str) -> None:
+        """The fork server has ended: start another one, and fail what it was asked for."""
         self._server = None
-        if self._closed:
+        if self._is_closed:
             return
         delay = self._backoff.died(self._reactor.seconds() - self._since)
         log.error(
@@ -96,8 +98,9 @@ class ForkSpawner:
             how=how,
             delay=delay,
         )
-        self._next_start = self._reactor.callLater(delay, self._replace)
-        self._strays.look_from_now_on()
+        self._next_start.set(delay, self._replace)
+        self._orphans.start()
+        # A copy, because each that fails is forgotten.
         for worker in list(self._workers.values()):
             worker.orphaned()
 
@@ -105,7 +108,7 @@ class ForkSpawner:
         try:
             self._start()
         except OSError as error:
-            # The next worker that is needed tries again, and says so if it cannot.
+            # The next worker that is started tries again, and its failure is logged.
             log.error("the fork server cannot be started: {error}", error=error)
 
     def _forget(self, worker: ForkedWorker) -> None:

@@ -1,5 +1,11 @@
-"""A configuration at work, and how the next one takes its place: reload, drain, upgrade.
+"""A configuration at work, and how the next one replaces it: reload, upgrade, drain.
 
-The new generation is ready before the old one stops accepting; until then it accepts nothing, so
-that a reload that fails loses no connection.
+``controller`` holds the generation that serves and starts every change to it. Everything here runs
+in the reactor's thread and uses only the daemon's own packages: what a service runs is imported by
+its workers. Three rules hold:
+
+* What can fail comes first: reading, importing, binding and starting. The old generation serves
+  until the new one is ready, and goes on serving if that never happens.
+* Only one generation accepts. Workers of a new one are held until the switch.
+* A listening socket is passed on and never bound twice, so its backlog loses no connection.
 """

@@ -1,14 +1,15 @@
-"""Pools that were replaced, on their way out, and listeners that nobody has any more."""
+"""Pools that were replaced, until they have gone, and the listeners that go with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import Timing
+from netd.core.timer import Timer
 from netd.daemon.workers.pool import Pool
 from netd.ipc.scoreboard import Counts
 from netd.listening.binding import Listeners
@@ -18,160 +19,164 @@ from netd.model.address import InetAddress
 log = Logger()
 
 MOST_GENERATIONS: Final = 2
-"""Generations on their way out, at most, beside the one that serves: who reloads more often than
-handlers end does not get more and more processes."""
+"""Most generations that drain beside the one that serves. Reloads that are more frequent than
+handlers end would otherwise make more and more processes."""
 
 EMPTYING_INTERVAL: Final = 0.005
-"""Seconds between two looks whether a queue is empty that is about to be closed."""
+"""Seconds between two looks at a backlog that is about to be closed."""
 
-SETTLING: Final = 0.05
-"""Seconds that an Internet listener stays open at least, though its queue is empty: who had begun
-to connect comes to its end of the handshake within a round trip."""
+HANDSHAKE_TIME: Final = 0.05
+"""Seconds that an Internet listener stays open at least, even with an empty backlog: a client that
+has sent its SYN is not in the backlog before it has finished the TCP handshake, within a round
+trip."""
+
+STOP_ACCEPTING_TIMEOUT: Final = 2.0
+"""Seconds that a reload waits for old workers to report that they stopped accepting. A handler that
+computes holds up the thread that reports it."""
 
 
-TAKING_ENDS: Final = 2.0
-"""Seconds that workers have to say that they take nobody any more; a handler that computes holds up
-the thread that says it."""
+class _DrainingGeneration:
+    """The pools that one reload, or the stop, has replaced, and the listeners that are *gone*.
 
-
-class _Generation:
-    """The pools that one reload, or the stop, has retired, and the listeners that go with them.
-
-    The pools go on as they are until the queues of what is *gone* are empty: so workers that end
-    meanwhile are replaced. Then they drain; after *seconds* they are ended. Who waits at a socket
-    of the service manager's goes on waiting there, for whom that starts next.
+    A drain has three steps. The listeners get a filter that drops new connections; the pools empty
+    their backlogs, as running pools whose workers are replaced if they die; then the pools drain,
+    and are ended after *seconds*. A listener of the service manager's is neither filtered nor
+    emptied: its backlog is for the service that starts next.
     """
 
     def __init__(
-        self, pools: Sequence[Pool], gone: Listeners, seconds: float, reactor: Any
+        self, pools: Sequence[Pool], gone: Listeners, seconds: float, reactor: Timing
     ) -> None:
         self.pools = list(pools)
         self._gone = gone
         self._own = gone.own()
-        self._reactor = reactor
-        self._deadline: DelayedCall = reactor.callLater(seconds, self.end)
-        self._look: DelayedCall | None = None
+        self._deadline = Timer(reactor)
+        self._deadline.set(seconds, self.end)
+        self._look = Timer(reactor)
         self._is_open = True
 
     def begin(self) -> None:
-        """Let nobody new in, and serve those who are there."""
+        """Drop new connections, and serve the queued ones."""
+        # First the filter, so that a backlog can be emptied under load at all.
         for listener in self._own:
             admit_nobody(listener.socket)
+        # Unix sockets have no such filter. Without its path, new clients do not find one.
         self._gone.hide()
         if any(isinstance(listener.address, InetAddress) for listener in self._own):
-            self._look = self._reactor.callLater(SETTLING, self._empty)
+            self._look.set(HANDSHAKE_TIME, self._empty_backlogs)
         else:
-            self._empty()
+            self._empty_backlogs()
 
     def end(self) -> None:
-        """The time that handlers had is over."""
+        """End the pools now."""
         self._drain()
         for pool in self.pools:
-            pool.end()
+            pool.workers.end()
 
-    def forget(self) -> None:
+    def finish(self) -> None:
         """All pools have gone."""
         self._drain()
-        if self._deadline.active():
-            self._deadline.cancel()
+        self._deadline.clear()
 
-    def _empty(self) -> None:
-        """Drain, unless somebody waits who will be taken."""
+    def _empty_backlogs(self) -> None:
+        """Go on when no backlog has a connection that a worker will accept."""
+        # By the socket, because a pool may also have listeners that the next generation keeps.
         gone = {id(listener.socket) for listener in self._own}
-        awaited = [one for pool in self.pools for one in pool.awaited if id(one) in gone]
+        awaited = [one for pool in self.pools for one in pool.accepting.awaited if id(one) in gone]
         if has_queued_connections(awaited):
-            self._look_again(self._empty)
-        else:
-            for pool in self.pools:
-                pool.stop_accepting()
-            self._see_through()
+            self._look.set(EMPTYING_INTERVAL, self._empty_backlogs)
+            return
+        for pool in self.pools:
+            pool.accepting.last_call()
+        self._empty_dispatchers()
 
-    def _see_through(self) -> None:
-        """Drain, unless somebody is on the way to a worker."""
-        if any(pool.is_expecting for pool in self.pools):
-            self._look_again(self._see_through)
+    def _empty_dispatchers(self) -> None:
+        """Go on when no dispatcher has a connection for a worker."""
+        # After the backlogs: what is accepted from them comes here.
+        if any(pool.accepting.is_pending for pool in self.pools):
+            self._look.set(EMPTYING_INTERVAL, self._empty_dispatchers)
         else:
             self._drain()
-
-    def _look_again(self, look: Callable[[], None]) -> None:
-        self._look = self._reactor.callLater(EMPTYING_INTERVAL, look)
 
     def _drain(self) -> None:
         if not self._is_open:
             return
         self._is_open = False
-        if self._look is not None and self._look.active():
-            self._look.cancel()
+        self._look.clear()
         for pool in list(self.pools):
             pool.drain()
-        # The workers have their own copies of the sockets, which end with them.
+        # The workers have copies of the sockets, which are closed when they exit.
         self._gone.close()
 
 
 class DrainingGenerations:
-    """Sees pools out: they empty their last queues, finish what they have, and are ended in time.
+    """The pools that drain. *changed* is called whenever one may have gone. Reactor's thread only.
 
-    *over* is called whenever one has gone. In the reactor's thread.
+    Iterates over the pools.
     """
 
-    def __init__(self, reactor: Any, over: Callable[[], None]) -> None:
+    def __init__(self, reactor: Timing, changed: Callable[[], None]) -> None:
         self._reactor = reactor
-        self._over = over
-        self._generations: list[_Generation] = []
-        self._settled: list[Deferred[None]] = []
+        self._changed = changed
+        self._generations: list[_DrainingGeneration] = []
+        self._when_settled: list[Deferred[None]] = []
         self.counts = Counts()
-        """What all processes of the pools that have gone have done."""
+        """What the processes of the pools that have gone did."""
 
     def __iter__(self) -> Iterator[Pool]:
-        """The pools that are on their way out."""
         return (pool for generation in self._generations for pool in generation.pools)
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody is on the way out."""
+        """Whether no pool drains."""
         return not self._generations
 
     def drain_pools(self, pools: Sequence[Pool], gone: Listeners, seconds: float) -> None:
-        """Let *pools* leave within *seconds*, and close the listeners that are *gone*.
+        """Drain *pools* within *seconds*, and close the listeners that are *gone*.
 
-        Nobody new gets into these, and who is in their queues is served first.
+        These accept no new connections; the queued ones are served first.
         """
-        generation = _Generation(pools, gone, seconds, self._reactor)
+        generation = _DrainingGeneration(pools, gone, seconds, self._reactor)
         self._generations.append(generation)
         for pool in pools:
-            pool.tell(self._look)
+            pool.notify(self._check)
         generation.begin()
-        for crowded in self._generations[:-MOST_GENERATIONS]:
+        # The oldest ones, whose handlers have had the most time.
+        for excess in self._generations[:-MOST_GENERATIONS]:
             log.warn("too many generations are draining: the oldest is ended")
-            crowded.end()
-        self._look()
+            excess.end()
+        self._check()
 
     def settled(self) -> Deferred[None]:
-        """Fire when those on their way out take nobody any more, or after a while."""
+        """Fire when no draining worker accepts, or after ``STOP_ACCEPTING_TIMEOUT``."""
         settled: Deferred[None] = Deferred()
-        settled.addTimeout(TAKING_ENDS, self._reactor, lambda *_: None)
-        self._settled.append(settled)
-        self._look()
+        # What a client of the reload does next must not wait for a handler that computes.
+        timeout = Timer(self._reactor)
+        timeout.set(STOP_ACCEPTING_TIMEOUT, lambda: settled.callback(None))
+        settled.addCallback(lambda _: timeout.clear())
+        self._when_settled.append(settled)
+        self._check()
         return settled
 
     def end(self) -> None:
-        """End everybody now. Not by a signal: a worker ends the programs that it has started."""
+        """End all draining pools now. By an order, so that workers end their programs."""
         for generation in self._generations:
             generation.end()
 
-    def _look(self) -> None:
-        """Forget those who have gone."""
+    def _check(self) -> None:
+        """Forget the pools that have gone, and answer those that wait for them."""
         for generation in list(self._generations):
             for pool in [pool for pool in generation.pools if pool.is_closed]:
                 generation.pools.remove(pool)
                 self.counts += pool.counts
                 pool.close()
+            # finish() may lead back here, so the generation may have been removed by then.
             if not generation.pools and generation in self._generations:
-                generation.forget()
+                generation.finish()
                 self._generations.remove(generation)
-        if not any(pool.may_accept for pool in self):
-            settled, self._settled = self._settled, []
+        if not any(pool.workers.may_accept for pool in self):
+            settled, self._when_settled = self._when_settled, []
             for waiting in settled:
                 if not waiting.called:
                     waiting.callback(None)
-        self._over()
+        self._changed()

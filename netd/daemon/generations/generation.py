@@ -1,4 +1,4 @@
-"""What a configuration has come to: its listeners, and the pools that serve on them."""
+"""A generation: a configuration, its listeners, and the pools that serve on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -17,7 +16,7 @@ from netd.accept.pending import PendingConnections
 from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import ServiceRuntime
+from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.binding import Listeners
 from netd.model.log import Form, Log, WorkerLog
@@ -29,7 +28,7 @@ log = Logger()
 
 @dataclass(frozen=True)
 class Generation:
-    """A configuration at work. Who has it closes the listeners and the pools."""
+    """A configuration at work. Its holder closes the listeners and the pools."""
 
     configuration: Configuration
     listeners: Listeners
@@ -41,59 +40,96 @@ class Generation:
 
     @property
     def suspended(self) -> frozenset[str]:
-        """The services that take nobody."""
-        return frozenset[str]().union(*(pool.suspended_services for pool in self))
+        """The services that are suspended."""
+        return frozenset[str]().union(*(pool.suspension.services for pool in self))
+
+
+@dataclass(frozen=True)
+class PoolStart:
+    """How a pool starts that replaces another one."""
+
+    suspended: frozenset[str] = frozenset()
+    """Services that are suspended now; those of other pools are ignored."""
+    is_held: bool = False
+    """Whether no worker accepts before the pool is released."""
 
 
 class Builder:
     """Makes pools, not started, of services and their listeners.
 
-    *lines* gets the workers' log, in the form that *form* says is that of a ``[log]``.
+    *write_log* gets the lines of the workers' log, in the form that *form* chooses for a ``[log]``.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: DaemonReactor,
         spawner: Spawner,
-        lines: Callable[[str], None],
+        write_log: Callable[[str], None],
         form: Callable[[Log], Form],
     ) -> None:
         self._reactor = reactor
-        self._spawner = spawner
-        self._lines = lines
+        self._tools = WorkerTools(reactor, spawner, write_log)
         self._form = form
 
     def worker_log(self, configured: Log) -> WorkerLog:
-        """What workers are to send up under this ``[log]``."""
+        """What workers log under this ``[log]``."""
         return WorkerLog(self._form(configured), configured.level, configured.connections)
 
     def pool(
         self,
-        name: str,
         services: Sequence[Service],
         configuration: Configuration,
         listeners: Listeners,
         changed: Callable[[], None],
-        suspended: Iterable[str] = (),
-        is_held: bool = False,
+        start: PoolStart = PoolStart(),
     ) -> Pool:
-        """Make the pool of one worker's services. *changed* is called whenever it is otherwise.
+        """Make the pool of *services*, which share a worker. Raises OSError.
 
-        With *is_held* its workers take nobody before it is released. Raises OSError.
+        *changed* is called after every change of a worker's state.
         """
-        return Pool(
-            name,
-            _all_placed(services, listeners, self._reactor),
+        names = {service.name for service in services}
+        spec = WorkerSpec(
+            services[0].worker,
+            self._all_runtime(services, listeners),
             configuration.python_path,
             configuration.graceful_timeout,
-            self.worker_log(configuration.log),
-            self._reactor,
-            self._spawner,
-            self._lines,
-            changed,
-            suspended,
-            is_held,
         )
+        worker_log = self.worker_log(configuration.log)
+        suspended = start.suspended & names
+        return Pool(spec, worker_log, self._tools, changed, suspended, start.is_held)
+
+    def _all_runtime(
+        self, services: Iterable[Service], listeners: Listeners
+    ) -> tuple[ServiceRuntime, ...]:
+        """Make the runtime of all services, or of none. Raises OSError."""
+        with ExitStack() as undo:
+            runtime = tuple(self._runtime(service, listeners, undo) for service in services)
+            undo.pop_all()
+        return runtime
+
+    def _runtime(self, service: Service, listeners: Listeners, undo: ExitStack) -> ServiceRuntime:
+        page = Scoreboard.make(service.name, service.slots)
+        # Opened in this order, closed in the reverse one if a later service fails.
+        undo.callback(os.close, page)
+        board = Scoreboard(page, service.slots)
+        undo.callback(board.close)
+        sockets = tuple(listener.socket for listener in listeners.of(service.name))
+        dispatchers = tuple(self._dispatchers(service, sockets, undo))
+        return ServiceRuntime(service, sockets, page, board, dispatchers)
+
+    def _dispatchers(
+        self, service: Service, sockets: Iterable[socket.socket], undo: ExitStack
+    ) -> Iterator[Dispatcher | None]:
+        seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
+        # The whole bound, where workers get a share of it: only the daemon accepts from these.
+        reception = Reception(service.handshakes, seconds, self._reactor)
+        for address, listener in zip(service.listen, sockets, strict=False):  # a plugin has none
+            if service.is_handed(address):
+                dispatcher = Dispatcher(service, address, listener, reception, self._reactor)
+                undo.callback(dispatcher.close)
+                yield dispatcher
+            else:
+                yield None
 
 
 def by_worker(services: Iterable[Service]) -> dict[str, list[Service]]:
@@ -105,7 +141,10 @@ def by_worker(services: Iterable[Service]) -> dict[str, list[Service]]:
 
 
 def binds_itself(services: Iterable[Service]) -> bool:
-    """Whether a new generation cannot be beside the old one, since each binds for itself."""
+    """Whether a worker of *services* binds ports itself, so that no second one can run beside it.
+
+    Only hosted plugins do: their listeners are Twisted's, made in the worker.
+    """
     return any(isinstance(service.runs, Plugin) for service in services)
 
 

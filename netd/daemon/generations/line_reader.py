@@ -1,14 +1,16 @@
-"""Lines that come by a socket, for who has no use for a protocol."""
+"""Lines from a socket, for a conversation of a line or two."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from netd.core.reactor import Reading
 
 LONGEST: Final = 65536
 """Bytes of a line."""
@@ -16,32 +18,34 @@ LONGEST: Final = 65536
 
 @implementer(IReadDescriptor)
 class LineReader:
-    """Calls *said* with each line that comes by *channel*, and *ended* when no more can come.
+    """Calls *received* with each line from *channel*, and *ended* when no more can come.
 
-    In the reactor's thread; the caller closes *channel*, after ``stop``.
+    Unlike a transport of Twisted's it leaves *channel* to the caller, who closes it after ``stop``.
+    In the reactor's thread.
     """
 
     def __init__(
         self,
         channel: socket.socket,
-        reactor: Any,
-        said: Callable[[bytes], None],
+        reactor: Reading,
+        received: Callable[[bytes], None],
         ended: Callable[[], None],
     ) -> None:
         self._channel = channel
         self._reactor = reactor
-        self._said = said
+        self._received = received
         self._ended = ended
         self._rest = b""
         self._is_reading = False
 
     def start(self) -> None:
-        """Read from now on."""
+        """Start reading."""
         self._is_reading = True
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
+        # A flag, too, because doRead may be in the middle of several lines.
         self._is_reading = False
         self._reactor.removeReader(self)
 
@@ -53,17 +57,17 @@ class LineReader:
             data = self._channel.recv(LONGEST, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
-        except OSError:  # its other end went with something unread
+        except OSError:  # ECONNRESET: the other end has gone with something unread
             data = b""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if self._is_reading:
-                self._said(line)
+            if self._is_reading:  # each line may lead to a stop
+                self._received(line)
         if self._is_reading and (not data or len(self._rest) > LONGEST):
             self._ended()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor is ending."""
+        """The reactor is stopping."""
 
     def logPrefix(self) -> str:
         return "netd"

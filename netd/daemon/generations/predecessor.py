@@ -1,54 +1,59 @@
-"""The daemon in whose place this one is started (``upgrade.py`` is what it does there)."""
+"""The daemon that this one replaces. ``upgrade.py`` is the other side of the conversation."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
+from netd.core.reactor import Reading
 from netd.daemon.generations.line_reader import LineReader
 from netd.listening.binding import Listeners
 from netd.listening.handover import LEAVE, Handover, ready
 
 
 class Predecessor:
-    """Is told that this daemon serves, and may say before that that it is not wanted.
+    """Learns from this daemon that it serves, and may order it to end before that.
 
-    What it has handed over is its own until then. In the reactor's thread.
+    Until then the listeners of the handover are the predecessor's. In the reactor's thread.
     """
 
-    def __init__(self, handover: Handover, reactor: Any) -> None:
+    def __init__(self, handover: Handover, reactor: Reading) -> None:
         self.listeners = handover.listeners
         self.suspended = handover.suspended
         self._channel = socket.socket(fileno=handover.channel)
         self._reactor = reactor
         self._reader: LineReader | None = None
 
-    def watch(self, unwanted: Callable[[], None], alone: Callable[[], None]) -> None:
-        """Call *unwanted* if it says so, or *alone* if it has gone without having said anything."""
+    def watch(self, unwanted: Callable[[], None], gone: Callable[[], None]) -> None:
+        """Call *unwanted* if it orders this daemon to end, or *gone* if it ends without an order.
 
-        def said(line: bytes) -> None:
+        Neither is called twice, nor both.
+        """
+
+        def received(line: bytes) -> None:
             if line == LEAVE:
                 self._forget()
                 unwanted()
 
         def ended() -> None:
             self._forget()
-            alone()
+            gone()
 
-        self._reader = LineReader(self._channel, self._reactor, said, ended)
+        self._reader = LineReader(self._channel, self._reactor, received, ended)
         self._reader.start()
 
     def tell(self, used: Listeners) -> None:
-        """This daemon serves now, by those of its listeners that are among *used*.
+        """Report that this daemon serves, on those of its listeners that are among *used*.
 
-        The others are the predecessor's alone. If it has gone, nobody has them any more.
+        The others stay the predecessor's. If it has gone, they are unlinked and closed here.
         """
         unused = self.listeners.without(used)
+        # A few bytes in an empty socket buffer: if they do not fit, the predecessor has gone.
         try:
             self._channel.send(ready(unused) + b"\n", socket.MSG_DONTWAIT)
         except OSError:
             unused.close()
+        # The sockets only. Their paths are the predecessor's, which serves on until it has drained.
         for listener in unused:
             listener.socket.close()
 

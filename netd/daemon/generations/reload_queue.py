@@ -1,4 +1,7 @@
-"""Reloads one at a time: who asks while one is under way is answered by the next one."""
+"""One reload at a time. Requests that come meanwhile are answered by the next reload.
+
+Not by the one under way: it may have read the file before the edit that the request is about.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ log = Logger()
 
 
 class Reloads:
-    """*check* reads the configuration, and fails with ConfigurationError; *begin* runs it.
+    """Runs reloads one after another. In the reactor's thread.
 
-    In the reactor's thread.
+    *check* reads the configuration, and fails with ConfigurationError; *begin* runs it.
     """
 
     def __init__(
@@ -30,11 +33,10 @@ class Reloads:
         self._begin = begin
         self._is_under_way = False
         self._next: list[Deferred[Outcome]] = []
-        """Those who asked while a reload was under way."""
-        self.last: Outcome | None = None
+        """The requests that came while a reload was under way."""
 
     def ask(self) -> Deferred[Outcome]:
-        """Reload now, or next. Fires with what came of it; never fails."""
+        """Reload now, or after the reload under way. Fires with the outcome; never fails."""
         asked: Deferred[Outcome] = Deferred()
         if self._is_under_way:
             self._next.append(asked)
@@ -46,21 +48,24 @@ class Reloads:
         self._is_under_way = True
 
         def ended(outcome: Outcome) -> None:
-            self.last = outcome
-            _say(outcome)
+            _log_outcome(outcome)
+            # Before the answers: a request that they lead to has to start a reload.
             self._is_under_way = False
             waiting, self._next = self._next, []
             if waiting:
                 self._start(waiting)
+            # Last, because an answer may ask for another reload.
             for one in asked:
                 one.callback(outcome)
 
+        # maybeDeferred, because the check may raise before it has a thread, and a reload that never
+        # ends would hold up all later ones.
         checked = maybeDeferred(self._check)
         checked.addCallback(self._begin).addErrback(_refused).addCallback(ended)
 
 
 def _refused(failure: Failure) -> Outcome:
-    """What stands in the way, or an error of ours: the running configuration stays."""
+    """The outcome of an invalid configuration, or of a bug of netd's."""
     error = failure.value
     if isinstance(error, ConfigurationError):
         return Outcome(False, None, tuple(map(str, error.problems)))
@@ -68,7 +73,7 @@ def _refused(failure: Failure) -> Outcome:
     return Outcome(False, None, (f"{type(error).__name__}: {error}",))
 
 
-def _say(outcome: Outcome) -> None:
+def _log_outcome(outcome: Outcome) -> None:
     for problem in outcome.problems:
         log.error("{problem}", problem=problem)
     if not outcome.done:

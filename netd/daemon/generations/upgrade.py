@@ -1,8 +1,8 @@
-"""Another netd in the place of this one: a new process that gets the listeners, and says "ready".
+"""An upgrade: a new process gets the listeners, and replaces this daemon when it is ready.
 
-It is started by the command line that started this one, so it is whatever is installed now:
-another netd, another Twisted, another Python. Until it has said that it is ready this daemon serves
-as before, and goes on if that never comes. How it looks from there is in ``predecessor.py``.
+The command line that started this daemon starts the new one, so it runs what is installed now:
+another netd, another Twisted, another Python. Until it reports that it is ready, this daemon
+serves, and it goes on if that report never comes. ``predecessor.py`` is the new daemon's side.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import ReadingReactor
+from netd.core.timer import Timer
 from netd.daemon.generations.line_reader import LineReader
 from netd.listening.binding import Listeners
 from netd.listening.handover import LEAVE, VARIABLE, unused_by, variable
 
 DEADLINE: Final = 90.0
-"""Seconds that the new daemon has to be ready: its workers have 60 to import."""
+"""Seconds that the new daemon has to be ready: its workers have 60 for their imports, and its probe
+comes before them."""
 
 OLD: Final = ".old"
-"""Added to the name of the pid file while two daemons live: nginx's ``.oldbin``."""
+"""Added to the name of the pid file while two daemons run, as nginx adds ``.oldbin``."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,15 @@ class CommandLine:
     arguments: tuple[str, ...]
     directory: str
     twistd: MutableMapping[str, Any]
-    """twistd's own options: it looks up there which pid file it removes at its end."""
+    """twistd's options. twistd reads there which pid file it removes at its end."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Of the environment, what this daemon has taken out of its own."""
+    """Variables for the new daemon that this one has removed from its own environment."""
 
     @classmethod
     def of_this_process(
         cls, twistd: MutableMapping[str, Any], variables: Mapping[str, str]
     ) -> CommandLine:
-        """Take it down, before twistd becomes a daemon and changes its directory."""
+        """Read them, before twistd changes the directory."""
         return cls((sys.executable, *sys.orig_argv[1:]), os.getcwd(), twistd, variables)
 
 
@@ -55,53 +57,61 @@ class Upgraded:
     """How an upgrade has ended."""
 
     pid: int | None
-    """Of the new daemon, if it is ready. (A daemon that went to the background has another.)"""
+    """The process that was started, if the new daemon is ready. One that has daemonised itself runs
+    under another pid."""
     problem: str | None = None
     unused: Listeners = field(default_factory=Listeners)
-    """The listeners that it does not serve by."""
+    """The listeners that the new daemon does not use."""
 
 
 class Upgrade:
-    """One upgrade. In the reactor's thread."""
+    """One upgrade, which passes *listeners* on. In the reactor's thread."""
 
     def __init__(
-        self, command: CommandLine, listeners: Listeners, suspended: frozenset[str], reactor: Any
+        self,
+        command: CommandLine,
+        listeners: Listeners,
+        suspended: frozenset[str],
+        reactor: ReadingReactor,
     ) -> None:
         self._command = command
         self._listeners = listeners
         self._suspended = suspended
-        self._reactor = reactor
+        self._deadline = Timer(reactor)
         self._pid_file = _PidFile(command.twistd)
         self._ended: Deferred[Upgraded] = Deferred()
-        self._deadline: DelayedCall | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel, theirs = socket.socketpair()
         self._theirs = theirs
-        self._reader = LineReader(self._channel, reactor, self._said, self._gone)
+        self._reader = LineReader(self._channel, reactor, self._received, self._channel_closed)
 
     def begin(self) -> Deferred[Upgraded]:
-        """Start the new daemon. Fires when it is ready, or has failed; never fails itself."""
-        self._pid_file.step_aside()
+        """Start the new daemon. Fires when it is ready or has failed; never fails itself."""
+        # twistd refuses to start beside the pid file of a process that runs.
+        self._pid_file.rename()
         try:
+            # Closed here in any case, so that the end of the new daemon ends the channel.
             with self._theirs:
-                self._process = self._started(self._theirs.fileno())
+                self._process = self._start(self._theirs.fileno())
         except OSError as error:
             self._fail(f"the new daemon cannot be started: {error}")
             return self._ended
         self._reader.start()
-        self._deadline = self._reactor.callLater(DEADLINE, self._late)
+        self._deadline.set(DEADLINE, self._deadline_passed)
         return self._ended
 
     def give_up(self, why: str) -> None:
-        """End the new daemon, because of *why*, if it is not ready yet."""
+        """End the new daemon, because of *why*. Does nothing if the upgrade has ended."""
         if not self._ended.called:
             self._fail(why)
 
-    def _started(self, channel: int) -> subprocess.Popen[bytes]:
-        """Start the process, in which nothing ends it that is not meant to: HUP is ignored."""
+    def _start(self, channel: int) -> subprocess.Popen[bytes]:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
-        handed = {VARIABLE: variable(self._listeners, channel, self._suspended)}
-        environment = {**os.environ, **self._command.variables, **handed}
+        handover = {VARIABLE: variable(self._listeners, channel, self._suspended)}
+        # The handover last, so that no inherited variable replaces it.
+        environment = {**os.environ, **self._command.variables, **handover}
+        # An ignored signal stays ignored over exec. A reload that is sent to all netd processes
+        # would end the new one otherwise, before it has a handler.
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             return subprocess.Popen(
@@ -114,59 +124,60 @@ class Upgrade:
         finally:
             signal.signal(signal.SIGHUP, before)
 
-    def _said(self, line: bytes) -> None:
-        """The new daemon is ready, if it has said so."""
+    def _received(self, line: bytes) -> None:
+        """The new daemon reports that it is ready, and which listeners it does not use."""
         assert self._process is not None
         try:
             numbers = unused_by(line)
         except ValueError as error:
-            self._fail(f"the new daemon makes no sense: {error}")
+            self._fail(f"the new daemon sent an invalid report: {error}")
             return
         unused = Listeners(one for one in self._listeners if one.socket.fileno() in numbers)
         self._end(Upgraded(self._process.pid, unused=unused))
 
-    def _gone(self) -> None:
-        """Nobody has the channel any more, and nobody has said that he is ready."""
+    def _channel_closed(self) -> None:
+        # The process alone says little: one that daemonises itself has ended by then, too.
         self._fail("the new daemon ended before it was ready; its log says why")
 
-    def _late(self) -> None:
+    def _deadline_passed(self) -> None:
         self._fail(f"the new daemon is not ready after {DEADLINE:g} s")
 
     def _fail(self, why: str) -> None:
-        # To one that has gone to the background, and is not the process that was started.
+        # A daemon that has daemonised itself is not the process that is killed below.
         with suppress(OSError):
             self._channel.send(LEAVE + b"\n", socket.MSG_DONTWAIT)
         process = self._process
         if process is not None:
             process.kill()
-            # It has been killed, or has gone: this waits for nothing but the kernel.
+            # It has ended or is killed, so this waits for the kernel only.
             process.wait()
-        self._pid_file.come_back()
+        self._pid_file.restore()
         self._end(Upgraded(None, why))
 
     def _end(self, how: Upgraded) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        self._deadline.clear()
+        # In this order: the reactor finds what it watches by the descriptor's number.
         self._reader.stop()
         self._channel.close()
         self._ended.callback(how)
 
 
 class _PidFile:
-    """twistd's pid file, which it refuses to start beside."""
+    """twistd's pid file, under another name while two daemons run."""
 
     def __init__(self, twistd: MutableMapping[str, Any]) -> None:
         self._twistd = twistd
         self._path: str | None = twistd.get("pidfile") or None
 
-    def step_aside(self) -> None:
-        """Make room for that of the new daemon; ours is removed at our end, not its."""
+    def rename(self) -> None:
+        """Make room for the new daemon's; twistd removes this one under its new name."""
         if self._path is not None and os.path.exists(self._path):
+            # By a rename, so that at every moment a file has the pid of a daemon that serves.
             os.replace(self._path, self._path + OLD)
             self._twistd["pidfile"] = self._path + OLD
 
-    def come_back(self) -> None:
-        """Take the place again."""
+    def restore(self) -> None:
+        """Give the file its own name again."""
         if self._path is not None:
             with suppress(OSError):
                 os.replace(self._path + OLD, self._path)

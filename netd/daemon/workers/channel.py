@@ -19,35 +19,42 @@ from netd.ipc.worker import (
 )
 
 
-class _WorkerChannel(Int32StringReceiver):
-    """The daemon's end of the channel to one process."""
+class WorkerChannel(Int32StringReceiver):
+    """The daemon's end of the channel to one process.
 
+    *received* gets each report. *misbehaved* gets what the process sent instead of one; nothing is
+    read after that, because a stream with a bad message in it has no known boundaries.
+    """
+
+    # A worker runs user code, which can write to its descriptors: the daemon bounds what it reads.
     MAX_LENGTH = LONGEST_REPORT
 
     def __init__(
         self,
-        heard: Callable[[_WorkerChannel, Report], None],
-        misunderstood: Callable[[_WorkerChannel, str], None],
-        lost: Callable[[_WorkerChannel], None],
+        received: Callable[[WorkerChannel, Report], None],
+        misbehaved: Callable[[WorkerChannel, str], None],
+        lost: Callable[[WorkerChannel], None],
     ) -> None:
+        self._received = received
+        self._misbehaved = misbehaved
         self._lost = lost
-        self._heard = heard
-        self._misunderstood = misunderstood
 
     def order(self, order: Order) -> None:
-        """Tell the worker."""
+        """Send an order."""
         self.sendString(encode_order(order))
 
     def close(self) -> None:
         """Read no more of what the process sent."""
+        # None if the reactor could not adopt the connection.
         transport: ITransport | None = self.transport
         if transport is not None:
             transport.loseConnection()
 
-    def misunderstand(self, why: str) -> None:
-        """Hear nothing more of who says such things."""
+    def reject(self, what: str) -> None:
+        """Stop reading from a process that sent *what*."""
+        # Paused, so that junk that follows is neither parsed nor logged.
         self.pauseProducing()
-        self._misunderstood(self, why)
+        self._misbehaved(self, what)
 
     def stringReceived(self, string: bytes) -> None:
         try:
@@ -55,10 +62,10 @@ class _WorkerChannel(Int32StringReceiver):
         except InvalidMessage as error:
             self.misunderstand(f"something that is no report ({error})")
             return
-        self._heard(self, report)
+        self._received(self, report)
 
     def lengthLimitExceeded(self, length: int) -> None:
-        self.misunderstand(f"something too long ({length} bytes)")
+        self.reject(f"a report that is too long ({length} bytes)")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost(self)

@@ -1,575 +1,226 @@
-"""The worker processes of the services that share a worker's name, as the daemon sees them."""
+"""The workers of the services that share a worker's name: how many there are, from start to drain.
+
+What concerns one part of their life is beside it: ``suspension``, ``replacement``, ``accepting``,
+``service_states`` and ``scaling``.
+"""
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import count, repeat
-from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-
-from netd.daemon.forkserver.spawn import Spawner
-from netd.daemon.lifecycle import Lifecycle
-from netd.daemon.states import SERVICE, TAKES_NOBODY, ServiceEvent, ServiceState, WorkerState
-from netd.daemon.workers.dispatcher import Dispatcher
+from netd.daemon.states import ServiceEvent, ServiceState, WorkerState
+from netd.daemon.workers.accepting import Accepting
+from netd.daemon.workers.replacement import Replacement
+from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
 from netd.daemon.workers.scaling import Scaling, View
-from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
-from netd.ipc.scoreboard import ActiveConnection, Counts
-from netd.ipc.worker import AllSuspended, Disconnect, Order, Recheck, Resume, Suspend
-from netd.log.format import line_form
-from netd.log.record import Traffic
-from netd.model.log import WorkerLog, is_enabled
-from netd.model.service import Program, Service
-
-log = Logger()
-
-_MAY_TAKE: Final = (WorkerState.STARTING, WorkerState.SERVING)
+from netd.daemon.workers.service_states import ServiceStates
+from netd.daemon.workers.suspension import Suspension
+from netd.daemon.workers.worker import WorkerHandle
+from netd.daemon.workers.worker_set import WorkerSet
+from netd.ipc.scoreboard import Counts
+from netd.model.log import WorkerLog
 
 
 class Pool:
-    """Keeps as many workers as *placed* services want, until it is drained. Reactor's thread only.
+    """Keeps as many workers as the services of *spec* want, until it is drained.
 
-    A pool of ``process`` services has one worker, and as many as are needed while clients come;
-    any other has a fixed number. *lines* gets the workers' log, as *worker_log* has it; *changed*
-    is called after every change of a worker's state.
+    A pool of ``process`` services starts with one worker and scales with its load; any other has a
+    fixed number. *changed* is called after every change of a worker's state. Reactor's thread only.
     """
 
     def __init__(
         self,
-        name: str,
-        runtime: Sequence[ServiceRuntime],
-        python_path: tuple[str, ...],
-        graceful_timeout: float,
+        spec: WorkerSpec,
         worker_log: WorkerLog,
-        reactor: Any,
-        spawner: Spawner,
-        lines: Callable[[str], None],
+        tools: WorkerTools,
         changed: Callable[[], None],
         suspended: Iterable[str] = (),
         is_held: bool = False,
     ) -> None:
-        self.name = name
-        self.runtime = tuple(runtime)
-        self._python_path = python_path
-        self._graceful_timeout = graceful_timeout
-        self._worker_log = worker_log
-        self._reactor = reactor
-        self._spawner = spawner
-        self._lines = lines
-        self._changed = changed
-        service = runtime[0].service
-        self._most = service.workers
-        self._least = 1 if service.is_elastic else self._most
-        self._places_at_most = service.places
-        self._places: dict[int, WorkerHandle] = {}
-        self._counts_of: dict[str, Counts] = {}
-        """Of the places that were closed, by service."""
-        self._lives = {name: _life_of(name) for name in self._names}
-        self._asked: dict[str, set[int]] = {}
-        """Services that are to be suspended, and which places have not said so yet."""
-        self._when_suspended: dict[str, list[Deferred[None]]] = {}
-        self._is_held = is_held
-        """Whether the workers are to be ready, but take nobody."""
-        self._is_draining = False
-        self._takes_no_more = False
-        """Whether nobody new is taken by the daemon, for those workers that are handed theirs."""
-        self._predecessor: Pool | None = None
-        """Whose end is waited for."""
-        self._closed: list[Callable[[], None]] = []
-        """Called when the last worker has gone."""
-        self._successors: dict[WorkerHandle, WorkerHandle] = {}
-        """Places that start in order to replace another one, and which."""
-        self._is_started = False
-        self._worn: list[WorkerHandle] = []
-        """Those that are to be replaced as soon as there is room for their successors."""
-        self._scaling = (
-            Scaling(self, reactor, self._least, self._most) if service.is_elastic else None
+        self.runtime = spec.runtime
+        self._notify = changed
+        first = self.runtime[0].service  # the probe made sure that all want the same
+        self._most = first.workers
+        self._least = 1 if first.is_elastic else self._most
+        self.states = ServiceStates(one.name for one in self.runtime)
+        self.workers = WorkerSet(
+            self.runtime,
+            worker_log,
+            lambda index: WorkerHandle(
+                spec, index, self.workers.worker_log, tools, self, self.suspension
+            ),
         )
-        for name in suspended:
-            self._lives[name].on(ServiceEvent.SUSPEND)
-            self._lives[name].on(ServiceEvent.IDLE)
-        for one in runtime:
-            for address, entrance in zip(one.service.listen, one.entrances, strict=False):
-                if entrance is not None:
-                    text = address.transport.value
-                    entrance.tell(partial(self._turned_away, one.service.name, text))
+        # The order is that of their needs: all but the first two act on the workers.
+        self._replacement = Replacement(
+            self.workers, max(one.service.threads for one in self.runtime)
+        )
+        self.suspension = Suspension(
+            self.workers,
+            self.states,
+            suspended,
+            is_held,
+            changed=self._suspension_changed,
+            worker_stopped=self._worker_stopped,
+        )
+        scaling = (
+            Scaling(self, tools.reactor, self._least, self._most) if first.is_elastic else None
+        )
+        self.accepting = Accepting(
+            self.runtime, self.workers, self.states, self.suspension, scaling, tools.write_log
+        )
+        self._is_draining = False
+        self._predecessor: Pool | None = None
+        """The pool that has to close before this one starts."""
+        self._when_closed: list[Callable[[], None]] = []
 
-    @property
-    def _names(self) -> list[str]:
-        return [runtime.service.name for runtime in self.runtime]
+    def __iter__(self) -> Iterator[WorkerHandle]:
+        return iter(self.workers)
 
-    def state(self, service: str) -> ServiceState:
-        """What one of its services is about."""
-        return self._lives[service].state
+    def notify(self, changed: Callable[[], None]) -> None:
+        """Call *changed* after every change, and no longer what was called before."""
+        self._notify = changed
 
-    def tell(self, changed: Callable[[], None]) -> None:
-        """Call *changed*, and nobody else, after every change from now on."""
-        self._changed = changed
-
-    def serves(self, service: str) -> bool:
-        """Whether a service is among those of this pool."""
-        return service in self._lives
-
-    def when_closed(self, call: Callable[[], None]) -> None:
-        """Call when the pool is closed, or at once if it is."""
-        if self.is_closed:
-            call()
-        else:
-            self._closed.append(call)
-
-    def recheck(self, service: Service) -> None:
-        """End the connections that the lists of *service* as it is now do not admit."""
-        if service.access.dry_run:
-            return
-        for runtime in self.runtime:
-            if runtime.service.name == service.name and runtime.service.access != service.access:
-                self.order(Recheck(service.name, service.access))
-
-    def disconnect(self, service: str, active_connection: ActiveConnection) -> None:
-        """Have the connection of an occupant of the service's scoreboard ended."""
-        for runtime in self.runtime:
-            if runtime.service.name == service:
-                index = active_connection.slot // runtime.service.slots_each
-                if index in self._places:
-                    order = Disconnect(service, active_connection.slot, active_connection.stamp)
-                    self._places[index].order(order)
-
-    def relog(self, worker_log: WorkerLog) -> None:
-        """Have the workers log otherwise, those too that are started later."""
-        self._worker_log = worker_log
-        for place in self:
-            place.relog(worker_log)
-
-    # Its life.
+    # From start to end.
 
     def start(self) -> None:
-        """Start as many workers as there are at least; nothing, if it is drained already."""
+        """Start the least number of workers. Does nothing if the pool was drained before."""
         if self._is_draining:
             return
-        self._add(self._least)
-        self._is_started = True
-        self._watch_arrivals()
-        self._see_entrances()
+        self.workers.start(self._least)
+        self.accepting.start()
 
     def start_after(self, predecessor: Pool) -> None:
-        """Start when another pool is closed; this one is not closed before that, either."""
+        """Start when *predecessor* is closed; until then this pool is not closed, either."""
         self._predecessor = predecessor
-        predecessor.when_closed(self._succeed)
+        predecessor.when_closed(self._predecessor_closed)
 
-    def _succeed(self) -> None:
+    def _predecessor_closed(self) -> None:
         self._predecessor = None
         self.start()
-        self._see_closed()
-
-    def release(self) -> None:
-        """Let the workers take that were held back."""
-        self._is_held = False
-        for name in self._names:
-            if not self.is_suspended(name):
-                self._order_staying(Resume(name))
-        self._see_who_serves()
-        self._watch_arrivals()
-        self._see_entrances()
-
-    def stop_accepting(self) -> None:
-        """Wait for nobody else: who is on the way to the workers comes to them."""
-        self._takes_no_more = True
-        for entrance in self._entrances:
-            entrance.last_call()
+        self._check_closed()
 
     def drain(self) -> None:
-        """Let all workers finish what they have, and leave."""
+        """Let all workers finish their requests and exit."""
         self._is_draining = True
-        self.stop_accepting()
-        self._all_go_on(ServiceEvent.DRAIN)
-        if self._scaling is not None:
-            self._scaling.stop()
-        for place in list(self):
-            place.drain()
-        self._see_closed()
+        self.accepting.stop()
+        self.states.on_all(ServiceEvent.DRAIN)
+        for worker in list(self.workers):  # one without a process is closed immediately
+            worker.drain()
+        self._check_closed()
 
     def discard(self) -> None:
-        """End what has never served anybody, and give everything back."""
-        self.tell(lambda: None)
+        """End a pool that has never accepted, and give everything back."""
+        # Its generation will never be, so the daemon must not hear of its end.
+        self.notify(lambda: None)
         self.drain()
-        self.end()
+        self.workers.end()
         self.when_closed(self.close)
 
-    def end(self) -> None:
-        """Have those who are still draining leave at once."""
-        for place in list(self):
-            place.end()
-
-    @property
-    def is_up(self) -> bool:
-        """Whether all the workers serve that there are at least."""
-        return sum(place.state is WorkerState.SERVING for place in self) >= self._least
-
-    @property
-    def failure(self) -> str | None:
-        """Why a worker has not come up, if one has not."""
-        return next((place.failure for place in self if place.failure is not None), None)
-
-    def _see_who_serves(self) -> None:
-        """Let the states of the services be what those of the workers come to."""
-        if not self._is_draining:
-            self._all_go_on(self._how_it_is)
-
-    @property
-    def _how_it_is(self) -> ServiceEvent:
-        if self.is_up and not self._is_held:
-            return ServiceEvent.UP
-        has_died = any(place.state is WorkerState.WAITING for place in self)
-        return ServiceEvent.DIED if has_died else ServiceEvent.SHORT
-
-    def _all_go_on(self, event: ServiceEvent) -> None:
-        for life in self._lives.values():
-            life.on(event)
-
-    def _all_are_gone(self) -> None:
-        for life in self._lives.values():
-            if life.state is not ServiceState.STOPPED:
-                life.on(ServiceEvent.GONE)
-
     def close(self) -> None:
-        """Give back what was kept for the services; when all workers have gone."""
-        for entrance in self._entrances:
-            entrance.close()
+        """Give back what was kept for the services; when the pool is closed."""
         for runtime in self.runtime:
-            runtime.board.close()
-            os.close(runtime.page)
+            runtime.close()
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was drained, and nobody is left."""
-        return self._is_draining and not self._places and self._predecessor is None
+        """Whether it was drained and has no worker left."""
+        return self._is_draining and not len(self.workers) and self._predecessor is None
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Call when the pool is closed, or immediately if it is."""
+        if self.is_closed:
+            call()
+        else:
+            self._when_closed.append(call)
+
+    def _check_closed(self) -> None:
+        if self.is_closed:
+            self.states.all_stopped()
+            calls, self._when_closed = self._when_closed, []
+            for call in calls:
+                call()
+
+    # What it is like now.
 
     @property
-    def awaited(self) -> list[socket.socket]:
-        """The listeners whose queues are taken from, or soon will be."""
-        if not any(place.failure is None for place in self):
-            return []
-        return [
-            listener
-            for runtime in self.runtime
-            if self.state(runtime.service.name) not in TAKES_NOBODY
-            and not _takes_for_itself(runtime)
-            for listener in runtime.listeners
-        ]
+    def is_up(self) -> bool:
+        """Whether at least the least number of workers serve."""
+        return self.workers.serving >= self._least
 
-    @property
-    def may_accept(self) -> bool:
-        """Whether a worker may take somebody yet."""
-        return any(place.may_accept for place in self)
-
-    @property
-    def is_expecting(self) -> bool:
-        """Whether somebody is on the way to workers that will take him."""
-        if not any(place.failure is None for place in self):
-            return False
-        return any(
-            entrance is not None and entrance.is_expecting
-            for runtime in self.runtime
-            if self.state(runtime.service.name) not in TAKES_NOBODY
-            for entrance in runtime.entrances
-        )
+    def state(self, service: str) -> ServiceState:
+        """The state of one of its services."""
+        return self.states[service]
 
     @property
     def counts(self) -> Counts:
-        """What the processes that have gone have done."""
+        """What the processes that have ended did."""
         return sum((self.counts_of(runtime) for runtime in self.runtime), Counts())
 
     def counts_of(self, runtime: ServiceRuntime) -> Counts:
-        """What the processes that have gone have done for one service."""
-        name = runtime.service.name
-        gone = self._counts_of.get(name, Counts())
-        gone += Counts(refused=sum(one.refused for one in runtime.entrances if one is not None))
-        return sum((place.counts_of.get(name, Counts()) for place in self), gone)
+        """What the processes that have ended, and the dispatchers, did for one service."""
+        refused = sum(dispatcher.refused for dispatcher in runtime.active_dispatchers)
+        return self.workers.past_counts(runtime.name) + Counts(refused=refused)
 
-    def __iter__(self) -> Iterator[WorkerHandle]:
-        return iter(self._places.values())
+    def _update_states(self) -> None:
+        """Derive the states of the services from those of the workers."""
+        if self._is_draining:
+            return
+        if self.is_up and not self.suspension.is_held:
+            event = ServiceEvent.UP
+        else:
+            event = ServiceEvent.WORKER_DIED if self.workers.has_died else ServiceEvent.TOO_FEW
+        self.states.on_all(event)
 
-    # Its size.
+    # Its size (scaling.Sized).
 
     @property
     def size(self) -> int:
-        """Workers that serve, or are going to, beside the successors of others."""
-        return sum(_stays(place) and not self._is_successor(place) for place in self)
+        """Workers that serve or are going to; successors of such workers do not count."""
+        return len(self._replacement.counted)
 
     def grow(self, count: int) -> None:
-        """Start more workers, as far as there may be more."""
-        self._add(min(count, self._most - self.size))
+        """Start up to *count* more workers."""
+        self.workers.start(min(count, self._most - self.size))
 
     def shrink(self, indices: Sequence[int]) -> None:
-        """Let these workers leave."""
+        """Drain these workers."""
         for index in indices:
-            self._places[index].drain()
+            self.workers[index].drain()
 
     def views(self) -> list[View]:
-        """What can be seen from outside of as many workers as ``size`` says."""
-        return [
-            self._view(place) for place in self if _stays(place) and not self._is_successor(place)
-        ]
+        """A view of each worker that ``size`` counts."""
+        return [self.workers.view(worker) for worker in self._replacement.counted]
 
-    def _is_successor(self, place: WorkerHandle) -> bool:
-        """Whether it is to replace a worker that is still there."""
-        worn = self._successors.get(place)
-        return worn is not None and _stays(worn)
+    # What its parts report.
 
-    def _view(self, place: WorkerHandle) -> View:
-        slots = busy = 0
-        counts = Counts()
-        for runtime in self.runtime:
-            part = place.slots(runtime)
-            slots += len(part)
-            busy += runtime.board.busy(part)
-            counts += runtime.board.counts(part)
-        accepted = counts.served + counts.refused + counts.dropped
-        is_up = place.state is WorkerState.SERVING
-        return View(place.index, place.pid or 0, slots, busy, accepted, is_up)
-
-    def _add(self, number: int) -> None:
-        for _ in range(min(number, self._room)):
-            self._place(self._free_index()).start()
-
-    @property
-    def _room(self) -> int:
-        """Places that there may be beside those that there are; the scoreboards have no more."""
-        return self._places_at_most - len(self._places)
-
-    def _free_index(self) -> int:
-        return next(index for index in count() if index not in self._places)
-
-    def _place(self, index: int) -> WorkerHandle:
-        place = WorkerHandle(
-            self.name,
-            index,
-            self.runtime,
-            self._python_path,
-            self._graceful_timeout,
-            self._worker_log,
-            self._reactor,
-            self._spawner,
-            self._lines,
-            self,
-        )
-        self._places[index] = place
-        return place
-
-    def order(self, order: Order) -> None:
-        """Tell all workers."""
-        for place in self:
-            place.order(order)
-
-    def _order_staying(self, order: Order) -> None:
-        """Tell the workers that have not been told to leave."""
-        for place in self:
-            if _stays(place):
-                place.order(order)
-
-    def _watch_arrivals(self) -> None:
-        """Look at the size of the pool while clients come that it takes."""
-        if self._scaling is None or not self._is_started or self._is_draining:
-            return
-        accepting = [
-            runtime for runtime in self.runtime if not self.is_suspended(runtime.service.name)
-        ]
-        self._scaling.watch([one for runtime in accepting for one in _queues(runtime)])
-
-    # What the daemon takes for the workers.
-
-    @property
-    def _entrances(self) -> Iterator[Dispatcher]:
-        for runtime in self.runtime:
-            yield from (one for one in runtime.entrances if one is not None)
-
-    def _see_entrances(self) -> None:
-        """Take for those who would take now."""
-        takes = self._is_started and not (self._is_held or self._takes_no_more)
-        for runtime in self.runtime:
-            for entrance in runtime.entrances:
-                if entrance is not None:
-                    is_open = takes and not self.is_suspended(runtime.service.name)
-                    entrance.open() if is_open else entrance.shut()
-
-    def _turned_away(
-        self,
-        service: str,
-        transport: str,
-        client: str,
-        reason: str,
-        since: float,
-        carried: Traffic,
-    ) -> None:
-        """Log a client that was not handed on, as workers do."""
-        if self._worker_log.connections and is_enabled("info", self._worker_log.level):
-            form = line_form(self._worker_log.form)
-            seconds = time.monotonic() - since
-            verdict = f"refused: {reason}"
-            self._lines(
-                form.served(time.time(), service, transport, client, verdict, seconds, *carried)
-            )
-
-    # Suspension.
-
-    @property
-    def suspended_services(self) -> frozenset[str]:
-        """The services that take nothing."""
-        return frozenset(name for name in self._names if self.state(name) in TAKES_NOBODY)
-
-    def suspend(self, service: str) -> Deferred[None]:
-        """Have all workers take nothing more for *service*.
-
-        Fires when that is so, or when it has been resumed before that.
-        """
-        done: Deferred[None] = Deferred()
-        self._when_suspended.setdefault(service, []).append(done)
-        self._lives[service].on(ServiceEvent.SUSPEND)
-        asked = {place.index for place in self if place.state in _MAY_TAKE}
-        self._asked[service] = asked
-        for index in asked:
-            self._places[index].order(Suspend(service))
-        self._watch_arrivals()
-        self._see_entrances()
-        self._see_suspended(service)
-        return done
-
-    def resume(self, service: str) -> None:
-        """Have all workers take again."""
-        self._asked.pop(service, None)
-        self._lives[service].on(ServiceEvent.RESUME)
-        self._see_who_serves()
-        if not self._is_held:
-            self._order_staying(Resume(service))
-        self._watch_arrivals()
-        self._see_entrances()
-        self._tell_suspended(service)
-
-    def _see_suspended(self, service: str) -> None:
-        """Tell those who wait for it when nobody takes for *service* any more."""
-        if not self._asked.get(service):
-            before = self.state(service)
-            self._lives[service].on(ServiceEvent.IDLE)
-            if self.state(service) is not before:
-                log.info("service {service} is suspended", service=service)
-            self.order(AllSuspended(service))
-            self._tell_suspended(service)
-
-    def _tell_suspended(self, service: str) -> None:
-        """Those who wait for a suspension wait no longer."""
-        for done in self._when_suspended.pop(service, []):
-            done.callback(None)
-
-    # What its places say (place.Owner).
-
-    def changed(self, place: WorkerHandle) -> None:
-        """A place has another state."""
-        if place.state is WorkerState.SERVING:
-            self._take_over(place)
-        if place.state is WorkerState.CLOSED:
-            self._forget(place)
-        if place.state is not WorkerState.SERVING:  # and its next process starts suspended
-            for service in list(self._asked):  # who is told may resume it
-                self.suspended(place, service)
-        self._see_who_serves()
-        self._see_closed()
-        self._changed()
-
-    def _see_closed(self) -> None:
-        """Tell those who wait for the end, if this is it."""
-        if self.is_closed:
-            self._all_are_gone()
-            called, self._closed = self._closed, []
-            for call in called:
-                call()
-
-    def worn(self, place: WorkerHandle) -> None:
-        """A worker has done enough: let another start, and this one leave when that is ready."""
-        if place in self._successors.values() or place.state is not WorkerState.SERVING:
-            return
-        if self._room:
-            self._replace(place)
-        elif self._stops_by_itself:
-            place.drain()
-        elif place not in self._worn:
-            self._worn.append(place)
-
-    @property
-    def _stops_by_itself(self) -> bool:
-        """Whether a worker takes nothing more after its last request; then it can leave, too."""
-        return all(runtime.service.threads == 1 for runtime in self.runtime)
-
-    def _replace(self, place: WorkerHandle) -> None:
-        """Start the successor of a worker."""
-        successor = self._place(self._free_index())
-        self._successors[successor] = place
-        successor.start()
-
-    def _take_over(self, successor: WorkerHandle) -> None:
-        """A worker is ready; the one that it replaces, if it does, may leave."""
-        worn = self._successors.pop(successor, None)
-        if worn is not None:
-            worn.drain()
-
-    def _forget(self, place: WorkerHandle) -> None:
-        """A place is closed."""
-        for name, counts in place.counts_of.items():
-            self._counts_of[name] = self._counts_of.get(name, Counts()) + counts
-        self._places.pop(place.index, None)
-        # Nobody is to be replaced by it any more; who would have replaced it stays for itself.
-        self._successors = {
-            successor: worn
-            for successor, worn in self._successors.items()
-            if place not in (successor, worn)
-        }
-        if not self._is_draining:
-            self._add(max(0, self._least - self.size))
-            while self._worn and self._room:
-                self.worn(self._worn.pop(0))
-
-    def is_suspended(self, service: str) -> bool:
-        """Whether a new worker is to take nothing for *service*."""
-        return self._is_held or self.state(service) in TAKES_NOBODY
-
-    def shutdown(self, service: str) -> None:
-        """A handler wants *service* suspended."""
-        if self.state(service) in TAKES_NOBODY:
-            self._see_suspended(service)
+    def changed(self, worker: WorkerHandle) -> None:
+        """See ``WorkerOwner``."""
+        # The parts first, then the states that follow from them. The daemon last: it may finish a
+        # reload or a stop because of this change, and has to see all of it.
+        if worker.state is WorkerState.SERVING:
+            self._replacement.serves(worker)
         else:
-            log.info("service {service}: shutdown() was called", service=service)
-            self.suspend(service)
+            if worker.state is WorkerState.CLOSED:
+                self.workers.remove(worker)
+                self._replacement.closed(worker)
+                if not self._is_draining:
+                    # The least number of workers first: there may not be room for successors, too.
+                    self.workers.start(max(0, self._least - self.size))
+                    self._replacement.retry()
+            # Its next process starts suspended.
+            self.suspension.worker_left(worker)
+        self._update_states()
+        self._check_closed()
+        self._notify()
 
-    def suspended(self, place: WorkerHandle, service: str) -> None:
-        """A worker takes nothing more for *service*, or has gone."""
-        if self._is_draining:
-            self._changed()
-        waiting = self._asked.get(service)
-        if waiting is not None and place.index in waiting:
-            waiting.discard(place.index)
-            self._see_suspended(service)
+    def recycle(self, worker: WorkerHandle) -> None:
+        """See ``WorkerOwner``."""
+        self._replacement.recycle(worker)
 
+    def _suspension_changed(self) -> None:
+        self._update_states()
+        self.accepting.update()
 
-def _life_of(service: str) -> Lifecycle[ServiceState, ServiceEvent]:
-    return Lifecycle(f"service {service}", SERVICE, ServiceState.STARTING)
-
-
-def _stays(place: WorkerHandle) -> bool:
-    return place.state not in (WorkerState.DRAINING, WorkerState.CLOSED)
-
-
-def _queues(runtime: ServiceRuntime) -> Iterator[socket.socket]:
-    """Where the workers take from: the listeners, or what the daemon has taken from them."""
-    entrances = runtime.entrances or repeat(None, len(runtime.listeners))
-    for listener, entrance in zip(runtime.listeners, entrances, strict=True):
-        yield listener if entrance is None else entrance.queue
-
-
-def _takes_for_itself(runtime: ServiceRuntime) -> bool:
-    """Whether a program has the queue, which may leave it as it is for as long as it likes."""
-    runs = runtime.service.runs
-    return isinstance(runs, Program) and runs.wait
+    def _worker_stopped(self) -> None:
+        if self._is_draining:  # a reload waits for the last worker to stop accepting
+            self._notify()

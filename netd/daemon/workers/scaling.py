@@ -1,10 +1,10 @@
-"""How many processes a pool has: looked at only while clients come and none is idle.
+"""How many processes a pool has. It costs nothing while no client connects.
 
-The daemon watches the pool's listeners, each EPOLLONESHOT (epoll(7)). An event says that a client
-is waiting, or was a moment ago; five milliseconds later it looks at the scoreboard. If a worker is
-idle by then, the next event is waited for, so a pool under load is looked at 200 times a second
-and an idle one never. If none is idle, the rule of ``netd.core.pool_size`` decides, at once and
-every five milliseconds.
+The daemon watches the pool's listeners, each EPOLLONESHOT (epoll(7)). An event means that a
+connection is queued, or was a moment ago; five milliseconds later the daemon looks at the
+scoreboard. If a worker is idle by then, it waits for the next event: so it looks at a loaded pool
+200 times a second, and never at an idle one. If no worker is idle, the rule of
+``netd.core.pool_size`` decides, then and every five milliseconds.
 """
 
 from __future__ import annotations
@@ -16,62 +16,65 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netd.core.pool_size import LOOK_INTERVAL, Growth, Sample
-from netd.core.reactor import DelayedCall
+from netd.core.reactor import Reading, ReadingReactor
+from netd.core.timer import Timer
 
 IDLE_TIME: Final = 10.0
-"""Seconds without a client after which a worker that is not the last leaves; as threads do."""
+"""Seconds without a connection after which a worker exits, unless it is one of the least number.
+The threads of a pool have as many."""
 
 PROCESSORS: Final = len(os.sched_getaffinity(0))
+"""Processors that netd may use, which may be fewer than there are."""
 
 
 def processor_time_of(pid: int) -> float:
-    """Seconds of processor time that a process has used. Raises OSError if there is none."""
-    # Its clock, as Linux numbers them (clock_getcpuclockid(3)).
+    """Seconds of processor time that a process has used. Raises OSError if it has ended."""
+    # The number of its clock, as clock_getcpuclockid(3) computes it, for which Python has no name.
     return time.clock_gettime((~pid << 3) | 2)
 
 
 @dataclass(frozen=True)
 class View:
-    """A worker, as it is seen from outside."""
+    """What the scoreboards say of a worker."""
 
     index: int
     pid: int
     slots: int
     busy: int
-    """Slots with somebody inside."""
+    """Slots with an active connection."""
     accepted: int
-    """Requests that have come to their end since the worker began."""
+    """Requests that have ended since the process started."""
     is_up: bool = True
-    """Whether it serves; otherwise it is starting, or going to."""
+    """Whether it serves; otherwise it starts, or waits to."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it could take somebody."""
+        """Whether it has a free slot."""
         return self.busy < self.slots
 
 
 class Sized(Protocol):
-    """A pool that can be made larger and smaller."""
+    """A pool whose size can be changed."""
 
     @property
     def size(self) -> int:
-        """Workers that serve, or are going to."""
+        """Workers that serve or are going to."""
 
     def grow(self, count: int) -> None:
         """Start more workers."""
 
     def shrink(self, indices: Sequence[int]) -> None:
-        """Let these workers leave."""
+        """Drain these workers."""
 
     def views(self) -> list[View]:
-        """As many workers."""
+        """A view of each worker that ``size`` counts."""
 
 
 class Scaling:
@@ -80,7 +83,7 @@ class Scaling:
     def __init__(
         self,
         pool: Sized,
-        reactor: Any,
+        reactor: ReadingReactor,
         least: int,
         most: int,
         processor_time: Callable[[int], float] = processor_time_of,
@@ -89,67 +92,63 @@ class Scaling:
         self._reactor = reactor
         self._least = least
         self._growth = Growth(most)
-        self._arrivals: Arrivals | None = None
-        self._looking: DelayedCall | None = None
-        self._shrinking: DelayedCall | None = None
-        self._seen: dict[int, View] = {}
-        """At the last look."""
-        self._idle: dict[int, int] = {}
-        """How many each worker had taken by the last time that some were let go; by its pid."""
+        self._backlogs: BacklogWatch | None = None
+        self._next_look = Timer(reactor)
+        self._next_shrink = Timer(reactor)
+        self._last_views: dict[int, View] = {}
+        """The views at the last look, by index."""
+        self._accepted_then: dict[int, int] = {}
+        """How many requests each process had accepted at the last shrink, by pid."""
         self._processor_time = processor_time
+        # Totals, because the rule compares rates, and a process that ends takes its counts along.
         self._accepted = Total()
         self._used = Total()
 
     def watch(self, sockets: Sequence[socket.socket]) -> None:
-        """Look at the pool when somebody comes to *sockets*, and to no others.
+        """Look at the pool when a connection comes to *sockets*, and to no others.
 
         They stay the caller's, who closes them after ``stop``.
         """
-        self._forget_arrivals()
+        self._unwatch()
         if sockets:
-            self._arrivals = Arrivals(sockets, self._reactor, self._look_soon)
-            self._arrivals.watch()
+            self._backlogs = BacklogWatch(sockets, self._reactor, self._look_soon)
+            self._backlogs.watch()
 
     def stop(self) -> None:
-        """Look no more."""
-        self._forget_arrivals()
-        if self._shrinking is not None:
-            self._shrinking.cancel()
-            self._shrinking = None
+        """Leave the pool's size as it is."""
+        self._unwatch()
+        self._next_shrink.clear()
 
-    def _forget_arrivals(self) -> None:
-        if self._arrivals is not None:
-            self._arrivals.close()
-            self._arrivals = None
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+    def _unwatch(self) -> None:
+        if self._backlogs is not None:
+            self._backlogs.close()
+            self._backlogs = None
+        self._next_look.clear()
 
     def _look_soon(self) -> None:
-        self._looking = self._reactor.callLater(LOOK_INTERVAL, self._look)
+        self._next_look.set(LOOK_INTERVAL, self._look)
 
     def _look(self) -> None:
-        self._looking = None
         views = self._pool.views()
-        if self._somebody_rests(views):
+        if self._has_idle(views):
             self._growth.rest()
-            if self._arrivals is not None:
-                self._arrivals.watch()
+            if self._backlogs is not None:
+                self._backlogs.watch()
         else:
-            # First, since what follows may be the reason to look no more.
+            # Before the decision, which may start a worker whose failure leads to stop().
             self._look_soon()
             self._decide(views)
-        self._seen = {view.index: view for view in views}
-        if self._pool.size > self._least and self._shrinking is None:
-            self._shrinking = self._reactor.callLater(IDLE_TIME, self._shrink)
+        self._last_views = {view.index: view for view in views}
+        if self._pool.size > self._least and not self._next_shrink.is_set:
+            self._next_shrink.set(IDLE_TIME, self._shrink)
 
-    def _somebody_rests(self, views: list[View]) -> bool:
-        """Whether a worker has been idle ever since the last look, or will be in a moment."""
+    def _has_idle(self, views: list[View]) -> bool:
+        """Whether a worker has been idle since the last look, or starts and will be idle then."""
         return any(not view.is_up or self._has_been_idle(view) for view in views)
 
     def _has_been_idle(self, view: View) -> bool:
-        """Whether it was idle at the last look, too, if it was there by then."""
-        before = self._seen.get(view.index, view)
+        # Idle at both looks is not enough: it may have served a connection in between.
+        before = self._last_views.get(view.index, view)
         return view.is_idle and before.is_idle and view.accepted == before.accepted
 
     def _decide(self, views: list[View]) -> None:
@@ -166,7 +165,7 @@ class Scaling:
         times = {}
         for view in views:
             if view.pid:
-                with suppress(OSError):  # it has gone
+                with suppress(OSError):  # it has ended
                     times[view.pid] = self._processor_time(view.pid)
         return times
 
@@ -176,37 +175,42 @@ class Scaling:
         return [view.index for view in ordered[: min(count, most)]]
 
     def _shrink(self) -> None:
-        """Let those leave that have taken nobody for a while, and come back while there are any."""
-        self._shrinking = None
+        """Drain the workers that have accepted nothing since the last shrink; repeat while the pool
+        is larger than it has to be.
+        """
         views = [view for view in self._pool.views() if view.is_up and view.busy == 0]
-        idle = [view.index for view in views if self._idle.get(view.pid) == view.accepted]
-        self._idle = {view.pid: view.accepted for view in views}
+        idle = [view.index for view in views if self._accepted_then.get(view.pid) == view.accepted]
+        self._accepted_then = {view.pid: view.accepted for view in views}
         surplus = max(0, self._pool.size - self._least)
+        # The highest first, so that the pool keeps the first slots of its scoreboards.
         self._pool.shrink(sorted(idle, reverse=True)[:surplus])
         if self._pool.size > self._least:
-            self._shrinking = self._reactor.callLater(IDLE_TIME, self._shrink)
+            self._next_shrink.set(IDLE_TIME, self._shrink)
 
 
 class Total:
-    """What processes have done together, those that have ended included."""
+    """A sum over processes that never falls: what ended processes have contributed stays in it."""
 
     def __init__(self) -> None:
         self._last: Mapping[int, float] = {}
         self._total = 0.0
 
     def of(self, readings: Mapping[int, float]) -> float:
-        """Add what has come since the last time; *readings* say what each process has by pid."""
+        """Add the increase since the last call; *readings* are the present values by pid."""
         self._total += sum(now - self._last.get(pid, 0.0) for pid, now in readings.items())
         self._last = readings
         return self._total
 
 
 @implementer(IReadDescriptor)
-class Arrivals:
-    """Tells once, after each ``watch``, that somebody came to one of *sockets*."""
+class BacklogWatch:
+    """Calls *came* once, after each ``watch``, when a connection comes to one of *sockets*.
+
+    Only the daemon's view of the sockets is in its epoll: workers accept from them as before.
+    """
 
     def __init__(
-        self, sockets: Sequence[socket.socket], reactor: Any, came: Callable[[], None]
+        self, sockets: Sequence[socket.socket], reactor: Reading, came: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._came = came
@@ -216,7 +220,7 @@ class Arrivals:
             self._epoll.register(descriptor, 0)
 
     def watch(self) -> None:
-        """Tell of the next."""
+        """Report the next connection."""
         for descriptor in self._descriptors:
             self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
         self._reactor.addReader(self)
@@ -225,18 +229,18 @@ class Arrivals:
         return self._epoll.fileno()
 
     def doRead(self) -> None:
-        # Of several listeners each may report: they are all told of at once.
+        # Several listeners may have an event; they are one report, so all are taken.
         self._epoll.poll(0)
         self._reactor.removeReader(self)
         self._came()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Nothing to do: the reactor is ending."""
+        """The reactor is stopping."""
 
     def logPrefix(self) -> str:
         return "netd"
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the epoll."""
         self._reactor.removeReader(self)
         self._epoll.close()

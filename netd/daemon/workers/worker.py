@@ -1,24 +1,23 @@
-"""A worker as the daemon sees it: a place in which one process after another serves."""
+"""One worker as the daemon sees it: one process after another on the same slots."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from netd.core.backoff import Backoff
-from netd.core.reactor import DelayedCall
-from netd.daemon.forkserver.spawn import Process, Spawner
+from netd.core.timer import Timer
+from netd.daemon.forkserver.spawn import Process
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.states import WORKER, WorkerEvent, WorkerState
-from netd.daemon.workers.channel import _WorkerChannel
-from netd.daemon.workers.dispatcher import Dispatcher
-from netd.ipc.scoreboard import Counts, Scoreboard
+from netd.daemon.workers.channel import WorkerChannel
+from netd.daemon.workers.runtime import WorkerSpec, WorkerTools
+from netd.daemon.workers.slots import WorkerSlots
+from netd.daemon.workers.start_order import start_order
 from netd.ipc.worker import (
     ConfigureLog,
     Drain,
@@ -36,127 +35,112 @@ from netd.ipc.worker import (
     SuspendRequested,
 )
 from netd.model.log import WorkerLog
-from netd.model.service import Service
 
 log = Logger()
 
 START_DEADLINE: Final = 60.0
-"""Seconds that a worker has to say it is ready: imports were tried before, and took less."""
+"""Seconds that a worker has to report that it is ready. The probe has imported the same modules
+before, in less."""
 
 LAST_WORDS: Final = 1.0
 """Seconds to read what a process sent before it ended; its children may hold the channel open."""
 
 END_DEADLINE: Final = 1.0
-"""Seconds between "stop" and SIGKILL."""
+"""Seconds between the order to stop and SIGKILL."""
 
 SHOWN: Final = 10
-"""Clients named in one log line when a worker is lost; the rest are a number."""
-
-_CHANNEL: Final = 3
+"""Clients named in one log line when a worker is lost; of the others only the number is logged."""
 
 
-@dataclass(frozen=True)
-class ServiceRuntime:
-    """A service in its worker, with what the daemon keeps for it. The daemon closes both."""
+class WorkerOwner(Protocol):
+    """The pool that a worker belongs to."""
 
-    service: Service
-    listeners: tuple[socket.socket, ...]
-    page: int
-    """The descriptor of its scoreboard."""
-    board: Scoreboard
-    entrances: tuple[Dispatcher | None, ...] = ()
-    """For each listener, where the daemon takes from it; empty where it takes from none."""
+    def changed(self, worker: WorkerHandle) -> None:
+        """The worker has another ``state``."""
+
+    def recycle(self, worker: WorkerHandle) -> None:
+        """The worker has reached one of its recycle limits."""
 
 
-def _numbered(descriptors: dict[int, int], ours: int) -> int:
-    """Give *ours* the next number that the worker has not used yet; return it."""
-    number = len(descriptors) + _CHANNEL
-    descriptors[number] = ours
-    return number
-
-
-class Owner(Protocol):
-    """Whom a place belongs to."""
-
-    def changed(self, place: WorkerHandle) -> None:
-        """The place has another ``state``."""
+class ServiceControl(Protocol):
+    """Decides which services accept, and gets the workers' reports about them."""
 
     def is_suspended(self, service: str) -> bool:
-        """Whether a worker that starts now is to take nothing for *service*."""
+        """Whether a worker that starts now must not accept for *service*."""
 
-    def shutdown(self, service: str) -> None:
-        """A handler wants *service* suspended."""
+    def shutdown_called(self, service: str) -> None:
+        """A handler has called ``server.shutdown()``."""
 
-    def suspended(self, place: WorkerHandle, service: str) -> None:
-        """The worker takes nothing more for *service*."""
-
-    def worn(self, place: WorkerHandle) -> None:
-        """The worker has done enough."""
+    def stopped_accepting(self, worker: WorkerHandle, service: str) -> None:
+        """The worker no longer accepts for *service*."""
 
 
 class WorkerHandle:
-    """Keeps a worker running for *placed* services, until it is drained. Reactor's thread only.
-
-    The worker has the part of each scoreboard that belongs to *index*. *lines* gets its log, as
-    *worker_log* has it.
-    """
+    """Keeps one process running until it is drained. Reactor's thread only."""
 
     def __init__(
         self,
-        name: str,
+        spec: WorkerSpec,
         index: int,
-        runtime: Sequence[ServiceRuntime],
-        python_path: tuple[str, ...],
-        graceful_timeout: float,
         worker_log: WorkerLog,
-        reactor: Any,
-        spawner: Spawner,
-        lines: Callable[[str], None],
-        owner: Owner,
+        tools: WorkerTools,
+        owner: WorkerOwner,
+        control: ServiceControl,
     ) -> None:
-        self.name = name
         self.index = index
-        self._life = Lifecycle(f"worker {name}", WORKER, WorkerState.EMPTY)
-        self.counts_of: dict[str, Counts] = {}
-        """What the processes that have gone have done, by service."""
-        self._runtime = tuple(runtime)
-        self._python_path = python_path
-        self._graceful_timeout = graceful_timeout
-        self._worker_log = worker_log
-        self._reactor = reactor
-        self._spawner = spawner
-        self._lines = lines
-        self._owner = owner
-        self._backoff = Backoff()
-        self._process: Process | None = None
-        self._channel: _WorkerChannel | None = None
-        self._timer: DelayedCall | None = None
-        self._ready_at: float | None = None
-        self._is_ending = False
-        """Whether what the worker has is not waited for."""
-        self._suspended: set[str] = set()
-        """The services for which the worker has said that it takes nothing more, since it was told
-        to leave."""
+        self.slots = WorkerSlots(spec.runtime, index)
         self.failure: str | None = None
-        """Why the last process here was never ready; None once one is."""
+        """Why the last process was never ready; None once one is."""
+        self._spec = spec
+        self._worker_log = worker_log
+        self._tools = tools
+        self._owner = owner
+        self._control = control
+        self._life = Lifecycle(f"worker {spec.name}", WORKER, WorkerState.NEW)
+        self._backoff = Backoff()
+        self._timer = Timer(tools.reactor)
+        """The deadline of the start or of the end, or the delay before the next process: a worker
+        never waits for two of them."""
+        self._process: Process | None = None
+        self._channel: WorkerChannel | None = None
+        self._ready_at: float | None = None
+        self._is_stopping = False
+        """Whether the worker's handlers get no more time."""
+        self._stopped_services: set[str] = set()
+        """The services for which the worker has reported, since its drain, that it stopped
+        accepting."""
+
+    @property
+    def name(self) -> str:
+        """The worker's name, which all workers of a pool share."""
+        return self._spec.name
 
     @property
     def state(self) -> WorkerState:
-        """What there is in it."""
+        """Its state."""
         return self._life.state
 
     @property
-    def counts(self) -> Counts:
-        """What the processes that have gone have done."""
-        return sum(self.counts_of.values(), Counts())
+    def is_leaving(self) -> bool:
+        """Whether it has been told to drain, so that it does not count towards the pool's size."""
+        return self.state in (WorkerState.DRAINING, WorkerState.CLOSED)
 
     @property
     def pid(self) -> int | None:
-        """Of the process that is here, if there is one."""
+        """The pid of its process, if there is one."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def may_accept(self) -> bool:
+        """Whether it may still accept; a draining one may until it reports that it stopped."""
+        if self.state is not WorkerState.DRAINING:
+            return self.state is WorkerState.SERVING
+        return any(one.name not in self._stopped_services for one in self._spec.runtime)
+
+    # What the pool asks for.
+
     def start(self) -> None:
-        """Put a process into the empty place."""
+        """Start a process."""
         if not self._advance(WorkerEvent.START):
             return
         self._ready_at = None
@@ -166,67 +150,84 @@ class WorkerHandle:
             log.error("worker {name} cannot be started: {error}", name=self.name, error=error)
             self._ended(str(error))
             return
-        self._set_timer(START_DEADLINE, self._too_slow)
+        self._timer.set(START_DEADLINE, self._start_deadline_passed)
 
     def _spawn(self) -> None:
-        """Start a process with a channel to it, and tell it what to be. Raises OSError."""
+        """Start a process with a channel to it, and send its first order. Raises OSError."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self._channel = _WorkerChannel(self._heard, self._misunderstood, self._lost)
-            factory = Factory.forProtocol(partial(_the, self._channel))
+            channel = WorkerChannel(self._received, self._misbehaved, self._channel_lost)
+            factory = Factory.forProtocol(lambda: channel)
             factory.noisy = False
-            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
-            descriptors, order = self._start_order(theirs.fileno())
-            self._process = self._spawner.spawn(self.name, descriptors, self._wrote, self._ended)
-        self._channel.order(order)
+            self._tools.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+            descriptors, order = start_order(
+                self._spec,
+                self.slots,
+                self._worker_log,
+                theirs.fileno(),
+                self._control.is_suspended,
+            )
+            # Kept before the process is started: if that fails, _ended closes it.
+            self._channel = channel
+            self._process = self._tools.spawner.spawn(
+                self.name, descriptors, self._log_output, self._ended
+            )
+        channel.order(order)
 
     def drain(self) -> None:
-        """Let the worker finish what it has and leave; then the place is closed.
+        """Let the process finish its requests and exit; then the worker is closed.
 
-        A worker that has not said it is ready has nothing, and is not waited for.
+        A process that is not ready yet has no request, and is not waited for.
         """
         before = self.state
-        self._suspended.clear()
+        # It may have stopped for a suspension before, and been resumed since.
+        self._stopped_services.clear()
         self._advance(WorkerEvent.DRAIN)
-        if before in (WorkerState.STARTING, WorkerState.SERVING):
-            self._clear_timer()
+        if before is WorkerState.BACKOFF:
+            self._timer.clear()
+        elif before in (WorkerState.STARTING, WorkerState.SERVING):
+            self._timer.clear()
             self.order(Drain())
-        elif before is WorkerState.WAITING:
-            self._clear_timer()
         if before is WorkerState.STARTING:
-            self._set_timer(END_DEADLINE, self._kill_unless_it_serves)
-
-    @property
-    def may_accept(self) -> bool:
-        """Whether the process may take somebody yet: one that is to leave, until it says not."""
-        if self.state is not WorkerState.DRAINING:
-            return self.state is WorkerState.SERVING
-        return any(runtime.service.name not in self._suspended for runtime in self._runtime)
+            self._timer.set(END_DEADLINE, self._kill_unless_busy)
 
     def end(self) -> None:
-        """Tell a worker that is draining to leave at once, and see to it that it does."""
+        """End a draining worker now: by an order, and by SIGKILL if it does not obey in time.
+
+        The order comes first because only the worker can end the programs that it started.
+        """
         if self.state is not WorkerState.DRAINING:
             return
-        for runtime in self._runtime:
-            inside = runtime.board.active_connections(self.slots(runtime))
-            if inside:
+        for service, clients in self.slots.active_clients:
+            if clients:
                 log.warn(
                     "service {service}: {clients} still served when the time was over",
-                    service=runtime.service.name,
-                    clients=_named([active_connection.client for active_connection in inside]),
+                    service=service,
+                    clients=_named(clients),
                 )
-        self._is_ending = True
+        self._is_stopping = True
         self.order(Stop())
-        self._set_timer(END_DEADLINE, self.kill)
+        self._timer.set(END_DEADLINE, self.kill)
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Send SIGKILL to the process."""
         if self._process is not None:
             self._process.kill()
 
-    def _kill_unless_it_serves(self) -> None:
-        """End what was told to drain before it was ready, though it may have become so just now."""
-        if not any(runtime.board.busy(self.slots(runtime)) for runtime in self._runtime):
+    def relog(self, worker_log: WorkerLog) -> None:
+        """Log by *worker_log*, in this process and in the next ones."""
+        self._worker_log = worker_log
+        self.order(LogAs(worker_log))
+
+    def order(self, order: Order) -> None:
+        """Send an order to the process, if there is one."""
+        if self._channel is not None:
+            self._channel.order(order)
+
+    def _kill_unless_busy(self) -> None:
+        # The process may have become ready just before the order to drain reached it, and may have
+        # accepted a connection by then.
+        if not self.slots.is_busy:
             self.kill()
 
     def _start_order(self, channel: int) -> tuple[dict[int, int], StartWorker]:
@@ -268,14 +269,14 @@ class WorkerHandle:
                 self.failure = f"services.{report.service}: {report.message}"
             log.error("service {name}: {message}", name=report.service, message=report.message)
         elif channel is self._channel:
-            self._heard_now(channel, report)
+            self._received_now(channel, report)
 
     def _heard_now(
         self,
         channel: _WorkerChannel,
         report: Ready | SuspendRequested | Suspended | NeedsRecycling | HandlerHung,
     ) -> None:
-        """A report of the process that is here."""
+        """Handle a report that concerns the process that is there now."""
         if isinstance(report, Ready):
             self._ready(channel)
         elif not self._serves(report.service):
@@ -311,91 +312,91 @@ class WorkerHandle:
         if self.state is WorkerState.SERVING:
             channel.misunderstand("that it is ready, again")
             return
-        if not self._is_ending:
-            self._clear_timer()
-        self._ready_at = self._reactor.seconds()
+        service = report.service
+        if all(runtime.name != service for runtime in self._spec.runtime):
+            channel.reject(f"a report about a service that it does not run: {service}")
+        elif isinstance(report, Shutdown):
+            self._control.shutdown_called(service)
+        elif isinstance(report, Suspended):
+            self._stopped_services.add(service)
+            self._control.stopped_accepting(self, service)
+        elif isinstance(report, NeedsRecycling):
+            text = "worker {name} (pid {pid}) {why}; it is replaced"
+            log.info(text, name=self.name, pid=self.pid, why=report.why)
+            self._owner.recycle(self)
+        else:
+            text = "worker {name} hangs in service {service}; it is ended"
+            log.error(text, name=self.name, service=service)
+            self.kill()
+
+    def _became_ready(self, channel: WorkerChannel) -> None:
+        if self.state is WorkerState.SERVING:
+            channel.reject("ready twice")
+            return
+        # A worker that was ordered to stop before it was ready still has to obey in time.
+        if not self._is_stopping:
+            self._timer.clear()
+        self._ready_at = self._tools.reactor.seconds()
         self.failure = None
         self._advance(WorkerEvent.READY)
 
-    def _misunderstood(self, channel: _WorkerChannel, why: str) -> None:
-        log.error("worker {name} said {why}; it is ended", name=self.name, why=why)
+    def _misbehaved(self, channel: WorkerChannel, what: str) -> None:
+        log.error("worker {name} sent {what}; it is ended", name=self.name, what=what)
         if channel is self._channel:
             self.kill()
 
-    def _lost(self, channel: _WorkerChannel) -> None:
-        """The process has gone, or is about to; if not, a handler has closed its channel."""
+    def _channel_lost(self, channel: WorkerChannel) -> None:
+        """The process has ended or is about to, or a handler has closed its channel."""
         if channel is self._channel and self.state in (WorkerState.STARTING, WorkerState.SERVING):
-            self._set_timer(LAST_WORDS, self._cut_off)
+            self._timer.set(LAST_WORDS, self._kill_without_channel)
 
-    def _cut_off(self) -> None:
+    def _kill_without_channel(self) -> None:
+        # Such a worker can be neither drained nor stopped, and would outlive its generation.
         log.error("worker {name} has closed its channel; it is ended", name=self.name)
         self.kill()
 
-    def _wrote(self, line: str) -> None:
+    def _log_output(self, line: str) -> None:
         log.warn("worker {name}: {line}", name=self.name, line=line)
 
-    def _too_slow(self) -> None:
-        log.error(
-            "worker {name} is not ready after {seconds:g} s; it is ended",
-            name=self.name,
-            seconds=START_DEADLINE,
-        )
+    def _start_deadline_passed(self) -> None:
+        text = "worker {name} is not ready after {seconds:g} s; it is ended"
+        log.error(text, name=self.name, seconds=START_DEADLINE)
         self.kill()
 
     def _ended(self, how: str) -> None:
-        """The process has gone: say what that cost, and replace it, unless it was to go."""
+        """The process has ended: log what was lost, and start the next one unless it drained."""
         if self.state is WorkerState.STARTING and self.failure is None:
             self.failure = f"worker {self.name} ended with {how} before it was ready"
-        self._clear_timer()
-        lost, requests = self._take_stock()
+        self._timer.clear()
+        # Before anything may start the next process, which writes the same slots.
+        loss = self.slots.settle()
         pid = self.pid
         self._process = None
         if self._channel is not None:
-            self._reactor.callLater(LAST_WORDS, self._channel.close)
+            # The end of a process and what it sent come by different descriptors, in any order.
+            self._tools.reactor.callLater(LAST_WORDS, self._channel.close)
             self._channel = None
+        then = ""
         if self.state is not WorkerState.DRAINING:
-            served = 0.0 if self._ready_at is None else self._reactor.seconds() - self._ready_at
-            delay = self._backoff.died(served, requests)
-            self._set_timer(delay, self.start)
-            self._say_ended(pid, how, lost, f"; the next in {delay:g} s")
-        elif lost:
-            self._say_ended(pid, how, lost, "")
-        self._advance(WorkerEvent.DIED)
-
-    def _say_ended(self, pid: int | None, how: str, lost: list[str], then: str) -> None:
-        log.error(
-            "worker {name} (pid {pid}) ended with {how}; {lost} lost{then}",
-            name=self.name,
-            pid=pid,
-            how=how,
-            lost=_named(lost),
-            then=then,
-        )
-
-    def slots(self, runtime: ServiceRuntime) -> range:
-        """The part of a service's scoreboard that the worker here writes."""
-        each = runtime.service.slots_each
-        return range(self.index * each, (self.index + 1) * each)
-
-    def _take_stock(self) -> tuple[list[str], int]:
-        """Add up what the process had done, clear its slots; return whom it held.
-
-        And how many requests it had taken.
-        """
-        lost, requests = [], 0
-        for runtime in self._runtime:
-            slots = self.slots(runtime)
-            inside = runtime.board.active_connections(slots)
-            counts = runtime.board.counts(slots)
-            requests += len(inside) + counts.served
-            lost += [active_connection.client for active_connection in inside]
-            name = runtime.service.name
-            self.counts_of[name] = self.counts_of.get(name, Counts()) + counts
-            runtime.board.clear(slots)
-        return lost, requests
+            now = self._tools.reactor.seconds()
+            served = 0.0 if self._ready_at is None else now - self._ready_at
+            delay = self._backoff.died(served, loss.requests)
+            self._timer.set(delay, self.start)
+            then = f"; the next in {delay:g} s"
+        if then or loss.clients:
+            log.error(
+                "worker {name} (pid {pid}) ended with {how}; {lost} lost{then}",
+                name=self.name,
+                pid=pid,
+                how=how,
+                lost=_named(loss.clients),
+                then=then,
+            )
+        self._advance(WorkerEvent.EXITED)
 
     def _advance(self, event: WorkerEvent) -> bool:
-        """*event* has happened; whether it could."""
+        """Record *event*, and tell the owner. Return whether it could happen."""
+        # After a change only: the owner acts on the state, and would act twice.
         could = self._life.on(event)
         if could:
             self._owner.changed(self)
@@ -406,27 +407,8 @@ class WorkerHandle:
         self._worker_log = worker_log
         self.order(ConfigureLog(worker_log))
 
-    def order(self, order: Order) -> None:
-        """Tell the worker, if there is one."""
-        if self._channel is not None:
-            self._channel.order(order)
-
-    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
-        self._clear_timer()
-        self._timer = self._reactor.callLater(seconds, call)
-
-    def _clear_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-
-
-def _the(channel: _WorkerChannel) -> _WorkerChannel:
-    return channel
-
-
-def _named(clients: list[str]) -> str:
-    """Clients for a log line."""
+def _named(clients: Sequence[str]) -> str:
+    """*clients* for a log line."""
     if not clients:
         return "no connection"
     shown = ", ".join(clients[:SHOWN])

@@ -149,8 +149,8 @@ class TestCheck:
         ]
 
     @AS_ROOT
-    def test_as_whom(self, project: Project) -> None:
-        """Handlers are imported as whom twistd will run them."""
+    def test_owner(self, project: Project) -> None:
+        """Handlers are imported as the user that twistd will run them as."""
         project.module("m", "import os\nraise OSError(os.getgid())\n")
         text = '[services.time]\nhandler = "m:H"\nlisten = ["tcp:0"]\n'
         with pytest.raises(ConfigurationError, match="OSError: 65534"):
@@ -195,7 +195,7 @@ else:
 
 
 def problems_of_nobody(owners: str) -> tuple[int, list[str]]:
-    """Who is not root, and what he is told about services with these users."""
+    """The uid of a user that is not root, and the problems of services with these users."""
     root = str(Path(__file__).parents[3])
     done = subprocess.run(
         [sys.executable, "-c", AS_NOBODY % owners],
@@ -212,19 +212,19 @@ def problems_of_nobody(owners: str) -> tuple[int, list[str]]:
 class TestRights:
     @AS_ROOT
     def test_root(self) -> None:
-        """Root can become anybody, and so can its daemon."""
+        """Root, and root's daemon, can become any user."""
         check_rights(configuration(Owner(), Owner(1000, 1000), Owner(gid=5)), Owner())
 
     def test_nobody_named(self) -> None:
-        """A service that names nobody needs no rights, whatever twistd's options are."""
+        """A service that names no user needs no rights, whatever twistd's options are."""
         check_rights(configuration(Owner()), Owner(1000, 1000))
 
     def test_twistd_gives_them_up(self) -> None:
         """With twistd's --uid or --gid every service's user is a problem, at its line."""
         services = configuration(Owner(1000, 1000), Owner(), Owner(gid=5))
-        for as_whom in (Owner(1000, 1000), Owner(gid=1000)):
+        for owner in (Owner(1000, 1000), Owner(gid=1000)):
             with pytest.raises(ConfigurationError) as caught:
-                check_rights(services, as_whom)
+                check_rights(services, owner)
             why = "twistd's --uid and --gid give up the right to become another user"
             assert str(caught.value).splitlines() == [
                 f"netd.toml:2: services.s0.user: {why}",
@@ -232,7 +232,7 @@ class TestRights:
             ]
 
     def test_not_root(self) -> None:
-        """Without root's rights another user is a problem, which says who started netd."""
+        """Without root's rights another user is a problem, which names the uid of netd."""
         uid, problems = problems_of_nobody("Owner(1234, 1234), Owner(uid, gid + 1), Owner(gid=0)")
         why = f"only root can become another user, and netd was started by uid {uid}"
         assert problems == [
@@ -242,20 +242,20 @@ class TestRights:
         ]
 
     def test_who_it_is_already(self) -> None:
-        """To run as whom it is, or in the group that it has, netd needs no rights."""
+        """To run as its own user or group, netd needs no rights."""
         _, problems = problems_of_nobody("Owner(), Owner(uid, gid), Owner(gid=gid), Owner(uid)")
         assert problems == []
 
 
 class TestSocketOptions:
-    def test_that_the_system_does_not_take(self, project: Project) -> None:
+    def test_that_the_system_refuses(self, project: Project) -> None:
         """It is tried on a socket that is bound to nothing."""
         text = (
             '[services.a]\nhandler = "m:H"\nlisten = ["tcp:0", "tcp6:0"]\n'
             '[services.a.socket]\nSO_KEEPALIVE = true\nTCP_CONGESTION = "none-such"\n'
         )
         assert project.problems(text) == [
-            "netd.toml:7: services.a.socket.TCP_CONGESTION: this system does not take that value:"
+            "netd.toml:7: services.a.socket.TCP_CONGESTION: this system refuses the value:"
             " No such file or directory"
         ]
 
@@ -269,7 +269,7 @@ class TestSocketOptions:
         assert found.startswith("netd.toml:3: services.a.socket.TCP_CONGESTION: this system")
 
     def test_that_need_a_right(self, project: Project) -> None:
-        """Who checks need not be who runs it; who runs it is told in time."""
+        """check accepts it; the start of a daemon without the right does not."""
         text = '[services.a]\nhandler = "m:H"\nlisten = ["tcp:0"]\nsocket = {SO_MARK = 1}\n'
         file = project.configure(text)
         script = (

@@ -39,7 +39,7 @@ def answers(
     as_whom: Owner = Owner(),  # noqa: B008
 ) -> dict[str, ProbeReply]:
     configuration = Configuration("netd.toml", services, (str(directory),))
-    return ask(configuration, as_whom)
+    return ask(configuration, owner)
 
 
 class TestAsk:
@@ -66,11 +66,11 @@ class TestAsk:
         assert answers(tmp_path) == {}
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-    def test_as_whom(self, tmp_path: Path) -> None:
-        """A service that names nobody is imported as twistd will run; another one as it says."""
+    def test_owner(self, tmp_path: Path) -> None:
+        """A service that names no user is imported as twistd's; another one as its own."""
         (tmp_path / "m.py").write_text("import os\nraise OSError(os.getresgid()[0])\n")
         own = service("own", owner=Owner(gid=1234))
-        found = answers(tmp_path, service("none"), own, as_whom=Owner(gid=65534))
+        found = answers(tmp_path, service("none"), own, owner=Owner(gid=65534))
         for name, gid in (("none", 65534), ("own", 1234)):
             one = found[name]
             assert isinstance(one, ProbeError)
@@ -97,7 +97,7 @@ class TestSettle:
         """What the probe found and what does not fit come together, service by service."""
         services = [service(name, listen=("udp:0",)) for name in ("c", "a", "b", "d")]
         fault = ProbeError("a", "user", "cannot become uid 0")
-        _, found = settle(
+        _, found = resolve(
             configuration(*services),
             {
                 "a": fault,
@@ -118,7 +118,7 @@ class TestSettle:
         """By what the probe has seen of each; the rest of the configuration stays as it was."""
         before = configuration(service("a"), service("b"))
         reactor = Facts("b", "any", "reactor", ())
-        after, found = settle(
+        after, found = resolve(
             before, {"a": Facts("a", "any", "blocking", (), ServerFacts("process")), "b": reactor}
         )
         assert found == []
@@ -126,12 +126,12 @@ class TestSettle:
         assert (after.file, after.places) == (before.file, before.places)
 
     def test_notes_stand_where_the_thing_is_named(self) -> None:
-        """What is no fault is kept, with its place."""
+        """A note is kept, with its location."""
         answers = {
             "a": Facts("a", "any", "blocking", ()),
             "b": Facts("b", "any", "blocking", (), notes=("is so", "is so, too")),
         }
-        after, _ = settle(configuration(service("a"), service("b")), answers)
+        after, _ = resolve(configuration(service("a"), service("b")), answers)
         assert [str(note) for note in after.notes] == [
             "netd.toml:5: services.b.handler: is so",
             "netd.toml:5: services.b.handler: is so, too",

@@ -30,7 +30,7 @@ class TestLacking:
         ],
     )
     def test_nothing(self, environment: ExecutionEnvironment) -> None:
-        """What only takes away needs no right."""
+        """Lower priority and lower limits need no right."""
         assert list(lacking(environment, FEW)) == []
 
     @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ class TestLacking:
         assert list(lacking(environment, ALL)) == []
 
     def test_all_of_it(self) -> None:
-        """Everything that cannot be had is said at once."""
+        """All keys that need more rights are reported together."""
         environment = ExecutionEnvironment(nice=-1, limits=(Limit("nofile", 1, 5000),))
         assert [key for key, _ in lacking(environment, FEW)] == ["nice", "rlimits.nofile"]
 

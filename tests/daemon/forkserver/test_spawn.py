@@ -63,7 +63,7 @@ class TestLines:
         assert lines_of(*pieces) == text.removesuffix("\n").split("\n") * bool(text)
 
     def test_without_an_end(self) -> None:
-        """What has no end is a line all the same, and nothing is none."""
+        """An unfinished line is a line, and empty output is none."""
         assert lines_of(b"one\n\ntwo") == ["one", "", "two"]
         assert lines_of(b"one\n") == ["one"]
         assert lines_of() == []

@@ -1,4 +1,4 @@
-"""With a test in the fork server's place, and for real."""
+"""With a test as the fork server, and with the real one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from netd.daemon.forkserver.client import ANSWER_DEADLINE, START_DEADLINE
-from netd.daemon.forkserver.orphans import UNCLAIMED, Dead, StrayChildren, dead_children, reap
+from netd.daemon.forkserver.orphans import UNCLAIMED, Dead, Orphans, dead_children, reap
 from netd.daemon.forkserver.process import STATUS_PATIENCE
 from netd.daemon.forkserver.spawner import ForkSpawner
 from netd.ipc.forkserver import (
@@ -93,7 +93,7 @@ class FakeReactor(Clock):
         self,
         protocol: Any,
         *_: object,
-        childFDs: dict[int, Any],  # noqa: N803
+        childFDs: Mapping[int, Any],  # noqa: N803
         **__: object,
     ) -> None:
         if self.failures:
@@ -225,7 +225,7 @@ class TestOrders:
         assert sum(len(links) for _, links in orders) == 602
 
     def test_do_not_wait_for_the_server(self, scene: Scene) -> None:
-        """A fork server that does not read holds nobody up, and gets all when it does."""
+        """A fork server that does not read does not block the daemon; it gets all packets later."""
         for _ in range(400):
             scene.spawn(count=1)
         numbers = []
@@ -236,7 +236,7 @@ class TestOrders:
         assert numbers == list(range(1, 401))
 
     def test_server_cannot_be_started(self, scene: Scene) -> None:
-        """That is told who asks, and tried again for the next."""
+        """The caller gets the error, and the next spawn tries again."""
         scene.reactor.failures.append(OSError("no more processes"))
         with pytest.raises(OSError, match="no more processes"):
             scene.spawn()
@@ -307,12 +307,12 @@ class TestWorkers:
         scene.reactor.look()
         assert scene.happened == []
         scene.reactor.advance(STATUS_PATIENCE)
-        assert scene.happened == ["time ended with a status that nobody knows"]
+        assert scene.happened == ["time ended with an unknown status"]
 
 
 class TestLostServer:
     def test_is_replaced(self, scene: Scene, said: list[LogEvent]) -> None:
-        """A fork server that ended is followed by another, at once, then after growing delays."""
+        """A fork server that ended is replaced immediately, then after growing delays."""
         scene.spawn()
         scene.announce(1)
         for delay in (0, 0.1, 0.2):
@@ -334,7 +334,7 @@ class TestLostServer:
         os.close(pidfd)
         scene.server.ends()
         assert (one.pid, two.pid) == (pid, 0)
-        assert scene.happened == ["two ended with no process: the fork server has gone"]
+        assert scene.happened == ["two ended with no process: the fork server has ended"]
 
     def test_workers_that_live_on(self, scene: Scene) -> None:
         """A worker without its fork server has become the daemon's child, which reaps it."""
@@ -365,7 +365,7 @@ class TestLostServer:
         assert len(scene.happened) == 400
 
     def test_not_after_the_end(self, scene: Scene) -> None:
-        """Of a daemon that is leaving, the fork server is not replaced."""
+        """After close() a fork server that ends is not replaced."""
         scene.spawn()
         scene.announce(1)
         scene.spawner.close()
@@ -418,21 +418,21 @@ class TestReap:
             os.close(pidfd)
 
     def test_of_others(self) -> None:
-        """Who is no child is not reaped."""
+        """A process that is no child is not reaped."""
         pidfd = os.pidfd_open(os.getppid())
         assert reap(pidfd) is None
         os.close(pidfd)
 
 
-class TestStrayChildren:
+class TestOrphans:
     def test_reaped_when_nobody_else_did(self) -> None:
-        """A child that nobody has waited for for so long is reaped, and no child before that."""
+        """A child that stays dead for that long is reaped, and none before."""
         pid = os.posix_spawn("/bin/true", ["true"], {})
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         clock = Clock()
-        strays = StrayChildren(clock, dead_children)
-        strays.look_from_now_on()
-        strays.look_from_now_on()
+        orphans = Orphans(clock, dead_children)
+        orphans.start()
+        orphans.start()
         assert len(clock.getDelayedCalls()) == 1
         assert pid in {dead.pid for dead in dead_children()}
         clock.advance(UNCLAIMED)
@@ -444,8 +444,8 @@ class TestStrayChildren:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         clock = Clock()
         answers = iter([{Dead(pid, "1")}, {Dead(pid, "2")}, {Dead(pid, "2")}])
-        strays = StrayChildren(clock, lambda: next(answers))
-        strays.look_from_now_on()
+        orphans = Orphans(clock, lambda: next(answers))
+        orphans.start()
         clock.advance(UNCLAIMED)
         assert pid in {dead.pid for dead in dead_children()}
         clock.advance(UNCLAIMED)
@@ -602,4 +602,4 @@ class TestReal:
             "children = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
             "os.kill(int(children[0]), signal.SIGKILL)\n"
         )
-        assert happened(program) == [["ended", "no process: the fork server has gone"]]
+        assert happened(program) == [["ended", "no process: the fork server has ended"]]

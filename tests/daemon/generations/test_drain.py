@@ -1,4 +1,4 @@
-"""``netd.daemon.generations.drain``: pools on their way out, and queues that are emptied first."""
+"""``netd.daemon.generations.drain``: pools that drain, and backlogs that are emptied first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from twisted.logger import capturedLogs
 
-from netd.daemon.generations.drain import EMPTYING_INTERVAL, SETTLING, DrainingGenerations
+from netd.daemon.generations.drain import EMPTYING_INTERVAL, HANDSHAKE_TIME, DrainingGenerations
 from netd.daemon.generations.generation import Generation
 from netd.daemon.workers.worker import END_DEADLINE
 from netd.ipc.worker import Drain, NeedsRecycling, Stop
@@ -23,7 +23,7 @@ NOBODY = Listeners()
 
 
 class Scene(Stage):
-    """A retirement, and an estate whose one service is to be retired."""
+    """Draining generations, and a generation with one service that is to drain."""
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Scene(Stage):
         return host, port
 
     def take(self) -> None:
-        """Be the worker: take a client out of the queue."""
+        """Be the worker: accept a connection."""
         next(iter(self.made.listeners)).socket.accept()[0].close()
 
 
@@ -97,10 +97,10 @@ class TestWithoutListeners:
 
 class TestQueues:
     def test_are_emptied_first(self, scene: Scene) -> None:
-        """The worker goes on to take until nobody is there; then it drains, and it is closed."""
+        """The worker accepts until the backlog is empty; then it drains and is closed."""
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             scene.reactor.advance(EMPTYING_INTERVAL)
             assert scene.orders("a") == []
             scene.take()
@@ -119,11 +119,11 @@ class TestQueues:
         """A handshake may be under way."""
         scene.drain_pools(scene.made, scene.made.listeners)
         assert scene.orders("a") == []
-        scene.reactor.advance(SETTLING)
+        scene.reactor.advance(HANDSHAKE_TIME)
         assert scene.orders("a") == [Drain()]
 
     def test_a_path_goes_at_once(self, tmp_path) -> None:  # type: ignore[no-untyped-def]
-        """And who is in its queue is served all the same."""
+        """The connections in its backlog are served, too."""
         path = tmp_path / "s"
         scene = Scene(listen=(UnixAddress(Transport.UNIX, str(path)),))
         with closing(socket.socket(socket.AF_UNIX)) as client:
@@ -137,16 +137,16 @@ class TestQueues:
         scene.close(scene.made)
 
     def test_a_worker_that_dies_meanwhile_is_replaced(self, scene: Scene) -> None:
-        """So those who wait are served by the next one."""
+        """Its successor serves the queued connections."""
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners)
             scene.ends("a", "signal SIGKILL")
             assert len(scene.spawner.processes) == 2
             scene.all_are_ready()
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert Drain() not in scene.orders("a")
 
-    def test_a_worker_that_is_worn_is_replaced(self, scene: Scene) -> None:
+    def test_a_recycled_worker_is_replaced(self, scene: Scene) -> None:
         """As it would be in all its life."""
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners)
@@ -154,7 +154,7 @@ class TestQueues:
             assert len(scene.spawner.processes) == 2
 
     def test_not_longer_than_the_time(self, scene: Scene) -> None:
-        """Then who is still in the queue has the end of it."""
+        """Connections that are still queued then are closed."""
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners, 1.0)
             scene.reactor.advance(1.0)
@@ -168,12 +168,12 @@ class TestQueues:
             assert scene.orders("a") == [Drain(), Stop()]
 
     def test_of_a_suspended_service(self, scene: Scene) -> None:
-        """Nobody takes from it, so nobody waits for that."""
+        """No worker accepts from it, so the drain does not wait for its backlog."""
         with closing(socket.create_connection(scene.address)):
-            next(iter(scene.made)).suspend("a")
+            next(iter(scene.made)).suspension.suspend("a")
             scene.orders("a")
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert Drain() in scene.orders("a")
 
     def test_of_a_service_that_never_comes_up(self) -> None:
@@ -184,7 +184,7 @@ class TestQueues:
             scene.reactor.advance(0)
             scene.ends("a", "status 1")
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert scene.over
         scene.close(scene.made)
 
@@ -193,14 +193,14 @@ class TestQueues:
         scene = Scene(runs=Program("/bin/x", ("x",), wait=True))
         with closing(socket.create_connection(scene.address)):
             scene.drain_pools(scene.made, scene.made.listeners)
-            scene.reactor.advance(SETTLING)
+            scene.reactor.advance(HANDSHAKE_TIME)
             assert scene.orders("a") == [Drain()]
         scene.close(scene.made)
 
 
 class TestOnTheWay:
-    def test_to_a_worker_that_takes(self) -> None:
-        """Whom the daemon has taken is waited for, unless the service is suspended."""
+    def test_to_a_worker_that_accepts(self) -> None:
+        """Connections in a dispatcher are waited for, unless the service is suspended."""
         stage = Stage()
         generation = stage.generation(
             configuration(service("a", proxies=("127.0.0.1",), processes=2))
@@ -208,13 +208,13 @@ class TestOnTheWay:
         pool = generation.pools["a"]
         (listener,) = generation.listeners
         with socket.create_connection(listener.socket.getsockname(), 10):
-            assert not pool.is_expecting
-            while not pool.is_expecting:
+            assert not pool.accepting.is_pending
+            while not pool.accepting.is_pending:
                 stage.reactor.read()
-            pool.suspend("a")
-            assert not pool.is_expecting
-            pool.resume("a")
-            assert pool.is_expecting
+            pool.suspension.suspend("a")
+            assert not pool.accepting.is_pending
+            pool.suspension.resume("a")
+            assert pool.accepting.is_pending
             pool.drain()
             stage.all_have_ended()
             pool.close()

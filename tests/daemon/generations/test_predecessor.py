@@ -53,7 +53,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_is_told_what_has_no_use(scene: Scene) -> None:
-    """Those listeners are its alone from then on, with the path."""
+    """Unused listeners stay the predecessor's, with their paths."""
     (number,) = scene.descriptors("b")
     scene.predecessor.tell(scene.of("a"))
     assert scene.other.recv(100) == b"ready %d\n" % number
@@ -63,7 +63,7 @@ def test_is_told_what_has_no_use(scene: Scene) -> None:
 
 
 def test_has_gone(scene: Scene) -> None:
-    """What this daemon has no use for is nobody's then, and is removed."""
+    """If the predecessor has gone, unused listeners are closed and unlinked."""
     scene.other.close()
     scene.reactor.read()
     assert scene.heard == ["alone"]

@@ -26,7 +26,7 @@ from tests.descriptors import open_descriptors
 
 
 class Scene(Stage):
-    """An estate of two services, and a reload of it."""
+    """A generation of two services, and a reload of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def scene() -> Iterator[Scene]:
 
 class TestDone:
     def test_nothing_to_do(self, scene: Scene) -> None:
-        """All pools are kept, and nobody is started."""
+        """All pools are kept, and no worker is started."""
         scene.reload(configuration(service("b"), service("a")))
         (outcome,) = scene.outcomes
         assert outcome.done
@@ -96,7 +96,7 @@ class TestDone:
         assert len(scene.spawner.processes) == 2
 
     def test_only_when_all_are_ready(self, scene: Scene) -> None:
-        """Until then nothing is switched, and the new ones take nobody."""
+        """Until then nothing is switched, and new workers do not accept."""
         scene.reload(configuration(service("a", backlog=9), service("b"), service("c")))
         assert scene.start_of("a").services[0].suspended
         assert scene.start_of("c").services[0].suspended
@@ -122,7 +122,7 @@ class TestDone:
         ]
 
     def test_a_listener_that_goes(self, scene: Scene) -> None:
-        """Is handed over to be closed, with the pool that has it; it is not closed here."""
+        """It is passed to the switch with its pool, which closes it."""
         scene.reload(configuration(service("a")))
         ((_, replaced, gone),) = scene.switched
         assert replaced == [scene.old.pools["b"]]
@@ -141,28 +141,28 @@ class TestDone:
 class TestSuspended:
     def test_before(self, scene: Scene) -> None:
         """It is so in the new generation."""
-        scene.old.pools["a"].suspend("a")
+        scene.old.pools["a"].suspension.suspend("a")
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.is_ready("a")
         ((generation, _, _),) = scene.switched
-        assert generation.pools["a"].suspended_services == {"a"}
+        assert generation.pools["a"].suspension.services == {"a"}
         assert Resume("a") not in scene.orders("a")
 
     def test_while_the_new_generation_starts(self, scene: Scene) -> None:
         scene.reload(configuration(service("a", threads=2), service("b")))
-        scene.old.pools["a"].suspend("a")
+        scene.old.pools["a"].suspension.suspend("a")
         scene.is_ready("a")
         ((generation, _, _),) = scene.switched
-        assert generation.pools["a"].suspended_services == {"a"}
+        assert generation.pools["a"].suspension.services == {"a"}
         assert Resume("a") not in scene.orders("a")
 
     def test_resumed_while_the_new_generation_starts(self, scene: Scene) -> None:
-        scene.old.pools["a"].suspend("a")
+        scene.old.pools["a"].suspension.suspend("a")
         scene.reload(configuration(service("a", threads=2), service("b")))
-        scene.old.pools["a"].resume("a")
+        scene.old.pools["a"].suspension.resume("a")
         scene.is_ready("a")
         ((generation, _, _),) = scene.switched
-        assert generation.pools["a"].suspended_services == frozenset()
+        assert generation.pools["a"].suspension.services == frozenset()
         assert Resume("a") in scene.orders("a")
 
 
@@ -185,7 +185,7 @@ class TestTakenBack:
         assert scene.refused() == "worker a ended with signal SIGSEGV before it was ready"
 
     def test_a_worker_that_is_never_ready(self, scene: Scene) -> None:
-        """After the time that a start may take."""
+        """After the start deadline."""
         scene.reload(configuration(service("a", threads=2), service("b")))
         scene.reactor.advance(START_DEADLINE)
         assert scene.spawner.processes[-1].killed
@@ -194,7 +194,7 @@ class TestTakenBack:
         assert "before it was ready" in scene.refused()
 
     def test_a_worker_that_cannot_be_started(self, scene: Scene) -> None:
-        """The pools after it are not started any more."""
+        """The pools after it are not started."""
         scene.spawner.failures.append(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
         scene.reload(configuration(service("a", threads=2), service("b", threads=2)))
         assert "Resource temporarily unavailable" in scene.refused()

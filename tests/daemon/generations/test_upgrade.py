@@ -1,4 +1,4 @@
-"""``netd.daemon.generations.upgrade``: another program in the daemon's place, and its pid file."""
+"""``netd.daemon.generations.upgrade``: another program replaces the daemon, and its pid file."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class TestFailure:
         scene.begin_saying(f"'{said}'")
         problem = scene.outcome().problem
         assert problem is not None
-        assert problem.startswith("the new daemon makes no sense: ")
+        assert problem.startswith("the new daemon sent an invalid report: ")
         assert scene.is_back()
 
     def test_takes_too_long(self, scene: Scene) -> None:

@@ -13,7 +13,8 @@ from twisted.logger import LogEvent, capturedLogs
 from netd.core.pool_size import LOOK_INTERVAL
 from netd.daemon.states import WorkerState
 from netd.daemon.workers.pool import Pool
-from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
+from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
+from netd.daemon.workers.worker import WorkerHandle
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
@@ -64,18 +65,9 @@ class Scene:
         self.spawner = FakeSpawner()
         self.runtime = [self._runtime(each) for each in services]
         self.changes = 0
-        self.pool = Pool(
-            "w",
-            self.runtime,
-            (),
-            5.0,
-            AS_USUAL,
-            self.reactor,
-            self.spawner,
-            lambda text: None,
-            self._changed,
-            **more,
-        )
+        spec = WorkerSpec("w", tuple(self.runtime), (), 5.0)
+        tools = WorkerTools(self.reactor, self.spawner, lambda text: None)
+        self.pool = Pool(spec, AS_USUAL, tools, self._changed, **more)
 
     def _runtime(self, of: Service) -> ServiceRuntime:
         page = Scoreboard.make(of.name, of.slots)
@@ -95,18 +87,18 @@ class Scene:
         return self.reactor.adopted[worker]
 
     def orders(self, worker: int) -> list[Order]:
-        """What a worker has been told since it was last asked, but for how it starts."""
+        """The orders of a worker since the last call, without its first one."""
         told = self.channel(worker).transport.orders()
         return [order for order in told if not isinstance(order, StartWorker)]
 
     def first_slot(self, worker: int, of: int = 0) -> int:
-        """Where a worker that has not been asked for its orders has its part of a page."""
+        """The first slot of a worker whose orders have not been read."""
         (start,) = self.channel(worker).transport.orders()
         assert isinstance(start, StartWorker)
         return start.services[of].first_slot
 
     def is_suspended(self, worker: int, of: int = 0) -> bool:
-        """Whether such a worker has been told at its start that it takes nothing."""
+        """Whether such a worker started suspended."""
         (start,) = self.channel(worker).transport.orders()
         assert isinstance(start, StartWorker)
         return start.services[of].suspended
@@ -127,7 +119,7 @@ class Scene:
             self.orders(worker)
 
     def holds(self, slot: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
-        """Somebody is inside."""
+        """Make a connection active."""
         page = self._page(of)
         page.slot(slot).enter(client, 1.0)
         page.close()
@@ -143,7 +135,7 @@ class Scene:
         return Scoreboard(self.runtime[of].page, self.runtime[of].board.slots)
 
     def client(self, of: int = 0) -> None:
-        """Somebody comes, and waits in the backlog."""
+        """Connect a client, which waits in the backlog."""
         address = self.runtime[of].listeners[0].getsockname()
         self._stack.enter_context(socket.create_connection(address))
 
@@ -216,7 +208,7 @@ class TestStart:
         assert scene.pool.size == 3
 
     def test_as_many_as_are_needed(self, elastic: Scene) -> None:
-        """A service of processes has one worker until somebody comes."""
+        """A service of processes has one worker until a client connects."""
         assert elastic.pool.is_up
         assert len(elastic.processes) == 1
 
@@ -235,7 +227,7 @@ class TestStart:
         assert pair.changes == 6
 
     def test_drained_before(self, made: list[Scene]) -> None:
-        """A pool that has been given up is not started any more."""
+        """A drained pool does not start."""
         made.append(scene := Scene(service()))
         scene.pool.drain()
         scene.pool.start()
@@ -243,38 +235,38 @@ class TestStart:
         assert scene.pool.is_closed
 
     def test_held_back(self, made: list[Scene]) -> None:
-        """The workers of a generation to come take nobody until they are let."""
+        """The workers of a held pool do not accept before its release."""
         made.append(
             scene := Scene(service(processes=2), service("date", processes=2), is_held=True)
         )
         scene.pool.start()
         assert all(scene.is_suspended(worker) for worker in range(2))
         scene.is_ready()
-        scene.pool.release()
+        scene.pool.suspension.release()
         for worker in range(2):
             assert scene.orders(worker) == [Resume("time"), Resume("date")]
 
     def test_held_back_and_suspended(self, made: list[Scene]) -> None:
-        """What is suspended stays so when the others are let."""
+        """A suspended service stays suspended when the pool is released."""
         scene = Scene(service(), service("date"), is_held=True, suspended=["time"])
         made.append(scene)
         scene.serve()
-        scene.pool.release()
+        scene.pool.suspension.release()
         assert scene.orders(0) == [Resume("date")]
-        scene.pool.resume("time")
+        scene.pool.suspension.resume("time")
         assert scene.orders(0) == [Resume("time")]
 
     def test_resumed_while_held_back(self, made: list[Scene]) -> None:
-        """Nobody is taken before all are let."""
+        """No worker accepts before the release."""
         made.append(scene := Scene(service(), is_held=True, suspended=["time"]))
         scene.serve()
-        scene.pool.resume("time")
+        scene.pool.suspension.resume("time")
         assert scene.orders(0) == []
-        scene.pool.release()
+        scene.pool.suspension.release()
         assert scene.orders(0) == [Resume("time")]
 
     def test_after_another(self, made: list[Scene], pair: Scene) -> None:
-        """A pool that takes another's place starts when that has gone."""
+        """A pool that replaces another one starts when that one is closed."""
         made.append(scene := Scene(service()))
         scene.pool.start_after(pair.pool)
         assert scene.processes == []
@@ -286,10 +278,10 @@ class TestStart:
 
 
 class TestGrowth:
-    """A pool of processes grows while clients come and nobody is idle."""
+    """A pool of processes grows while clients connect and no worker is idle."""
 
     def test_one_is_kept_ready(self, elastic: Scene) -> None:
-        """A client inside is a reason for one more worker, and for no more than that."""
+        """One active connection makes one more worker start, and no more."""
         elastic.holds(0)
         elastic.client()
         elastic.look(5)
@@ -325,7 +317,7 @@ class TestGrowth:
         assert len(list(scene.pool)) == 1
 
     def test_while_it_drains(self, elastic: Scene) -> None:
-        """Nobody is started for clients that others are to take."""
+        """A draining pool does not grow for connections that the next pool accepts."""
         elastic.holds(0)
         elastic.client()
         elastic.look(1)
@@ -334,21 +326,21 @@ class TestGrowth:
         assert len(elastic.processes) == 1
 
     def test_while_it_is_suspended(self, elastic: Scene) -> None:
-        """Clients that nobody is to take are not even looked at, until it is resumed."""
-        elastic.pool.suspend("time")
+        """Connections to a suspended service are ignored until it is resumed."""
+        elastic.pool.suspension.suspend("time")
         elastic.client()
         assert elastic.reactor.read() == 0
-        elastic.pool.resume("time")
+        elastic.pool.suspension.resume("time")
         assert elastic.reactor.read() == 1
 
     def test_while_it_is_held_back(self, made: list[Scene]) -> None:
-        """Nor are those of a pool that takes nobody yet."""
+        """So are those to a held pool."""
         scene = Scene(service(concurrency="process", processes=4), is_held=True)
         made.append(scene)
         scene.serve()
         scene.client()
         assert scene.reactor.read() == 0
-        scene.pool.release()
+        scene.pool.suspension.release()
         assert scene.reactor.read() == 1
 
     def test_while_one_of_its_services_is_suspended(self, made: list[Scene]) -> None:
@@ -356,7 +348,7 @@ class TestGrowth:
         several = [service(name, "process", 4) for name in ("time", "date")]
         made.append(scene := Scene(*several))
         scene.serve()
-        scene.pool.suspend("time")
+        scene.pool.suspension.suspend("time")
         scene.client(of=0)
         assert scene.reactor.read() == 0
         scene.client(of=1)
@@ -366,8 +358,8 @@ class TestGrowth:
         """It is looked at from its start on, not before."""
         made.append(scene := Scene(service(concurrency="process", processes=4)))
         scene.client()
-        scene.pool.suspend("time")
-        scene.pool.resume("time")
+        scene.pool.suspension.suspend("time")
+        scene.pool.suspension.resume("time")
         assert scene.reactor.read() == 0
         scene.serve()
         assert scene.reactor.read() == 1
@@ -384,7 +376,7 @@ class TestGrowth:
         assert elastic.first_slot(3) == 1
 
     def test_never_beyond_the_page(self, elastic: Scene) -> None:
-        """Workers that take long to leave have their parts: no worker is started without one."""
+        """Draining workers keep their slots; no worker starts without slots."""
         places = elastic.runtime[0].service.places
         for _ in range(5):
             elastic.pool.grow(4)
@@ -427,7 +419,7 @@ class TestViews:
 
 class TestDeath:
     def test_counts_of_all(self, pair: Scene) -> None:
-        """What those that have gone have done is added up, whether they were replaced or left."""
+        """Counts of ended processes are added up, whether they crashed or drained."""
         pair.has_done(0, Counts(5, 1, 2, 3))
         pair.ends(0, "signal SIGSEGV")
         pair.has_done(4, Counts(served=10))
@@ -438,15 +430,15 @@ class TestDeath:
 
     def test_failure(self, pair: Scene) -> None:
         """Why one of them has not come up is known."""
-        assert pair.pool.failure is None
+        assert pair.pool.workers.failure is None
         pair.ends(1)
         pair.ends(2)
-        assert pair.pool.failure == "worker w ended with status 0 before it was ready"
+        assert pair.pool.workers.failure == "worker w ended with status 0 before it was ready"
 
 
 class TestDrain:
     def test_all(self, pair: Scene) -> None:
-        """Every worker finishes what it has; the pool is closed when the last one has gone."""
+        """Every worker drains; the pool is closed when the last one has exited."""
         closed: list[str] = []
         pair.pool.when_closed(lambda: closed.append("first"))
         pair.pool.drain()
@@ -460,9 +452,9 @@ class TestDrain:
         assert closed == ["first", "second"]
 
     def test_end(self, pair: Scene) -> None:
-        """Their time being over, they leave at once."""
+        """Draining workers are ordered to stop."""
         pair.pool.drain()
-        pair.pool.end()
+        pair.pool.workers.end()
         assert pair.orders(1) == [Drain(), Stop()]
 
     def test_nothing_is_left(self, made: list[Scene]) -> None:
@@ -495,8 +487,8 @@ class TestSuspension:
     """``suspend`` and ``resume`` of the administrator's, ``shutdown()`` of a handler's."""
 
     def test_when_all_have_said_so(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
-        """Who asked is told when nobody takes any more, and so are the workers."""
-        done = pair.pool.suspend("time")
+        """The Deferred fires and the workers are informed when no worker accepts."""
+        done = pair.pool.suspension.suspend("time")
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
         pair.channel(0).says(Suspended("time"))
         assert not done.called
@@ -504,23 +496,23 @@ class TestSuspension:
         assert done.called
         assert [pair.orders(worker) for worker in range(2)] == [[AllSuspended("time")]] * 2
         assert texts(logged) == ["info: service time is suspended"]
-        assert pair.pool.suspended_services == {"time"}
+        assert pair.pool.suspension.services == {"time"}
 
     def test_said_twice(self, pair: Scene) -> None:
         """A worker counts once."""
-        done = pair.pool.suspend("time")
+        done = pair.pool.suspension.suspend("time")
         pair.channel(0).says(Suspended("time"), Suspended("time"))
         assert not done.called
 
     def test_never_asked(self, pair: Scene) -> None:
         """A worker that says it of itself changes nothing."""
         pair.channel(0).says(Suspended("time"))
-        assert pair.pool.suspended_services == set()
+        assert pair.pool.suspension.services == set()
         assert pair.orders(0) == []
 
     def test_one_dies_instead(self, pair: Scene) -> None:
-        """Who has gone takes nothing, and its successor begins without taking."""
-        done = pair.pool.suspend("time")
+        """A dead worker counts as suspended, and its next process starts suspended."""
+        done = pair.pool.suspension.suspend("time")
         pair.channel(0).says(Suspended("time"))
         pair.processes[1].ended("signal SIGSEGV")
         assert done.called
@@ -528,24 +520,24 @@ class TestSuspension:
         assert pair.is_suspended(2)
 
     def test_one_that_leaves(self, pair: Scene) -> None:
-        """Who has been told to leave takes nothing already."""
+        """A draining worker is not asked."""
         pair.pool.shrink([1])
-        done = pair.pool.suspend("time")
+        done = pair.pool.suspension.suspend("time")
         assert pair.orders(1) == [Drain()]
         pair.channel(0).says(Suspended("time"))
         assert done.called
 
     def test_nobody_is_there(self, made: list[Scene]) -> None:
-        """Before the workers are started it is done at once."""
+        """Without workers a service is suspended immediately."""
         made.append(scene := Scene(service()))
-        assert scene.pool.suspend("time").called
+        assert scene.pool.suspension.suspend("time").called
 
     def test_again(self, pair: Scene) -> None:
-        """Who suspends what is suspended hears so, too."""
-        first = pair.pool.suspend("time")
+        """A second suspension fires, too."""
+        first = pair.pool.suspension.suspend("time")
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
-        second = pair.pool.suspend("time")
+        second = pair.pool.suspension.suspend("time")
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
         assert first.called
@@ -553,7 +545,7 @@ class TestSuspension:
 
     def test_two_who_wait(self, pair: Scene) -> None:
         """Both are told."""
-        waiting = [pair.pool.suspend("time") for _ in range(2)]
+        waiting = [pair.pool.suspension.suspend("time") for _ in range(2)]
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))
         assert all(done.called for done in waiting)
@@ -562,7 +554,7 @@ class TestSuspension:
         """The other one goes on."""
         made.append(scene := Scene(service(), service("date")))
         scene.serve()
-        done = scene.pool.suspend("date")
+        done = scene.pool.suspension.suspend("date")
         scene.channel(0).says(Suspended("time"))
         assert not done.called
         scene.channel(0).says(Suspended("date"))
@@ -570,21 +562,21 @@ class TestSuspension:
         assert scene.orders(0) == [Suspend("date"), AllSuspended("date")]
 
     def test_resume(self, pair: Scene) -> None:
-        """All take again, those too that start from then on."""
-        pair.pool.suspend("time")
-        pair.pool.resume("time")
+        """All workers accept again, later ones included."""
+        pair.pool.suspension.suspend("time")
+        pair.pool.suspension.resume("time")
         assert pair.orders(0) == [Suspend("time"), Resume("time")]
-        assert pair.pool.suspended_services == set()
+        assert pair.pool.suspension.services == set()
         pair.ends(0, "signal SIGSEGV")
         assert not pair.is_suspended(2)
 
     def test_resumed_before_all_have_said_so(self, pair: Scene) -> None:
-        """Who waits for the suspension does not wait for ever."""
-        done = pair.pool.suspend("time")
-        pair.pool.resume("time")
+        """A resume fires the Deferred of the suspension."""
+        done = pair.pool.suspension.suspend("time")
+        pair.pool.suspension.resume("time")
         assert done.called
         pair.channel(0).says(Suspended("time"))
-        assert pair.pool.suspended_services == set()
+        assert pair.pool.suspension.services == set()
 
     def test_resumed_by_who_is_told(self, made: list[Scene]) -> None:
         """Several services may be resumed while a worker's end is told of, and it is told."""
@@ -592,26 +584,26 @@ class TestSuspension:
         scene.serve()
 
         def resume(_: None, name: str) -> None:
-            scene.pool.resume(name)
+            scene.pool.suspension.resume(name)
 
         for name in ("time", "date"):
-            scene.pool.suspend(name).addCallback(resume, name)
+            scene.pool.suspension.suspend(name).addCallback(resume, name)
         scene.processes[0].ended("signal SIGSEGV")
-        assert scene.pool.suspended_services == set()
-        assert scene.states == [WorkerState.WAITING]
+        assert scene.pool.suspension.services == set()
+        assert scene.states == [WorkerState.BACKOFF]
 
     def test_resume_of_who_leaves(self, pair: Scene) -> None:
-        """A worker that has been told to leave is not told to take again."""
+        """A draining worker is not resumed."""
         pair.pool.shrink([1])
         pair.orders(1)
-        pair.pool.resume("time")
+        pair.pool.suspension.resume("time")
         assert pair.orders(0) == [Resume("time")]
         assert pair.orders(1) == []
 
     def test_resume_of_what_is_not_suspended(self, pair: Scene) -> None:
         """It changes nothing."""
-        pair.pool.resume("time")
-        assert pair.pool.suspended_services == set()
+        pair.pool.suspension.resume("time")
+        assert pair.pool.suspension.services == set()
 
     def test_shutdown_of_a_handler(self, pair: Scene, logged: Sequence[LogEvent]) -> None:
         """All workers are suspended, its own first, and then told that it is so."""
@@ -648,20 +640,20 @@ class TestSuspension:
         assert pair.orders(0) == [AllSuspended("time")]
 
     def test_recheck(self, pair: Scene) -> None:
-        """Other lists are told to all workers, and the same ones to nobody."""
+        """Changed lists are sent to all workers, and unchanged ones to none."""
         access = Access(deny=("192.0.2.1",))
-        pair.pool.recheck(service(processes=2, threads=4, access=access))
+        pair.pool.workers.recheck(service(processes=2, threads=4, access=access))
         assert pair.orders(1) == [Recheck("time", access)]
-        pair.pool.recheck(service(processes=2, threads=4))
-        pair.pool.recheck(service("date", access=access))
+        pair.pool.workers.recheck(service(processes=2, threads=4))
+        pair.pool.workers.recheck(service("date", access=access))
         assert pair.orders(1) == []
 
 
 class TestWear:
-    """A worker that has done enough is replaced, and the next one is ready before it leaves."""
+    """A recycled worker is replaced, and its successor is ready before it drains."""
 
     def test_takes_over(self, pair: Scene) -> None:
-        """The old one leaves when the new one is ready; nobody else is touched."""
+        """It drains when its successor is ready; other workers are not touched."""
         pair.channel(0).says(NeedsRecycling("time", "has served 5 requests"))
         assert len(pair.processes) == 3
         assert pair.first_slot(2) == 8
@@ -681,7 +673,7 @@ class TestWear:
         assert len(pair.processes) == 3
 
     def test_the_successor_is_not_counted(self, elastic: Scene) -> None:
-        """It is nobody that could be taken back instead of another."""
+        """A successor is not drained instead of another worker."""
         elastic.channel(0).says(NeedsRecycling("time", "is old"))
         assert [view.index for view in elastic.pool.views()] == [0]
         elastic.is_ready(1)
@@ -696,7 +688,7 @@ class TestWear:
         assert pair.orders(0) == [Drain()]
 
     def test_the_old_one_leaves_first(self, elastic: Scene) -> None:
-        """A worker that is not needed leaves; who was to replace it stays, and replaces nobody."""
+        """If the replaced worker drains early, its successor stays as an ordinary worker."""
         elastic.pool.grow(1)
         elastic.is_ready(1)
         elastic.channel(1).says(NeedsRecycling("time", "is old"))
@@ -720,7 +712,7 @@ class TestWear:
         assert [pair.orders(worker) for worker in range(2)] == [[Drain()]] * 2
 
     def test_no_room(self, pair: Scene) -> None:
-        """With as many that leave as there may be, the next one waits until one has gone."""
+        """Without free slots the next recycled worker waits until one has exited."""
         for worker in range(2):
             pair.channel(worker).says(NeedsRecycling("time", "is old"))
         pair.is_ready(2, 3)
@@ -731,13 +723,13 @@ class TestWear:
         assert len(pair.processes) == 5
 
     def test_while_it_drains(self, pair: Scene) -> None:
-        """Nobody is started for a worker that leaves anyway."""
+        """A draining worker gets no successor."""
         pair.pool.drain()
         pair.channel(0).says(NeedsRecycling("time", "is old"))
         assert len(pair.processes) == 2
 
 
-def test_iterates_over_its_places(pair: Scene) -> None:
+def test_iterates_over_its_workers(pair: Scene) -> None:
     """In the order in which they were made."""
     assert [type(place) for place in pair.pool] == [WorkerHandle] * 2
     assert [place.index for place in pair.pool] == [0, 1]

@@ -1,4 +1,4 @@
-"""A pool of fakes, clients that are real, and time as a test has it."""
+"""A pool of fakes, real clients, and a clock."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Scene:
         self._clients.append(socket.create_connection(self.listener.getsockname()))
 
     def accepted(self) -> None:
-        """Somebody has taken all clients."""
+        """Accept all connections."""
         for client in self._clients:
             self.listener.accept()[0].close()
             client.close()
@@ -118,7 +118,7 @@ class Scene:
 
     @property
     def looks(self) -> bool:
-        """Whether it is going to look although nobody comes."""
+        """Whether it will look without another connection."""
         now = self.reactor.seconds()
         return any(call.getTime() - now < 1 for call in self.reactor.getDelayedCalls())
 
@@ -142,7 +142,7 @@ class TestLooking:
     """The pool is looked at while clients come and none of its workers is idle."""
 
     def test_nobody_comes(self, scene: Scene) -> None:
-        """An idle pool wakes nobody up, not even the daemon."""
+        """An idle pool does not wake the daemon."""
         assert scene.reactor.read() == 0
         assert scene.reactor.getDelayedCalls() == []
 
@@ -158,7 +158,7 @@ class TestLooking:
         assert scene.reactor.read() == 1
 
     def test_nobody_is_idle(self, scene: Scene) -> None:
-        """It is looked at every five milliseconds until somebody is."""
+        """It is looked at every five milliseconds until a worker is idle."""
         scene.comes()
         scene.pool.take_all()
         scene.look(2)
@@ -170,7 +170,7 @@ class TestLooking:
         assert scene.pool.asked == [("grow", 1)]
 
     def test_one_event_a_client(self, scene: Scene) -> None:
-        """A client that waits is told of once, however long it waits, while nobody rests."""
+        """A queued connection is reported once, however long it waits."""
         scene.comes()
         scene.pool.take_all()
         assert scene.reactor.read() == 1
@@ -199,7 +199,7 @@ class TestLooking:
         assert scene.pool.asked == [("grow", 1)] * 2
 
     def test_other_sockets(self, scene: Scene) -> None:
-        """Whoever comes to those that are not to be watched any more changes nothing."""
+        """Connections to sockets that are no longer watched change nothing."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             scene.scaling.watch([other])
             scene.comes()
@@ -208,7 +208,7 @@ class TestLooking:
                 assert scene.reactor.read() == 1
 
     def test_no_socket(self, scene: Scene) -> None:
-        """While nothing is taken nobody is looked at, were it in the midst of looking."""
+        """A suspended pool is not looked at, even if a look was due."""
         scene.comes()
         scene.pool.take_all()
         scene.look()
@@ -245,7 +245,7 @@ class TestGrowing:
     """How many workers there are, the rule of ``netd.core.pool_size`` says."""
 
     def test_workers_that_wait(self, scene: Scene) -> None:
-        """Nothing was taken, and little processor time was used: half as many at once."""
+        """Nothing was accepted and little processor time used: grow by half immediately."""
         sizes = []
         scene.comes()
         for _ in range(12):
@@ -278,7 +278,7 @@ class TestGrowing:
         assert scene.pool.asked == [("grow", 1)]
 
     def test_a_worker_that_is_replaced_meanwhile(self, scene: Scene) -> None:
-        """What it had taken is not lost of the rate, so nobody is thought to wait."""
+        """Its requests stay in the rate, so the rate does not fall."""
         scene.pool.workers[0] = replace(scene.pool.workers[0], accepted=1000)
         scene.comes()
         scene.pool.take_all()
@@ -288,7 +288,7 @@ class TestGrowing:
         assert scene.pool.asked == []
 
     def test_the_least_busy_are_taken_back(self, scene: Scene) -> None:
-        """A trial that brought nothing is undone, at the expense of who does least."""
+        """A trial without effect is undone; the least busy worker drains."""
         scene.comes()
         self._look_under_load(scene, 0.31)
         assert scene.pool.asked == [("grow", 1), ("shrink", [1])]
@@ -302,7 +302,7 @@ class TestGrowing:
 
     @staticmethod
     def _look_under_load(scene: Scene, seconds: float) -> None:
-        """Let the pool as a whole take a client between two looks, however many there are."""
+        """Let the whole pool accept one connection between two looks."""
         for _ in range(round(seconds / LOOK_INTERVAL)):
             scene.pool.come_up()
             scene.pool.take_all()
@@ -312,7 +312,7 @@ class TestGrowing:
 
 
 class TestShrinking:
-    """Workers that nobody needs leave, all but the least."""
+    """Idle workers exit, down to the least number."""
 
     @pytest.fixture
     def grown(self, scene: Scene) -> Scene:
@@ -328,7 +328,7 @@ class TestShrinking:
         return scene
 
     def test_idle(self, grown: Scene) -> None:
-        """Those that have taken nobody between two of its looks leave, the last ones first."""
+        """Workers that accepted nothing between two shrinks exit, the last ones first."""
         grown.reactor.advance(IDLE_TIME)
         assert grown.pool.asked == []
         grown.reactor.advance(IDLE_TIME)
@@ -342,7 +342,7 @@ class TestShrinking:
         assert [view.index for view in grown.pool.workers] == [2]
 
     def test_busy_now_and_then(self, grown: Scene) -> None:
-        """A worker that has taken somebody in between is needed."""
+        """A worker that accepted a connection in between stays."""
         grown.reactor.advance(IDLE_TIME)
         grown.pool.take(1, 3)
         grown.pool.leave(1, 3)
@@ -351,7 +351,7 @@ class TestShrinking:
         grown.reactor.advance(IDLE_TIME)
         assert [view.index for view in grown.pool.workers] == [1]
 
-    def test_another_process_in_the_same_place(self, grown: Scene) -> None:
+    def test_another_process_of_the_same_worker(self, grown: Scene) -> None:
         """It has not been idle for as long as the one before it was."""
         grown.reactor.advance(IDLE_TIME)
         grown.pool.workers[3] = replace(grown.pool.workers[3], pid=999)
@@ -359,13 +359,13 @@ class TestShrinking:
         assert [view.index for view in grown.pool.workers] == [3]
 
     def test_starting(self, grown: Scene) -> None:
-        """One that takes long to start is not idle."""
+        """A worker that starts slowly is not idle."""
         grown.pool.workers[3] = replace(grown.pool.workers[3], is_up=False)
         grown.reactor.pump([IDLE_TIME] * 2)
         assert [view.index for view in grown.pool.workers] == [3]
 
     def test_stopped(self, grown: Scene) -> None:
-        """Who drains the pool has the last word."""
+        """stop() clears the timers."""
         grown.scaling.stop()
         grown.reactor.pump([IDLE_TIME] * 3)
         assert grown.pool.asked == []

@@ -13,12 +13,12 @@ import pytest
 from twisted.logger import LogEvent, capturedLogs
 
 from netd.daemon.states import WorkerState
+from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
 from netd.daemon.workers.worker import (
     END_DEADLINE,
     LAST_WORDS,
     SHOWN,
     START_DEADLINE,
-    ServiceRuntime,
     WorkerHandle,
 )
 from netd.ipc.scoreboard import Counts, Scoreboard
@@ -53,7 +53,7 @@ from tests.descriptors import none_left_open
 THREADS = 16
 PLACES = 3
 INDEX = 1
-"""Of the place under test; its neighbours have the first and the last part of each scoreboard."""
+"""Index of the worker under test. Other workers have the slots before and after its own."""
 
 WORKER_LOG = WorkerLog("json", "warn", connections=False)
 
@@ -71,7 +71,7 @@ def service(name: str, listeners: int) -> Service:
 
 
 class Scene:
-    """A place for two services, and everything around it; the place's Owner."""
+    """A worker for two services, and everything around it; it is the worker's owner, too."""
 
     def __init__(self) -> None:
         self.reactor = FakeReactor()
@@ -81,18 +81,9 @@ class Scene:
         self.states: list[WorkerState] = []
         self.suspended_services: set[str] = set()
         self.said: list[tuple[str, str]] = []
-        self.place = WorkerHandle(
-            "time",
-            INDEX,
-            self.runtime,
-            ("/srv/handlers",),
-            7.5,
-            WORKER_LOG,
-            self.reactor,
-            self.spawner,
-            self.lines.append,
-            self,
-        )
+        spec = WorkerSpec("time", tuple(self.runtime), ("/srv/handlers",), 7.5)
+        tools = WorkerTools(self.reactor, self.spawner, self.lines.append)
+        self.worker = WorkerHandle(spec, INDEX, WORKER_LOG, tools, self, self)
 
     def _runtime(self, name: str, listeners: int) -> ServiceRuntime:
         made = service(name, listeners)
@@ -100,25 +91,30 @@ class Scene:
         sockets = tuple(socket.socket() for _ in range(listeners))
         return ServiceRuntime(made, sockets, page, Scoreboard(page, made.slots))
 
-    # Owner.
+    @property
+    def counts(self) -> Counts:
+        """The counts of the processes that have ended, over all services."""
+        return sum(self.worker.slots.past_counts.values(), Counts())
 
-    def changed(self, place: WorkerHandle) -> None:
-        assert place is self.place
-        self.states.append(place.state)
+    # WorkerOwner and ServiceControl.
+
+    def changed(self, worker: WorkerHandle) -> None:
+        assert worker is self.worker
+        self.states.append(worker.state)
 
     def is_suspended(self, service: str) -> bool:
         return service in self.suspended_services
 
-    def shutdown(self, service: str) -> None:
+    def shutdown_called(self, service: str) -> None:
         self.said.append(("shutdown", service))
 
-    def suspended(self, place: WorkerHandle, service: str) -> None:
-        assert place is self.place
-        self.said.append(("suspended", service))
+    def stopped_accepting(self, worker: WorkerHandle, service: str) -> None:
+        assert worker is self.worker
+        self.said.append(("stopped accepting", service))
 
-    def worn(self, place: WorkerHandle) -> None:
-        assert place is self.place
-        self.said.append(("worn", ""))
+    def recycle(self, worker: WorkerHandle) -> None:
+        assert worker is self.worker
+        self.said.append(("recycle", ""))
 
     # What happens.
 
@@ -131,20 +127,20 @@ class Scene:
         return self.reactor.adopted[-1]
 
     def serve(self) -> None:
-        """Let a worker start and say that it is ready."""
-        self.place.start()
+        """Start the worker and report that it is ready."""
+        self.worker.start()
         self.channel.says(Ready())
         self.channel.transport.orders()
 
     def holds(self, *clients: str, of: int = 0) -> None:
-        """Let the worker have clients inside, in its first service or another one."""
+        """Make connections of the worker active, in its first service or another one."""
         page = self._page(of)
         for number, client in enumerate(clients):
             page.slot(INDEX * THREADS + number).enter(client, float(number))
         page.close()
 
     def has_done(self, counts: Counts, of: int = 0, slot: int = 0) -> None:
-        """Let a thread of the worker have counted."""
+        """Write counts into a slot of the worker."""
         page = self._page(of)
         own = page.slot(INDEX * THREADS + slot)
         own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
@@ -180,7 +176,7 @@ def logged() -> Iterator[Sequence[LogEvent]]:
 
 @contextmanager
 def no_more_descriptors() -> Iterator[None]:
-    """Let every call that needs a new descriptor fail with EMFILE."""
+    """Make every call that needs a new descriptor fail with EMFILE."""
     lowest_free = os.dup(0)
     os.close(lowest_free)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -193,8 +189,8 @@ def no_more_descriptors() -> Iterator[None]:
 
 class TestStart:
     def test_order(self, scene: Scene) -> None:
-        """A worker is told who it is, what it serves, and by which descriptors."""
-        scene.place.start()
+        """The first order has the worker's name, its services and their descriptors."""
+        scene.worker.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, StartWorker)
         assert (order.worker, order.python_path) == ("time", ("/srv/handlers",))
@@ -206,7 +202,7 @@ class TestStart:
 
     def test_descriptors(self, scene: Scene) -> None:
         """Each number in the order is, in the worker, the page or listener that it should be."""
-        scene.place.start()
+        scene.worker.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, StartWorker)
         theirs = dict(scene.process.descriptors)
@@ -218,12 +214,12 @@ class TestStart:
             ]
 
     def test_slots(self, scene: Scene) -> None:
-        """A worker has a part of each page to itself, behind that of the place before it."""
-        scene.place.start()
+        """A worker has a part of each page to itself, behind that of the worker before it."""
+        scene.worker.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, StartWorker)
         for start, runtime in zip(order.services, scene.runtime, strict=True):
-            part = scene.place.slots(runtime)
+            part = scene.worker.slots.of(runtime)
             assert start.first_slot == part.start == INDEX * THREADS
             assert len(part) == THREADS
             assert part.stop < runtime.board.slots
@@ -231,29 +227,29 @@ class TestStart:
     def test_suspended(self, scene: Scene) -> None:
         """A worker is told at its start of which services nothing is to be taken."""
         scene.suspended_services.add("date")
-        scene.place.start()
+        scene.worker.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, StartWorker)
         assert [start.suspended for start in order.services] == [False, True]
 
     def test_pid(self, scene: Scene) -> None:
-        """That of the process that is here, and of nobody when none is."""
-        assert scene.place.pid is None
-        scene.place.start()
-        assert scene.place.pid == scene.process.pid
+        """The pid of the process, or None if there is none."""
+        assert scene.worker.pid is None
+        scene.worker.start()
+        assert scene.worker.pid == scene.process.pid
         scene.process.ended("status 1")
-        assert scene.place.pid is None
+        assert scene.worker.pid is None
 
     def test_channel(self, scene: Scene) -> None:
         """What the worker has as descriptor 3 is the other end of what the reactor reads."""
-        scene.place.start()
+        scene.worker.start()
         scene.process.channel.sendall(b"hello")
         assert scene.channel.socket.recv(5) == b"hello"
 
     def test_nobody_else_holds_the_channel(self, scene: Scene) -> None:
         """When the worker ends, the channel does, and the other way round."""
         for ends in (True, False):
-            scene.place.start()
+            scene.worker.start()
             here, there = scene.channel.socket, scene.process.channel
             first, other = (there, here) if ends else (here, there)
             first.close()
@@ -264,27 +260,27 @@ class TestStart:
         scene.close()
 
     def test_named(self, scene: Scene) -> None:
-        """The process carries the worker's name, for whoever looks at a list of them."""
-        scene.place.start()
+        """The process carries the worker's name, as ps shows it."""
+        scene.worker.start()
         assert scene.process.name == "time"
 
     def test_ready(self, scene: Scene) -> None:
-        """A worker that is ready serves, and no clock runs against it any more."""
+        """A worker that is ready serves, and its start deadline is cleared."""
         scene.serve()
         assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
         assert scene.reactor.getDelayedCalls() == []
 
     def test_only_once(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A place that has a process is not given another one, whoever asks by mistake."""
+        """A worker that has a process gets no second one, even if it is started twice."""
         scene.serve()
-        scene.place.start()
+        scene.worker.start()
         assert len(scene.spawner.processes) == 1
         assert scene.states == [WorkerState.STARTING, WorkerState.SERVING]
         assert "worker time: start while serving, which is an error" in texts(logged)[-1]
 
     def test_too_slow(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A worker that is not ready after a minute is killed, and replaced once it is dead."""
-        scene.place.start()
+        scene.worker.start()
         scene.reactor.advance(START_DEADLINE - 0.1)
         assert not scene.process.killed
         scene.reactor.advance(0.1)
@@ -299,42 +295,42 @@ class TestCannotStart:
     def test_spawning_fails(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Without room for one more process, netd says so and tries again."""
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
-        scene.place.start()
-        assert scene.place.state is WorkerState.WAITING
+        scene.worker.start()
+        assert scene.worker.state is WorkerState.BACKOFF
         assert texts(logged)[0] == (
             "error: worker time cannot be started: [Errno 11] no process left"
         )
         scene.reactor.advance(0)
-        assert scene.place.state is WorkerState.STARTING
+        assert scene.worker.state is WorkerState.STARTING
         scene.channel.says(Ready())
-        assert scene.place.state is WorkerState.SERVING
+        assert scene.worker.state is WorkerState.SERVING
 
     def test_it_goes_on_failing(self, scene: Scene) -> None:
         """Tries that fail come less and less often, and the one that does not fail serves."""
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
-        scene.place.start()
+        scene.worker.start()
         scene.reactor.pump([0, 0.1, 0.2, 0.4])
         assert not scene.spawner.processes
         scene.reactor.advance(0.8)
-        assert scene.place.state is WorkerState.STARTING
+        assert scene.worker.state is WorkerState.STARTING
 
     def test_no_descriptors(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Without descriptors for the channel it is the same: said, and tried again."""
+        """Without descriptors for the channel, too, the error is logged and the start repeated."""
         with no_more_descriptors():
-            scene.place.start()
-        assert scene.place.state is WorkerState.WAITING
+            scene.worker.start()
+        assert scene.worker.state is WorkerState.BACKOFF
         assert texts(logged)[0] == (
             "error: worker time cannot be started: [Errno 24] Too many open files"
         )
         scene.reactor.advance(0)
-        assert scene.place.state is WorkerState.STARTING
+        assert scene.worker.state is WorkerState.STARTING
 
     def test_drained_before_the_next_try(self, scene: Scene) -> None:
         """A stop does not wait for a worker that never came up."""
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left")]
-        scene.place.start()
-        scene.place.drain()
-        assert scene.place.state is WorkerState.CLOSED
+        scene.worker.start()
+        scene.worker.drain()
+        assert scene.worker.state is WorkerState.CLOSED
         scene.reactor.advance(60)
         assert not scene.spawner.processes
 
@@ -355,15 +351,15 @@ class TestDeath:
         scene.has_done(Counts(10, 0, 0, 0), slot=3)
         scene.has_done(Counts(100, 0, 0, 0), of=1)
         scene.process.ended("signal SIGSEGV")
-        assert scene.place.counts == Counts(115, 1, 2, 3)
+        assert scene.counts == Counts(115, 1, 2, 3)
         assert scene.runtime[0].board.counts() == scene.runtime[1].board.counts() == Counts()
         scene.reactor.advance(0)
         scene.has_done(Counts(1, 1, 1, 1))
         scene.process.ended("signal SIGSEGV")
-        assert scene.place.counts == Counts(116, 2, 3, 4)
+        assert scene.counts == Counts(116, 2, 3, 4)
 
     def test_others_are_left_alone(self, scene: Scene) -> None:
-        """What the workers of other places have on the same page is theirs."""
+        """The slots of other workers on the same page are not cleared."""
         scene.serve()
         page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.slots)
         for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
@@ -373,7 +369,7 @@ class TestDeath:
             slot.enter("another's", 1.0)
         page.close()
         scene.process.ended("signal SIGSEGV")
-        assert scene.place.counts == Counts()
+        assert scene.counts == Counts()
         assert scene.runtime[0].board.counts() == Counts(served=14)
         assert len(scene.runtime[0].board.active_connections()) == 2
 
@@ -386,10 +382,10 @@ class TestDeath:
         scene.reactor.advance(0)
         scene.has_done(Counts(1, 0, 0, 0), of=1)
         scene.process.ended("status 1")
-        assert scene.place.counts_of == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
+        assert scene.worker.slots.past_counts == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
 
     def test_no_delay_for_who_has_served(self, scene: Scene) -> None:
-        """A worker that died of its client is replaced at once, however often that happens."""
+        """A worker that died of a request is replaced immediately, however often."""
         scene.serve()
         for number in range(20):
             if number % 2:
@@ -398,20 +394,20 @@ class TestDeath:
                 scene.holds("192.0.2.1:50001")
             scene.process.ended("signal SIGSEGV")
             scene.reactor.advance(0)
-            assert scene.place.state is WorkerState.STARTING
+            assert scene.worker.state is WorkerState.STARTING
             scene.channel.says(Ready())
 
     def test_delay_for_who_has_only_refused(self, scene: Scene) -> None:
-        """Whom a worker turned away, it has not served."""
+        """A refused connection does not count as served."""
         scene.serve()
-        for expected in (WorkerState.STARTING, WorkerState.WAITING):
+        for expected in (WorkerState.STARTING, WorkerState.BACKOFF):
             scene.has_done(Counts(refused=3))
             scene.process.ended("status 1")
             scene.reactor.advance(0)
-            assert scene.place.state is expected
+            assert scene.worker.state is expected
 
     def test_lost_clients_are_named(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """One line says which worker ended, how, and whom of all its services that cost."""
+        """One line names the worker, how it ended, and the lost clients of all services."""
         scene.serve()
         scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
         scene.holds("uid:1000", of=1)
@@ -423,7 +419,7 @@ class TestDeath:
         assert scene.runtime[0].board.active_connections() == []
 
     def test_none_lost(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A worker that dies between clients cost nobody anything, and the line says so."""
+        """The line of a worker that dies without connections says so."""
         scene.serve()
         scene.process.ended("status 3")
         assert "ended with status 3; no connection lost" in texts(logged)[0]
@@ -444,12 +440,12 @@ class TestDeath:
         assert ", c9 and 2 more) lost;" in texts(logged)[0]
 
     def test_delays(self, scene: Scene) -> None:
-        """Workers that die in a row are replaced at once, after 0.1 s, 0.2 s … 10 s."""
-        scene.place.start()
+        """Workers that die in a row are replaced immediately, after 0.1 s, 0.2 s … 10 s."""
+        scene.worker.start()
         for delay in (0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10):
             started = len(scene.spawner.processes)
             scene.process.ended("status 1")
-            assert scene.place.state is WorkerState.WAITING
+            assert scene.worker.state is WorkerState.BACKOFF
             if delay:
                 scene.reactor.advance(delay * 0.99)
                 assert len(scene.spawner.processes) == started
@@ -457,7 +453,7 @@ class TestDeath:
             assert len(scene.spawner.processes) == started + 1
 
     def test_delays_after_stable_serving(self, scene: Scene) -> None:
-        """A worker that served well is replaced at once, whatever there was before it."""
+        """A worker that served for long is replaced immediately."""
         scene.serve()
         for delay in (0, 0.1, 0.2):
             scene.process.ended("status 1")
@@ -466,20 +462,20 @@ class TestDeath:
         scene.reactor.advance(10)
         scene.process.ended("status 1")
         scene.reactor.advance(0)
-        assert scene.place.state is WorkerState.STARTING
+        assert scene.worker.state is WorkerState.STARTING
 
     def test_slow_start_is_not_stable_serving(self, scene: Scene) -> None:
         """Only the time after "ready" counts: imports of a minute do not."""
-        scene.place.start()
-        for expected in (WorkerState.STARTING, WorkerState.WAITING):
+        scene.worker.start()
+        for expected in (WorkerState.STARTING, WorkerState.BACKOFF):
             scene.reactor.advance(30)
             scene.process.ended("status 1")
             scene.reactor.advance(0)
-            assert scene.place.state is expected
+            assert scene.worker.state is expected
 
     def test_restarts_for_hours(self, scene: Scene) -> None:
         """A worker that dies at every start is still replaced after three hours of it."""
-        scene.place.start()
+        scene.worker.start()
         for number in range(1100):
             scene.process.ended("status 1")
             scene.reactor.advance(10)
@@ -512,7 +508,7 @@ class TestReports:
 
     def test_failed_read_after_the_end(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """The reason is logged although the process was reaped before its report was read."""
-        scene.place.start()
+        scene.worker.start()
         channel = scene.channel
         scene.process.ended("status 0")
         channel.says(StartFailed("date", "no"))
@@ -537,14 +533,14 @@ class TestReports:
 
     def test_ready_of_a_dead_process(self, scene: Scene) -> None:
         """A "ready" that was under way when its process died is not the next one's."""
-        scene.place.start()
+        scene.worker.start()
         channel = scene.channel
         scene.process.ended("status 1")
         channel.says(Ready())
-        assert scene.place.state is WorkerState.WAITING
+        assert scene.worker.state is WorkerState.BACKOFF
         scene.reactor.advance(0)
         channel.says(Ready())
-        assert scene.place.state is WorkerState.STARTING
+        assert scene.worker.state is WorkerState.STARTING
 
     @pytest.mark.parametrize(
         "junk",
@@ -567,7 +563,7 @@ class TestReports:
         scene.channel.writes(framed(junk))
         assert scene.process.killed == 1
         [said] = texts(logged)
-        assert said.startswith("error: worker time said something that is no report (")
+        assert said.startswith("error: worker time sent an invalid report (")
         assert said.endswith("); it is ended")
         assert len(said) < 300
 
@@ -577,7 +573,7 @@ class TestReports:
         scene.channel.writes((LONGEST_REPORT + 1).to_bytes(4) + b"x" * 100)
         assert scene.process.killed == 1
         assert texts(logged) == [
-            "error: worker time said something too long (8388609 bytes); it is ended"
+            "error: worker time sent a report that is too long (8388609 bytes); it is ended"
         ]
 
     def test_the_longest(self, scene: Scene) -> None:
@@ -596,7 +592,7 @@ class TestReports:
         assert scene.lines == ["x"]
 
     def test_nothing_is_heard_after_junk(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Who talks junk is told off once, however much follows before he dies."""
+        """Junk is logged once, however much follows before the process ends."""
         scene.serve()
         scene.channel.writes(framed(b"junk") * 3 + framed(encode_report(LogLines("x"))))
         scene.channel.writes(framed(b"junk"))
@@ -607,7 +603,7 @@ class TestReports:
         scene.serve()
         scene.channel.says(Ready())
         assert scene.process.killed == 1
-        assert "worker time said" in texts(logged)[0]
+        assert "worker time sent ready twice" in texts(logged)[0]
 
     @pytest.mark.parametrize(
         ("report", "said"),
@@ -628,14 +624,14 @@ class TestReports:
     @pytest.mark.parametrize("state", ["starting", "draining"])
     def test_for_the_owner_at_any_time(self, scene: Scene, state: str) -> None:
         """A handler may ask while its worker leaves, and another service's while it starts."""
-        scene.place.start()
+        scene.worker.start()
         if state == "draining":
             scene.place.drain()
         scene.channel.says(SuspendRequested("time"), Suspended("time"))
         assert scene.said == [("shutdown", "time"), ("suspended", "time")]
 
     def test_for_the_owner_of_a_dead_process(self, scene: Scene) -> None:
-        """What was under way when a process died is not said of the next one."""
+        """A late report of a dead process does not count for the next one."""
         scene.serve()
         channel = scene.channel
         scene.process.ended("status 1")
@@ -666,16 +662,18 @@ class TestReports:
         scene.channel.says(report)
         assert (scene.process.killed, scene.said) == (1, [])
         [text] = texts(logged)
-        assert text.startswith("error: worker time said something of a service that is not its own")
+        assert text.startswith(
+            "error: worker time sent a report about a service that it does not run"
+        )
 
     def test_hung(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A worker whose only handler does not come back is ended, and that is said."""
+        """A worker that reports a hanging handler is ended, and that is logged."""
         scene.serve()
         scene.channel.says(HandlerHung("date"))
         assert scene.process.killed == 1
         assert texts(logged) == ["error: worker time hangs in service date; it is ended"]
 
-    def test_worn(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+    def test_recycle(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Why a worker is replaced is logged."""
         scene.serve()
         scene.channel.says(NeedsRecycling("time", "has served 5 requests"))
@@ -699,21 +697,21 @@ class TestReports:
         assert scene.place.failure is None
         scene.channel.says(StartFailed("date", "no"))
         scene.process.ended("status 0")
-        assert scene.place.failure == "services.date: no"
+        assert scene.worker.failure == "services.date: no"
         scene.reactor.advance(0)
         scene.channel.says(Ready())
-        assert scene.place.failure is None
+        assert scene.worker.failure is None
 
     def test_failure_without_a_word(self, scene: Scene) -> None:
         """A worker that dies before it is ready, and says nothing, has failed as well."""
-        scene.place.start()
+        scene.worker.start()
         scene.process.ended("signal SIGKILL")
         expected = "worker time ended with signal SIGKILL before it was ready"
-        assert scene.place.failure == expected
+        assert scene.worker.failure == expected
 
     def test_failure_of_a_dead_process(self, scene: Scene) -> None:
         """Its last words, read late, say nothing about the one that has come up since."""
-        scene.place.start()
+        scene.worker.start()
         channel = scene.channel
         scene.process.ended("status 0")
         scene.reactor.advance(0)
@@ -722,7 +720,7 @@ class TestReports:
         assert scene.place.failure is None
 
     def test_cut_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A process that lives on without its channel obeys nobody: it is ended."""
+        """A process without its channel gets no orders, so it is ended."""
         scene.serve()
         scene.channel.protocol.connectionLost()
         scene.reactor.advance(LAST_WORDS - 0.1)
@@ -735,29 +733,29 @@ class TestReports:
         """A channel that ends says nothing yet: the process's own end counts."""
         scene.serve()
         scene.channel.protocol.connectionLost()
-        assert scene.place.state is WorkerState.SERVING
+        assert scene.worker.state is WorkerState.SERVING
 
 
 class TestDrain:
     def test_empty(self, scene: Scene) -> None:
-        """A place that never had a process is closed at once."""
-        scene.place.drain()
+        """A worker that never had a process is closed immediately."""
+        scene.worker.drain()
         assert scene.states == [WorkerState.CLOSED]
 
     def test_starting(self, scene: Scene) -> None:
         """A worker told to drain while it starts may say "ready", and leaves."""
-        scene.place.start()
-        scene.place.drain()
+        scene.worker.start()
+        scene.worker.drain()
         assert scene.channel.transport.orders()[1:] == [Drain()]
         scene.channel.says(Ready())
-        assert scene.place.state is WorkerState.DRAINING
+        assert scene.worker.state is WorkerState.DRAINING
         scene.process.ended("status 0")
         assert scene.states[-1] is WorkerState.CLOSED
 
     def test_starting_is_not_waited_for(self, scene: Scene) -> None:
-        """It has nobody; its import may take as long as it likes."""
-        scene.place.start()
-        scene.place.drain()
+        """It has no connection, and its import may take long."""
+        scene.worker.start()
+        scene.worker.drain()
         scene.reactor.advance(END_DEADLINE - 0.1)
         assert not scene.process.killed
         scene.reactor.advance(0.1)
@@ -765,36 +763,36 @@ class TestDrain:
 
     def test_ready_after_that_is_waited_for(self, scene: Scene) -> None:
         """The deadline of a start is not one for handlers that finish."""
-        scene.place.start()
-        scene.place.drain()
+        scene.worker.start()
+        scene.worker.drain()
         scene.channel.says(Ready())
         scene.reactor.advance(START_DEADLINE)
         assert not scene.process.killed
 
     def test_about_to_be_ready_is_waited_for(self, scene: Scene) -> None:
         """Its word may still be on its way when it has a client."""
-        scene.place.start()
+        scene.worker.start()
         scene.holds("192.0.2.1:50001")
-        scene.place.drain()
+        scene.worker.drain()
         scene.reactor.advance(START_DEADLINE)
         assert not scene.process.killed
 
     def test_ready_does_not_prolong_an_end(self, scene: Scene) -> None:
-        """Who is told to leave at once is killed in the end, whatever it says."""
-        scene.place.start()
-        scene.place.drain()
-        scene.place.end()
+        """A worker that was ordered to stop is killed at last, whatever it reports."""
+        scene.worker.start()
+        scene.worker.drain()
+        scene.worker.end()
         scene.channel.says(Ready())
         scene.reactor.advance(END_DEADLINE)
         assert scene.process.killed
 
     def test_serving(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A serving worker is told to drain, is waited for, and not replaced."""
+        """A serving worker is ordered to drain, waited for, and not replaced."""
         scene.serve()
         scene.has_done(Counts(served=3))
-        scene.place.drain()
+        scene.worker.drain()
         assert scene.channel.transport.orders() == [Drain()]
-        assert scene.place.state is WorkerState.DRAINING
+        assert scene.worker.state is WorkerState.DRAINING
         scene.process.ended("status 0")
         scene.reactor.advance(60)
         assert scene.states == [
@@ -804,35 +802,35 @@ class TestDrain:
             WorkerState.CLOSED,
         ]
         assert len(scene.spawner.processes) == 1
-        assert scene.place.counts == Counts(served=3)
+        assert scene.counts == Counts(served=3)
         assert logged == []
 
     def test_waiting(self, scene: Scene) -> None:
-        """Between two processes there is nobody to wait for, and no next one comes."""
+        """Without a process the worker closes immediately, and none is started."""
         scene.serve()
         scene.process.ended("status 1")
-        scene.place.drain()
-        assert scene.place.state is WorkerState.CLOSED
+        scene.worker.drain()
+        assert scene.worker.state is WorkerState.CLOSED
         scene.reactor.advance(60)
         assert len(scene.spawner.processes) == 1
 
     def test_again(self, scene: Scene) -> None:
         """A second drain changes nothing, in the middle or at the end."""
         scene.serve()
-        scene.place.drain()
-        scene.place.drain()
+        scene.worker.drain()
+        scene.worker.drain()
         assert scene.channel.transport.orders() == [Drain()]
         scene.process.ended("status 0")
-        scene.place.drain()
-        assert scene.place.state is WorkerState.CLOSED
+        scene.worker.drain()
+        assert scene.worker.state is WorkerState.CLOSED
 
     def test_dies_while_draining(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """A worker that crashes while it drains is not replaced, but whom it held is said."""
+        """A worker that crashes while it drains is not replaced; its lost clients are logged."""
         scene.serve()
         scene.holds("192.0.2.1:50001")
-        scene.place.drain()
+        scene.worker.drain()
         scene.process.ended("signal SIGSEGV")
-        assert scene.place.state is WorkerState.CLOSED
+        assert scene.worker.state is WorkerState.CLOSED
         assert texts(logged) == [
             "error: worker time (pid 101) ended with signal SIGSEGV; "
             "1 connection (192.0.2.1:50001) lost"
@@ -843,9 +841,9 @@ class TestEnd:
     def test_stop_then_kill(self, scene: Scene) -> None:
         """When the time of its handlers is over, a worker is told, and after a second killed."""
         scene.serve()
-        scene.place.drain()
+        scene.worker.drain()
         scene.channel.transport.orders()
-        scene.place.end()
+        scene.worker.end()
         assert scene.channel.transport.orders() == [Stop()]
         scene.reactor.advance(END_DEADLINE - 0.01)
         assert not scene.process.killed
@@ -855,20 +853,20 @@ class TestEnd:
     def test_it_obeys(self, scene: Scene) -> None:
         """A worker that leaves when told to is not killed."""
         scene.serve()
-        scene.place.drain()
-        scene.place.end()
+        scene.worker.drain()
+        scene.worker.end()
         scene.process.ended("status 0")
         scene.reactor.advance(60)
-        assert scene.place.state is WorkerState.CLOSED
+        assert scene.worker.state is WorkerState.CLOSED
         assert not scene.process.killed
 
     def test_whom_it_cuts_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Who is still served is named, for each service, before anybody is cut off."""
+        """The clients still served are logged, by service, before the worker is stopped."""
         scene.serve()
         scene.holds("192.0.2.1:50001", "192.0.2.2:50002")
         scene.holds("uid:1000", of=1)
-        scene.place.drain()
-        scene.place.end()
+        scene.worker.drain()
+        scene.worker.end()
         assert texts(logged) == [
             "warn: service time: 2 connections (192.0.2.1:50001, 192.0.2.2:50002) "
             "still served when the time was over",
@@ -877,29 +875,29 @@ class TestEnd:
 
     def test_only_who_drains(self, scene: Scene) -> None:
         """A worker that was not asked to drain is not ended."""
-        scene.place.end()
+        scene.worker.end()
         scene.serve()
-        scene.place.end()
+        scene.worker.end()
         assert scene.channel.transport.orders() == []
         scene.reactor.advance(60)
         assert not scene.process.killed
 
     def test_a_worker_that_starts(self, scene: Scene) -> None:
         """An import that hangs holds up a stop no longer than handlers may."""
-        scene.place.start()
-        scene.place.drain()
-        scene.place.end()
+        scene.worker.start()
+        scene.worker.drain()
+        scene.worker.end()
         assert scene.channel.transport.orders()[1:] == [Drain(), Stop()]
         scene.reactor.advance(END_DEADLINE)
         assert scene.process.killed == 1
 
     def test_kill(self, scene: Scene) -> None:
-        """A second signal ends a worker at once; without one there is nothing to do."""
-        scene.place.kill()
+        """kill() kills the process, and does nothing without one."""
+        scene.worker.kill()
         scene.serve()
-        scene.place.drain()
-        scene.place.kill()
+        scene.worker.drain()
+        scene.worker.kill()
         scene.process.ended("signal SIGKILL")
-        scene.place.kill()
+        scene.worker.kill()
         assert scene.process.killed == 1
-        assert scene.place.state is WorkerState.CLOSED
+        assert scene.worker.state is WorkerState.CLOSED

@@ -1,4 +1,4 @@
-"""``netd.daemon.service``: a daemon from its start to its stop, without a process of its own."""
+"""``netd.daemon.daemon``: a daemon from its start to its stop, without a process of its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent, capturedLogs
 
 from netd.config.plan import Plan
+from netd.daemon.daemon import SIGNALS, Daemon
+from netd.daemon.generations.controller import REPLACED, STOPPING
 from netd.daemon.generations.predecessor import Predecessor
 from netd.daemon.generations.reload import Outcome
+from netd.daemon.generations.tools import DaemonTools
 from netd.daemon.generations.upgrade import CommandLine, Upgraded
-from netd.daemon.service import REPLACED, SIGNALS, STOPPING, Daemon
 from netd.daemon.states import DaemonState, ServiceState
 from netd.daemon.systemd import Notifications
 from netd.ipc.worker import ConfigureLog, Drain, Resume, StartWorker, Stop
@@ -39,7 +41,7 @@ READY = (
     "import json, os; values = json.loads(os.environ['NETD_HANDOVER']);"
     " os.write(values['channel'], b'ready\\n'); os.read(values['channel'], 1)"
 )
-"""A new daemon that is ready at once."""
+"""A new daemon that is ready immediately."""
 
 FAILS = "raise SystemExit(78)"
 
@@ -88,9 +90,7 @@ class Scene(Stage):
 
     def daemon_of(self, of: Configuration, held: Listeners) -> Daemon:
         """A daemon that has not started."""
-        made = Daemon(
-            of,
-            bind_all(of.services, held),
+        tools = DaemonTools(
             self.reactor,
             self.spawner,
             self.log,  # type: ignore[arg-type]
@@ -98,11 +98,11 @@ class Scene(Stage):
             self._recheck,
             self.command,
             Notifications(),
-            self.predecessor,
         )
+        made = Daemon(of, bind_all(of.services, held), tools, self.predecessor)
         made.at_start(lambda: self.happened.append("start"))
         made.at_end(lambda: self.happened.append("end"))
-        made.when_replaced(lambda: self.happened.append("replaced"))
+        made.generations.when_replaced(lambda: self.happened.append("replaced"))
         return made
 
     def _recheck(self, file: str | None) -> Deferred[Configuration]:
@@ -112,7 +112,7 @@ class Scene(Stage):
         return fail(self.next) if isinstance(self.next, Exception) else succeed(self.next)
 
     def run(self) -> None:
-        """Start, and let all workers be ready."""
+        """Start, and report that all workers are ready."""
         self.daemon.startService()
         self.all_are_ready()
         assert self.state is DaemonState.RUNNING
@@ -120,19 +120,23 @@ class Scene(Stage):
     def reload(self, to: Configuration | Exception) -> None:
         """Begin a reload."""
         self.next = to
-        self.daemon.reload().addCallback(self.outcomes.append)
+        self.daemon.generations.reload().addCallback(self.outcomes.append)
 
     def upgrade(self, program: str) -> Upgraded:
         """Run *program* as the new daemon, and wait for what comes of it."""
         self.command = replace(self.command, arguments=(sys.executable, "-c", program))
-        self.daemon._command = self.command
+        self.use(self.command)
         ended: list[Upgraded] = []
-        self.daemon.upgrade().addCallback(ended.append)
+        self.daemon.generations.upgrade().addCallback(ended.append)
         while not ended:
             assert self.state is DaemonState.UPGRADING
             assert select.select(self.reactor.readers, [], [], 30)[0]
             self.reactor.read()
         return ended[0]
+
+    def use(self, command: CommandLine) -> None:
+        generations = self.daemon.generations
+        generations._tools = replace(generations._tools, command=command)
 
     @property
     def state(self) -> DaemonState:
@@ -140,10 +144,10 @@ class Scene(Stage):
 
     @property
     def listener(self) -> socket.socket:
-        return next(iter(self.daemon.generation.listeners)).socket
+        return next(iter(self.daemon.generations.current.listeners)).socket
 
     def is_listening(self) -> bool:
-        """Whether somebody new would get in."""
+        """Whether a new client can connect."""
         with socket.socket() as client:
             client.settimeout(0.1)
             try:
@@ -161,11 +165,14 @@ class Scene(Stage):
             for process in self.spawner.processes:
                 if process.pid not in self._ended:
                     self._end(process, "status 0")
-        self.daemon.generation.listeners.close()
+        self.daemon.generations.current.listeners.close()
         if self.predecessor is not None:
             self.predecessor._forget()
-        if self.daemon._upgrade is not None and self.daemon._upgrade._process is not None:
-            self.daemon._upgrade._process.wait()
+        if (
+            self.daemon.generations._upgrade is not None
+            and self.daemon.generations._upgrade._process is not None
+        ):
+            self.daemon.generations._upgrade._process.wait()
         self.close()
 
 
@@ -195,7 +202,7 @@ def logged() -> Iterator[Sequence[LogEvent]]:
 
 class TestStart:
     def test_is_running_when_all_are_ready(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
-        """Which is said once, and told."""
+        """That is logged once, and ``at_start`` calls are made."""
         assert scene.state is DaemonState.BOUND
         scene.daemon.startService()
         assert scene.state is DaemonState.STARTING
@@ -212,12 +219,12 @@ class TestStart:
 
 class TestStop:
     def test_waits_for_drain_delay(self, make: Callable[..., Scene]) -> None:
-        """It goes on to serve until then; told again, it counts no further."""
+        """It serves until then; a second stop changes nothing."""
         scene = make(drain_delay=5.0)
         scene.run()
         scene.daemon.stop()
         scene.daemon.stop()
-        assert scene.state is DaemonState.LEAVING
+        assert scene.state is DaemonState.DELAYING
         scene.reactor.advance(4.9)
         assert not scene.reactor.is_stopped
         assert scene.is_listening()
@@ -241,13 +248,13 @@ class TestStop:
 
     @pytest.mark.parametrize("delay", [0.0, 60.0])
     def test_gives_up_a_reload(self, make: Callable[..., Scene], delay: float) -> None:
-        """Whether it is to stop at once or later."""
+        """A stop abandons a reload, with and without drain_delay."""
         scene = make(drain_delay=delay)
         scene.run()
         scene.reload(configuration(service("a"), service("b")))
         assert scene.state is DaemonState.RELOADING
         scene.daemon.stop()
-        assert scene.state is DaemonState.LEAVING
+        assert scene.state is DaemonState.DELAYING
         assert [outcome.problems for outcome in scene.outcomes] == [(STOPPING,)]
         scene.reload(configuration(service("a"), service("b")))
         assert scene.outcomes[1].problems == (STOPPING,)
@@ -258,7 +265,7 @@ class TestStop:
         assert len(scene.asked) == asked
 
     def test_while_it_starts(self, scene: Scene) -> None:
-        """Whoever is not ready is not waited for."""
+        """A worker that is not ready is not waited for."""
         scene.daemon.startService()
         scene.daemon.stopService()
         for _ in range(2):
@@ -279,19 +286,19 @@ class TestReload:
         scene.all_are_ready()
         assert scene.outcomes[0].done
         assert scene.state is DaemonState.RUNNING
-        assert list(scene.daemon.generation.pools) == ["a", "b"]
+        assert list(scene.daemon.generations.current.pools) == ["a", "b"]
         assert [text for text in texts(logged) if "admin.socket has changed" in text]
 
     def test_is_refused(self, scene: Scene) -> None:
         """By the configuration, or because a worker does not come up: all is as it was."""
         scene.run()
-        before = scene.daemon.generation
+        before = scene.daemon.generations.current
         scene.reload(ConfigurationError([Problem("netd.toml", 3, "services.a", "is wrong")]))
         scene.reload(configuration(service("a", threads=7)))
         scene.ends("a", "status 3")
         assert [outcome.done for outcome in scene.outcomes] == [False, False]
         assert scene.outcomes[0].problems == ("netd.toml:3: services.a: is wrong",)
-        assert scene.daemon.generation is before
+        assert scene.daemon.generations.current is before
         assert scene.state is DaemonState.RUNNING
 
     def test_while_it_starts(self, scene: Scene) -> None:
@@ -319,7 +326,7 @@ class TestReload:
         plans: list[Plan] = []
         scene.next = configuration(service("b"))
         for file in (None, "/other.toml"):
-            scene.daemon.plan(file).addCallback(plans.append)
+            scene.daemon.generations.plan(file).addCallback(plans.append)
         assert scene.asked == [None, "/other.toml"]
         assert [[str(step) for step in one.steps] for one in plans] == [["add b", "remove a"]] * 2
 
@@ -341,15 +348,15 @@ class TestLog:
         scene.reload(configuration(service("a"), log=log))
         (problem,) = scene.outcomes[0].problems
         assert problem.startswith("cannot log to ")
-        assert scene.daemon.generation.configuration.log == Log()
+        assert scene.daemon.generations.current.configuration.log == Log()
         assert scene.state is DaemonState.RUNNING
 
     def test_level(self, scene: Scene) -> None:
         """Changed by a command it holds until a reload, which says so."""
         scene.run()
         scene.orders("a")
-        scene.daemon.log_from("debug")
-        scene.daemon.log_from("debug")
+        scene.daemon.generations.log_from("debug")
+        scene.daemon.generations.log_from("debug")
         assert scene.log.said == ["start", (False, "text", "debug")]
         assert scene.orders("a") == [ConfigureLog(WorkerLog("text", "debug", True))]
         assert scene.daemon.log_level == "debug"
@@ -358,7 +365,7 @@ class TestLog:
         assert [str(one) for one in scene.outcomes[0].plan.settings] == [
             'change log.level: "debug" to "info"'
         ]
-        assert scene.daemon.log_level == "info"
+        assert scene.daemon.generations.current.configuration.log.level == "info"
         assert scene.log.said[-1] == (False, "text", "info")
 
 
@@ -371,7 +378,7 @@ class TestSignals:
             signal.signal(number, handler)
 
     def obeys(self, scene: Scene, number: signal.Signals) -> None:
-        """Send a signal to this process, whose reactor goes a turn."""
+        """Send a signal to this process, and advance its reactor."""
         signal.raise_signal(number)
         scene.reactor.advance(0)
 
@@ -388,7 +395,7 @@ class TestSignals:
         signal.raise_signal(signal.SIGTERM)
         assert obeying.state is DaemonState.RUNNING
         obeying.reactor.advance(0)
-        assert obeying.state is DaemonState.LEAVING
+        assert obeying.state is DaemonState.DELAYING
 
     def test_hup_and_usr1(self, obeying: Scene) -> None:
         self.obeys(obeying, signal.SIGHUP)
@@ -398,7 +405,7 @@ class TestSignals:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_second_one(self, obeying: Scene, number: signal.Signals) -> None:
-        """Ends everybody at once."""
+        """A second signal ends all workers immediately."""
         self.obeys(obeying, number)
         obeying.daemon.stopService()
         self.obeys(obeying, number)
@@ -449,16 +456,15 @@ class TestUpgrade:
     def test_is_given_up(self, scene: Scene) -> None:
         """When this one is told to stop; there is one at a time."""
         scene.run()
-        scene.daemon._command = replace(
-            scene.command, arguments=(sys.executable, "-c", "import time; time.sleep(1000)")
-        )
+        arguments = (sys.executable, "-c", "import time; time.sleep(1000)")
+        scene.use(replace(scene.command, arguments=arguments))
         ended: list[Upgraded] = []
-        scene.daemon.upgrade().addCallback(ended.append)
-        scene.daemon.upgrade().addCallback(ended.append)
+        scene.daemon.generations.upgrade().addCallback(ended.append)
+        scene.daemon.generations.upgrade().addCallback(ended.append)
         assert ended[0].problem == "the daemon is upgrading: try again later"
         scene.daemon.stop()
         assert ended[1].problem == STOPPING
-        assert scene.state is DaemonState.LEAVING
+        assert scene.state is DaemonState.DELAYING
 
 
 class TestPredecessor:
@@ -474,9 +480,9 @@ class TestPredecessor:
         ours.close()
 
     def scene_after(self, make: Callable[..., Scene], before: Any) -> Scene:
-        """A daemon that has been started in the place of one that has ``a`` suspended."""
+        """A daemon that replaces one in which ``a`` is suspended."""
         scene: Scene = make()
-        scene.daemon.generation.listeners.close()
+        scene.daemon.generations.current.listeners.close()
         scene.predecessor = Predecessor(before[2], scene.reactor)
         scene.daemon = scene.daemon_of(scene.configuration, before[0])
         scene.daemon.startService()
@@ -494,20 +500,20 @@ class TestPredecessor:
         assert before[1].recv(100) == b"ready %d\n" % number
         assert scene.happened == ["start"]
         assert os.path.exists(gone.address.path)
-        pool = scene.daemon.generation.pools["a"]
+        pool = scene.daemon.generations.current.pools["a"]
         assert pool.state("a") is ServiceState.SUSPENDED
         assert scene.orders("a") == []
-        pool.resume("a")
+        pool.suspension.resume("a")
         assert scene.orders("a") == [Resume("a")]
 
     def test_is_not_wanted(self, before: Any, make: Callable[..., Scene]) -> None:
-        """It leaves at once, and the listeners stay as they were."""
+        """It stops immediately, and the listeners stay as they were."""
         scene = self.scene_after(make, before)
-        scene.daemon._command.twistd["pidfile"] = "/run/netd.pid"
+        scene.command.twistd["pidfile"] = "/run/netd.pid"
         before[1].send(b"leave\n")
         scene.reactor.read()
         assert scene.reactor.is_stopped
-        assert scene.daemon._command.twistd["pidfile"] == ""
+        assert scene.command.twistd["pidfile"] == ""
         scene.daemon.stopService()
         assert Stop() in scene.orders("a")
         assert scene.is_listening()
@@ -519,7 +525,7 @@ class TestPredecessor:
         assert scene.is_listening()
 
     def test_is_alone(self, before: Any, make: Callable[..., Scene]) -> None:
-        """The daemon before has died: whatever it had is this one's, or nobody's."""
+        """The predecessor has died, so its listeners are this daemon's."""
         scene = self.scene_after(make, before)
         before[1].close()
         scene.reactor.read()

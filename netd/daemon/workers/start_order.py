@@ -1,0 +1,56 @@
+"""The first order of a worker: its services, and the numbers of its descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from netd.daemon.workers.runtime import WorkerSpec
+from netd.daemon.workers.slots import WorkerSlots
+from netd.ipc.worker import ServiceStart, Start
+from netd.model.log import WorkerLog
+
+_CHANNEL: Final = 3
+"""The descriptor of the channel in the worker; 0, 1 and 2 are the standard ones."""
+
+
+def start_order(
+    spec: WorkerSpec,
+    slots: WorkerSlots,
+    worker_log: WorkerLog,
+    channel: int,
+    is_suspended: Callable[[str], bool],
+) -> tuple[dict[int, int], Start]:
+    """Return the worker's descriptors, each with the daemon's that it is a copy of, and the order.
+
+    *channel* is the worker's end of its channel; *is_suspended* says of a service whether the
+    worker starts without accepting for it.
+    """
+    descriptors = {_CHANNEL: channel}
+
+    def number(ours: int) -> int:
+        # The worker's numbers have no gap, so the next one follows from how many there are.
+        descriptors[theirs := len(descriptors) + _CHANNEL] = ours
+        return theirs
+
+    services = []
+    for runtime in spec.runtime:
+        page = number(runtime.page)
+        listeners = tuple(number(listener.fileno()) for listener in runtime.listeners)
+        queues = tuple(
+            None if dispatcher is None else number(dispatcher.queue.fileno())
+            for dispatcher in runtime.dispatchers
+        )
+        services.append(
+            ServiceStart(
+                runtime.service,
+                listeners,
+                page,
+                slots.of(runtime).start,
+                is_suspended(runtime.name),
+                queues,
+            )
+        )
+    return descriptors, Start(
+        spec.name, tuple(services), spec.python_path, spec.graceful_timeout, worker_log
+    )
