@@ -24,7 +24,7 @@ from netd.admin.endpoint import AdminEndpoint, bind_admin
 from netd.config import command_line
 from netd.config.files import DEFAULT_FILES, NONE_THERE, default_file
 from netd.config.load import load
-from netd.core.reactor import DaemonReactor, ForkingReactor
+from netd.core.reactor import ForkingReactor, ProcessReactor
 from netd.daemon.check.check import check_loaded, check_rights
 from netd.daemon.check.self_signed import with_certificates
 from netd.daemon.daemon import Daemon
@@ -48,7 +48,7 @@ from netd.model.service import Configuration, Owner
 log = Logger()
 
 
-class InstalledReactor(DaemonReactor, ForkingReactor, Protocol):
+class InstalledReactor(ProcessReactor, ForkingReactor, Protocol):
     """All that netd asks of the reactor."""
 
 

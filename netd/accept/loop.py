@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from netd.accept.errors import After, Rejected, after_accept, after_begin
 from netd.accept.pause import Pausable, Pause
-from netd.core.reactor import Readers
+from netd.core.reactor import Reading
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class WatchedListener(Generic[T]):
         fileno: Callable[[], int],
         accepting: Accepting[T],
         pause: Pause,
-        reactor: Readers,
+        reactor: Reading,
         batch: int,
         name: str = "netd",
     ) -> None:

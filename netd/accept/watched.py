@@ -12,7 +12,7 @@ from netd.accept.first_bytes import FirstBytes
 from netd.accept.next_step import AWAIT, Step
 from netd.accept.pending import Lists, PendingConnection, PendingConnections
 from netd.accept.refusal import GONE, UNWATCHED, Refusal
-from netd.core.reactor import Readers
+from netd.core.reactor import Reading
 from netd.model.peer import Credentials
 
 
@@ -24,7 +24,7 @@ class Owner(Protocol):
         """What counts it."""
 
     @property
-    def reactor(self) -> Readers:
+    def reactor(self) -> Reading:
         """What watches it."""
 
     def begin(self, connection: WatchedConnection, step: Step) -> None:

@@ -11,7 +11,7 @@ from netd.admin.api import site
 from netd.admin.commands import DaemonCommands
 from netd.admin.listener import AdminListener
 from netd.config.admin import usual_socket
-from netd.core.reactor import DaemonReactor
+from netd.core.reactor import ProcessReactor
 from netd.daemon.daemon import Daemon
 from netd.listening.binding import CannotBind, Listeners, bind_all
 from netd.model.address import Transport, UnixAddress
@@ -54,7 +54,7 @@ class AdminEndpoint(TwistedService):
     During an upgrade two daemons have the socket. Only the one that serves answers.
     """
 
-    def __init__(self, daemon: Daemon, listeners: Listeners, reactor: DaemonReactor) -> None:
+    def __init__(self, daemon: Daemon, listeners: Listeners, reactor: ProcessReactor) -> None:
         self.setName(NAME)
         self._generations = daemon.generations
         self._bound = listeners

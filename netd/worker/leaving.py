@@ -12,9 +12,9 @@ from typing import Final, TextIO
 
 from twisted.internet.error import ReactorNotRunning
 
+from netd.core.reactor import ProcessReactor
 from netd.worker.channel import DaemonChannel
 from netd.worker.log_stream import LogStream
-from netd.worker.reactor import WorkerReactor
 
 LAST_WORDS: Final = 1.0
 """Seconds that the daemon has to read what an ending worker has sent."""
@@ -31,7 +31,7 @@ class ProcessExit:
 
     def __init__(
         self,
-        reactor: WorkerReactor,
+        reactor: ProcessReactor,
         channel: DaemonChannel,
         log_stream: LogStream,
         graceful_timeout: float,

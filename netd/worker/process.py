@@ -10,12 +10,12 @@ import sys
 from contextlib import suppress
 from typing import Final, cast
 
+from netd.core.reactor import ProcessReactor
 from netd.ipc.worker import StartFailed, StartWorker, encode_report
 from netd.log.capture import Speaker, capture
 from netd.worker import importing
 from netd.worker.channel import receive_start
 from netd.worker.environment import NotEntered, enter
-from netd.worker.reactor import WorkerReactor
 from netd.worker.worker import Worker
 
 CHANNEL: Final = 3
@@ -55,7 +55,7 @@ def main() -> None:
     except NotEntered as error:
         _report_failure(channel, StartFailed(first.name, f"{error.key} {error}"))
         return
-    worker = Worker(cast(WorkerReactor, reactor), start)
+    worker = Worker(cast(ProcessReactor, reactor), start)
     capture(worker.log_buffer, Speaker(start.worker))
     importing.put_first(start.python_path)
     failure = worker.prepare()

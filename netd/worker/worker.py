@@ -9,6 +9,7 @@ from functools import partial
 from twisted.internet.protocol import Factory
 
 from netd.admission.lists import AccessLists
+from netd.core.reactor import ProcessReactor
 from netd.execution.interfaces import Execution
 from netd.execution.tracebacks import user_traceback
 from netd.ipc.worker import (
@@ -36,7 +37,6 @@ from netd.worker.channel import DaemonChannel
 from netd.worker.channel_link import ChannelLink
 from netd.worker.leaving import ProcessExit
 from netd.worker.log_stream import LogStream
-from netd.worker.reactor import WorkerReactor
 
 Build = Callable[[ServiceContext], Execution]
 """Builds a service that can be started. Raises ``importing.CannotImport``."""
@@ -49,7 +49,7 @@ class Worker:
     """
 
     def __init__(
-        self, reactor: WorkerReactor, start: StartWorker, build: Build = build_service
+        self, reactor: ProcessReactor, start: StartWorker, build: Build = build_service
     ) -> None:
         self._reactor = reactor
         self._starts = start.services

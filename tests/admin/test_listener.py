@@ -13,8 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs
 
 from netd.accept.pause import PAUSE
+from netd.admin.endpoint import MODE, bind_admin
 from netd.admin.listener import AdminListener
-from netd.admin.service import MODE, bind_admin
 from netd.listening.binding import CannotBind, Listeners
 from netd.model.service import Configuration
 from tests.daemon.fakes import FakeReactor, texts

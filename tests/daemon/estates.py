@@ -81,7 +81,7 @@ class Stage:
         return self.channel(name).transport.orders()
 
     def start_of(self, name: str) -> StartWorker:
-        """How the last worker of this name was started, which has not been asked before."""
+        """The first order of the last worker of this name, whose orders have not been read."""
         start = self.orders(name)[0]
         assert isinstance(start, StartWorker)
         return start

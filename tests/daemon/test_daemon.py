@@ -359,7 +359,7 @@ class TestLog:
         scene.daemon.generations.log_from("debug")
         assert scene.log.said == ["start", (False, "text", "debug")]
         assert scene.orders("a") == [ConfigureLog(WorkerLog("text", "debug", True))]
-        assert scene.daemon.log_level == "debug"
+        assert scene.daemon.generations.current.configuration.log.level == "debug"
         scene.reload(scene.configuration)
         assert scene.outcomes[0].plan is not None
         assert [str(one) for one in scene.outcomes[0].plan.settings] == [

@@ -28,8 +28,8 @@ IMPORT_TIMEOUT: Final = 30.0
 """Seconds that the imports of one service may take; longer ones count as hanging."""
 
 
-def ask(configuration: Configuration, as_whom: Owner = Owner()) -> dict[str, ProbeReply]:  # noqa: B008
-    """Import what every service runs, in processes of its own, and return what each is.
+def ask(configuration: Configuration, owner: Owner = Owner()) -> dict[str, ProbeReply]:  # noqa: B008
+    """Have a probe import what every service runs, and return its replies by service.
 
     The code of services that name no user is imported as *owner*. Blocks until the last import is
     done. Raises OSError if no process can be started.
@@ -68,8 +68,8 @@ def _request(service: Service, owner: Owner) -> ProbeRequest:
     )
 
 
-def settle(
-    configuration: Configuration, answers: Mapping[str, ProbeReply]
+def resolve(
+    configuration: Configuration, replies: Mapping[str, ProbeReply]
 ) -> tuple[Configuration, list[ProbeError]]:
     """Resolve what depends on the probe's *replies*. Return that, and the errors in order."""
     services, found, notes = [], [], []

@@ -69,7 +69,7 @@ class ForkServer(ProcessProtocol):
         self._packets.startReading()
 
     def ask(self, orders: Iterable[tuple[PassDescriptors | Fork, tuple[int, ...]]]) -> None:
-        """Have a process forked; *heard* gets the answer, later. The descriptors stay open here."""
+        """Have a process forked; *received* gets the answer later. Descriptors stay open here."""
         self._unanswered += 1
         if self._unanswered == 1:
             self._set_deadline()
@@ -89,10 +89,11 @@ class ForkServer(ProcessProtocol):
         self._received(packet, descriptors)
 
     def _not_sent(self, order: PassDescriptors | Fork, error: OSError) -> None:
-        # Without its descriptors a Fork is refused, so a Give says nothing of its own.
+        # Each order has one answer. The fork server refuses a Fork whose Give it did not get, so
+        # that is the answer to the Give, too.
         if isinstance(order, Fork):
             answer = ForkFailed(order.number, error.strerror or str(error))
-            # Later: who asks does not expect the answer yet.
+            # Later, because ``ask`` has not returned, and its caller does not know the process yet.
             self._reactor.callLater(0, self._answered, answer, [])
 
     def _set_deadline(self) -> None:
@@ -133,7 +134,7 @@ class _Packets(FileDescriptor):
         self,
         reactor: PollingReactor,
         connection: socket.socket,
-        heard: Callable[[Packet, list[int]], None],
+        received: Callable[[Packet, list[int]], None],
         not_sent: Callable[[PassDescriptors | Fork, OSError], None],
     ) -> None:
         super().__init__(fd_set(reactor))
@@ -141,8 +142,8 @@ class _Packets(FileDescriptor):
         self._connection = connection
         self._received = received
         self._not_sent = not_sent
-        self._waiting: deque[tuple[PassDescriptors | Fork, tuple[int, ...]]] = deque()
-        """With copies of the descriptors."""
+        self._unsent: deque[tuple[PassDescriptors | Fork, tuple[int, ...]]] = deque()
+        """Packets, each with copies of its descriptors: the caller may close its own."""
 
     def fileno(self) -> int:
         return self._connection.fileno()
@@ -184,7 +185,7 @@ class _Packets(FileDescriptor):
         self.stopWriting()
 
     def _sent(self, packet: PassDescriptors | Fork, descriptors: tuple[int, ...]) -> bool:
-        """Send; False when there is no room."""
+        """Send a packet. Return False if there is no room."""
         try:
             send(self._connection, packet, descriptors)
         except BlockingIOError:

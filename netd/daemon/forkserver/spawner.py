@@ -54,6 +54,7 @@ class ForkSpawner:
         outputs = worker.open_outputs()
         self._workers[worker.number] = worker
         server.ask(fork_packets(worker.number, name, {**outputs, **descriptors}))
+        # The fork server has copies; with these open, the pipes would never end.
         for descriptor in outputs.values():
             os.close(descriptor)
         return worker

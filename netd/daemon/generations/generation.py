@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from netd.accept.next_step import is_dispatched
 from netd.accept.pause import Pause, by_logger
 from netd.accept.pending import PendingConnections
+from netd.core.reactor import ProcessReactor
 from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.pool import Pool
@@ -62,7 +63,7 @@ class Builder:
 
     def __init__(
         self,
-        reactor: DaemonReactor,
+        reactor: ProcessReactor,
         spawner: Spawner,
         write_log: Callable[[str], None],
         form: Callable[[Log], Form],
@@ -122,10 +123,11 @@ class Builder:
     ) -> Iterator[Dispatcher | None]:
         seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
         # The whole bound, where workers get a share of it: only the daemon accepts from these.
-        reception = Reception(service.handshakes, seconds, self._reactor)
+        pending = PendingConnections(service.handshakes, seconds, self._reactor)
+        pause = Pause(by_logger(log, service.name), self._reactor.callLater)
         for address, listener in zip(service.listen, sockets, strict=False):  # a plugin has none
-            if service.is_handed(address):
-                dispatcher = Dispatcher(service, address, listener, reception, self._reactor)
+            if is_dispatched(service, address):
+                dispatcher = Dispatcher(service, address, listener, pending, pause, self._reactor)
                 undo.callback(dispatcher.close)
                 yield dispatcher
             else:
@@ -146,41 +148,3 @@ def binds_itself(services: Iterable[Service]) -> bool:
     Only hosted plugins do: their listeners are Twisted's, made in the worker.
     """
     return any(isinstance(service.runs, Plugin) for service in services)
-
-
-def _all_placed(
-    services: Iterable[Service], listeners: Listeners, reactor: Any
-) -> list[ServiceRuntime]:
-    """Place all services, or none. Raises OSError."""
-    with ExitStack() as undo:
-        runtime = [_runtime(service, listeners, reactor, undo) for service in services]
-        undo.pop_all()
-    return runtime
-
-
-def _runtime(
-    service: Service, listeners: Listeners, reactor: Any, undo: ExitStack
-) -> ServiceRuntime:
-    page = Scoreboard.make(service.name, service.slots)
-    undo.callback(os.close, page)
-    board = Scoreboard(page, service.slots)
-    undo.callback(board.close)
-    sockets = tuple(listener.socket for listener in listeners.of(service.name))
-    entrances = tuple(_entrances(service, sockets, reactor, undo))
-    return ServiceRuntime(service, sockets, page, board, entrances)
-
-
-def _entrances(
-    service: Service, sockets: Iterable[socket.socket], reactor: Any, undo: ExitStack
-) -> Iterator[Dispatcher | None]:
-    seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
-    # Whole, unlike in workers: nothing else takes from these listeners.
-    pending = PendingConnections(service.handshakes, seconds, reactor)
-    pause = Pause(by_logger(log, service.name), reactor.callLater)
-    for address, listener in zip(service.listen, sockets, strict=False):  # a plugin's has none
-        if is_dispatched(service, address):
-            entrance = Dispatcher(service, address, listener, pending, pause, reactor)
-            undo.callback(entrance.close)
-            yield entrance
-        else:
-            yield None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
-from netd.core.reactor import DaemonReactor
+from netd.core.reactor import ProcessReactor
 from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.generations.upgrade import CommandLine
 from netd.daemon.systemd import Notifications
@@ -24,7 +24,7 @@ fails with ConfigurationError."""
 class DaemonTools:
     """What a daemon is built with, beside its configuration and its listeners."""
 
-    reactor: DaemonReactor
+    reactor: ProcessReactor
     spawner: Spawner
     log: Log
     log_location: LogLocation

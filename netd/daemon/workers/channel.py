@@ -60,7 +60,7 @@ class WorkerChannel(Int32StringReceiver):
         try:
             report = decode_report(string)
         except InvalidMessage as error:
-            self.misunderstand(f"something that is no report ({error})")
+            self.reject(f"an invalid report ({error})")
             return
         self._received(self, report)
 

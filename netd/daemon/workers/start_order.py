@@ -7,7 +7,7 @@ from typing import Final
 
 from netd.daemon.workers.runtime import WorkerSpec
 from netd.daemon.workers.slots import WorkerSlots
-from netd.ipc.worker import ServiceStart, Start
+from netd.ipc.worker import ServiceStart, StartWorker
 from netd.model.log import WorkerLog
 
 _CHANNEL: Final = 3
@@ -20,7 +20,7 @@ def start_order(
     worker_log: WorkerLog,
     channel: int,
     is_suspended: Callable[[str], bool],
-) -> tuple[dict[int, int], Start]:
+) -> tuple[dict[int, int], StartWorker]:
     """Return the worker's descriptors, each with the daemon's that it is a copy of, and the order.
 
     *channel* is the worker's end of its channel; *is_suspended* says of a service whether the
@@ -51,6 +51,6 @@ def start_order(
                 queues,
             )
         )
-    return descriptors, Start(
+    return descriptors, StartWorker(
         spec.name, tuple(services), spec.python_path, spec.graceful_timeout, worker_log
     )

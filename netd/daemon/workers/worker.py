@@ -27,9 +27,7 @@ from netd.ipc.worker import (
     Order,
     Ready,
     Report,
-    ServiceStart,
     StartFailed,
-    StartWorker,
     Stop,
     Suspended,
     SuspendRequested,
@@ -217,7 +215,7 @@ class WorkerHandle:
     def relog(self, worker_log: WorkerLog) -> None:
         """Log by *worker_log*, in this process and in the next ones."""
         self._worker_log = worker_log
-        self.order(LogAs(worker_log))
+        self.order(ConfigureLog(worker_log))
 
     def order(self, order: Order) -> None:
         """Send an order to the process, if there is one."""
@@ -230,92 +228,34 @@ class WorkerHandle:
         if not self.slots.is_busy:
             self.kill()
 
-    def _start_order(self, channel: int) -> tuple[dict[int, int], StartWorker]:
-        """Number the worker's descriptors; return which of ours they are, and the order."""
-        descriptors = {_CHANNEL: channel}
-        services = []
-        for runtime in self._runtime:
-            number = partial(_numbered, descriptors)
-            page = number(runtime.page)
-            services.append(
-                ServiceStart(
-                    runtime.service,
-                    tuple(number(listener.fileno()) for listener in runtime.listeners),
-                    page,
-                    self.slots(runtime).start,
-                    self._owner.is_suspended(runtime.service.name),
-                    tuple(
-                        None if entrance is None else number(entrance.queue.fileno())
-                        for entrance in runtime.entrances
-                    ),
-                )
-            )
-        return descriptors, StartWorker(
-            self.name,
-            tuple(services),
-            self._python_path,
-            self._graceful_timeout,
-            self._worker_log,
-        )
+    # What the process reports.
 
-    # What the worker says and does.
-
-    def _heard(self, channel: _WorkerChannel, report: Report) -> None:
-        # Lines and reasons may be the last words of a process whose end is known already.
+    def _received(self, channel: WorkerChannel, report: Report) -> None:
+        # Log lines and failures may be the last that a process sent before an end that is already
+        # known, so they count from a former channel, too.
         if isinstance(report, LogLines):
-            self._lines(report.text)
+            self._tools.write_log(report.text)
         elif isinstance(report, StartFailed):
-            if self.state is not WorkerState.SERVING:  # otherwise another one has come up since
+            # A process that serves has come up since; then an older one's failure is history.
+            if self.state is not WorkerState.SERVING:
                 self.failure = f"services.{report.service}: {report.message}"
             log.error("service {name}: {message}", name=report.service, message=report.message)
         elif channel is self._channel:
             self._received_now(channel, report)
 
-    def _heard_now(
+    def _received_now(
         self,
-        channel: _WorkerChannel,
+        channel: WorkerChannel,
         report: Ready | SuspendRequested | Suspended | NeedsRecycling | HandlerHung,
     ) -> None:
         """Handle a report that concerns the process that is there now."""
         if isinstance(report, Ready):
-            self._ready(channel)
-        elif not self._serves(report.service):
-            channel.misunderstand(f"something of a service that is not its own: {report.service}")
-        elif isinstance(report, SuspendRequested):
-            self._owner.shutdown(report.service)
-        elif isinstance(report, Suspended):
-            self._suspended.add(report.service)
-            self._owner.suspended(self, report.service)
-        elif isinstance(report, NeedsRecycling):
-            self._worn(report)
-        else:
-            self._hung(report)
-
-    def _hung(self, report: HandlerHung) -> None:
-        text = "worker {name} hangs in service {service}; it is ended"
-        log.error(text, name=self.name, service=report.service)
-        self.kill()
-
-    def _worn(self, report: NeedsRecycling) -> None:
-        log.info(
-            "worker {name} (pid {pid}) {why}; it is replaced",
-            name=self.name,
-            pid=self.pid,
-            why=report.why,
-        )
-        self._owner.worn(self)
-
-    def _serves(self, service: str) -> bool:
-        return any(runtime.service.name == service for runtime in self._runtime)
-
-    def _ready(self, channel: _WorkerChannel) -> None:
-        if self.state is WorkerState.SERVING:
-            channel.misunderstand("that it is ready, again")
+            self._became_ready(channel)
             return
         service = report.service
         if all(runtime.name != service for runtime in self._spec.runtime):
             channel.reject(f"a report about a service that it does not run: {service}")
-        elif isinstance(report, Shutdown):
+        elif isinstance(report, SuspendRequested):
             self._control.shutdown_called(service)
         elif isinstance(report, Suspended):
             self._stopped_services.add(service)
@@ -402,10 +342,6 @@ class WorkerHandle:
             self._owner.changed(self)
         return could
 
-    def relog(self, worker_log: WorkerLog) -> None:
-        """Have the worker log otherwise, and the next ones in this place."""
-        self._worker_log = worker_log
-        self.order(ConfigureLog(worker_log))
 
 def _named(clients: Sequence[str]) -> str:
     """*clients* for a log line."""

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netd.core.reactor import Readers
+from netd.core.reactor import Reading
 from netd.log.buffer import LogBuffer
 
 LONGEST_PACKET: Final = 256 << 10
@@ -37,7 +37,7 @@ class ChildOutput:
     """
 
     def __init__(
-        self, reactor: Readers, relay: Callable[[str], None], suspend: Callable[[], None]
+        self, reactor: Reading, relay: Callable[[str], None], suspend: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._relay = relay

@@ -14,7 +14,7 @@ from netd.accept.next_step import Step
 from netd.accept.pending import Client, Lists, PendingConnections
 from netd.accept.refusal import HANDSHAKE, Refusal
 from netd.accept.watched import WatchedConnection
-from netd.core.reactor import Readers
+from netd.core.reactor import Reading
 from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.tls import Tls, TlsTransport
 from netd.execution.reactor.transport import StreamTransport
@@ -55,7 +55,7 @@ class PendingStage:
         self, parts: ServiceParts, host: Host, is_proxy: IsProxy | None, tls: Tls | None
     ) -> None:
         self.pending: PendingConnections = parts.pending
-        self.reactor: Readers = parts.reactor
+        self.reactor: Reading = parts.reactor
         self._host = host
         self.lists: Lists = host.refuses_early
         """Bound once, because each pending connection keeps a reference. It asks the lists of that

@@ -10,6 +10,7 @@ from typing import Any
 from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
+from netd.core.reactor import ProcessReactor
 from netd.execution.interfaces import Source
 from netd.execution.recycle import Recycle
 from netd.execution.sources.datagram import Amplification
@@ -24,7 +25,6 @@ from netd.worker.build.link import DaemonLink
 from netd.worker.build.listener import BoundListener
 from netd.worker.build.replacement import Replacement
 from netd.worker.importing import load
-from netd.worker.reactor import WorkerReactor
 
 
 class ServiceContext:
@@ -39,7 +39,7 @@ class ServiceContext:
         self,
         start: ServiceStart,
         python_path: Sequence[str],
-        reactor: WorkerReactor,
+        reactor: ProcessReactor,
         log_buffer: LogBuffer,
         link: DaemonLink,
     ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netd.daemon.check.probe import ask, settle
+from netd.daemon.check.probe import ask, resolve
 from netd.ipc.probe import Facts, ProbeError, ProbeReply, ServerFacts
 from netd.listening.description import parse
 from netd.model.service import Access, Configuration, Owner, Reference, Runs, Service
@@ -36,7 +36,7 @@ def service(
 def answers(
     directory: Path,
     *services: Service,
-    as_whom: Owner = Owner(),  # noqa: B008
+    owner: Owner = Owner(),  # noqa: B008
 ) -> dict[str, ProbeReply]:
     configuration = Configuration("netd.toml", services, (str(directory),))
     return ask(configuration, owner)

@@ -34,7 +34,6 @@ from netd.ipc.forkserver import (
     send,
 )
 from tests.daemon.fakes import texts
-from tests.descriptors import none_left_open
 
 KILLED = ProcessTerminated(None, 9, 9)
 
@@ -185,10 +184,11 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    with none_left_open():
-        scene = Scene()
-        yield scene
-        scene.close()
+    before = len(os.listdir("/proc/self/fd"))
+    scene = Scene()
+    yield scene
+    scene.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture

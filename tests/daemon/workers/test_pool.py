@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -34,7 +35,6 @@ from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL
 from netd.model.service import Access, Concurrency, Reference, Runs, Service
 from tests.daemon.fakes import Adopted, FakeProcess, FakeReactor, FakeSpawner, texts
-from tests.descriptors import none_left_open
 
 
 def service(
@@ -459,28 +459,30 @@ class TestDrain:
 
     def test_nothing_is_left(self, made: list[Scene]) -> None:
         """What the pool has opened is closed with it."""
-        with none_left_open():
-            scene = Scene(service(concurrency="process", processes=4))
-            scene.serve()
-            scene.pool.suspend("time")
-            scene.pool.resume("time")
-            scene.close()
+        before = len(os.listdir("/proc/self/fd"))
+        scene = Scene(service(concurrency="process", processes=4))
+        scene.serve()
+        scene.pool.suspension.suspend("time")
+        scene.pool.suspension.resume("time")
+        scene.close()
+        assert len(os.listdir("/proc/self/fd")) == before
 
     def test_discarded(self, made: list[Scene]) -> None:
-        """A pool that never served anybody is ended, tells nobody, and gives everything back."""
-        with none_left_open():
-            scene = Scene(service(processes=2))
-            scene.pool.start()
-            changes = scene.changes
-            scene.pool.discard()
-            for worker in range(2):
-                assert scene.orders(worker) == [Drain(), Stop()]
-                scene.processes[worker].ended("status 0")
-            assert scene.pool.is_closed
-            assert scene.changes == changes
-            scene.reactor.close()
-            scene.spawner.close()
-            scene._stack.close()
+        """A pool that never served is ended without a report, and everything is closed."""
+        before = len(os.listdir("/proc/self/fd"))
+        scene = Scene(service(processes=2))
+        scene.pool.start()
+        changes = scene.changes
+        scene.pool.discard()
+        for worker in range(2):
+            assert scene.orders(worker) == [Drain(), Stop()]
+            scene.processes[worker].ended("status 0")
+        assert scene.pool.is_closed
+        assert scene.changes == changes
+        scene.reactor.close()
+        scene.spawner.close()
+        scene._stack.close()
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 class TestSuspension:
@@ -624,7 +626,7 @@ class TestSuspension:
         assert [pair.orders(worker) for worker in range(2)] == [[Suspend("time")]] * 2
 
     def test_shutdown_of_what_is_suspended(self, pair: Scene) -> None:
-        """A handler that is inside still, and asks, is answered at once."""
+        """A handler that calls shutdown() of a suspended service is answered immediately."""
         pair.channel(0).says(SuspendRequested("time"))
         for worker in range(2):
             pair.channel(worker).says(Suspended("time"))

@@ -48,7 +48,6 @@ from tests.daemon.fakes import (
     framed,
     texts,
 )
-from tests.descriptors import none_left_open
 
 THREADS = 16
 PLACES = 3
@@ -336,11 +335,12 @@ class TestCannotStart:
 
     def test_nothing_stays_open(self, scene: Scene) -> None:
         """A try that fails gives both ends of its channel back."""
-        with none_left_open():
-            scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
-            scene.place.start()
-            scene.reactor.pump([0, 0.1, 0.2])
-            scene.reactor.close()
+        before = len(os.listdir("/proc/self/fd"))
+        scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
+        scene.worker.start()
+        scene.reactor.pump([0, 0.1, 0.2])
+        scene.reactor.close()
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 class TestDeath:
@@ -499,7 +499,7 @@ class TestReports:
 
     def test_failed(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """Why a worker cannot serve is logged, with the service; it leaves by itself."""
-        scene.place.start()
+        scene.worker.start()
         scene.channel.says(StartFailed("date", 'there is no module "calendars" (/srv/handlers)'))
         assert texts(logged) == [
             'error: service date: there is no module "calendars" (/srv/handlers)'
@@ -551,8 +551,8 @@ class TestReports:
             b'["Unknown", {}]',
             b'["Ready", {"extra": "x"}]',
             b'["Ready", []]',
-            b'["LogLines", ["text"]]',
-            b'["LogLines", {"text": 5}]',
+            b'["Lines", ["text"]]',
+            b'["Lines", {"text": 5}]',
             b"[" * 100_000,
         ],
         ids=lambda junk: repr(junk[:20]),
@@ -609,8 +609,8 @@ class TestReports:
         ("report", "said"),
         [
             (SuspendRequested("date"), ("shutdown", "date")),
-            (Suspended("time"), ("suspended", "time")),
-            (NeedsRecycling("time", "has served 5 requests"), ("worn", "")),
+            (Suspended("time"), ("stopped accepting", "time")),
+            (NeedsRecycling("time", "has served 5 requests"), ("recycle", "")),
         ],
         ids=lambda value: type(value).__name__,
     )
@@ -626,9 +626,9 @@ class TestReports:
         """A handler may ask while its worker leaves, and another service's while it starts."""
         scene.worker.start()
         if state == "draining":
-            scene.place.drain()
+            scene.worker.drain()
         scene.channel.says(SuspendRequested("time"), Suspended("time"))
-        assert scene.said == [("shutdown", "time"), ("suspended", "time")]
+        assert scene.said == [("shutdown", "time"), ("stopped accepting", "time")]
 
     def test_for_the_owner_of_a_dead_process(self, scene: Scene) -> None:
         """A late report of a dead process does not count for the next one."""
@@ -693,8 +693,8 @@ class TestReports:
 
     def test_failure(self, scene: Scene) -> None:
         """Why a worker has not come up is remembered until one does."""
-        scene.place.start()
-        assert scene.place.failure is None
+        scene.worker.start()
+        assert scene.worker.failure is None
         scene.channel.says(StartFailed("date", "no"))
         scene.process.ended("status 0")
         assert scene.worker.failure == "services.date: no"
@@ -717,7 +717,7 @@ class TestReports:
         scene.reactor.advance(0)
         scene.channel.says(Ready())
         channel.says(StartFailed("date", "no"))
-        assert scene.place.failure is None
+        assert scene.worker.failure is None
 
     def test_cut_off(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
         """A process without its channel gets no orders, so it is ended."""
