@@ -256,7 +256,7 @@ def _upgraded(how: Upgraded) -> dict[str, Any]:
 
 def _steps(plan: Plan | None) -> list[dict[str, Any]]:
     steps = plan.steps if plan is not None else ()
-    return [{"service": step.service, "fate": step.fate, "why": list(step.why)} for step in steps]
+    return [{"service": step.service, "fate": step.action, "why": list(step.why)} for step in steps]
 
 
 def _settings(plan: Plan | None) -> list[dict[str, Any]]:

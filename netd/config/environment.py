@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
 
 from netd.config.text import shown
 from netd.model import units
@@ -115,7 +116,7 @@ def _microseconds(value: object) -> int:
 
 
 def _limit_schema(
-    title: str, description: str, one: list[dict[str, Any]], examples: list[Any]
+    title: str, description: str, one: list[JsonSchemaValue], examples: list[object]
 ) -> WithJsonSchema:
     one = [*one, {"const": "unlimited"}]
     pair = {"type": "array", "items": {"anyOf": one}, "minItems": 2, "maxItems": 2}
@@ -160,8 +161,8 @@ Variables = Annotated[
         }
     ),
 ]
-_AMOUNT: Final[dict[str, Any]] = {"type": "number", "minimum": 0}
-_TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": "^[0-9]"}
+_AMOUNT: Final[JsonSchemaValue] = {"type": "number", "minimum": 0}
+_TEXT: Final[JsonSchemaValue] = {"type": "string", "pattern": "^[0-9]"}
 SizeLimit = Annotated[
     Limits,
     PlainValidator(partial(limits, units.size)),

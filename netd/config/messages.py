@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import Any, Final, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from netd.config.docstrings import docstrings, first_sentence, keys
 from netd.config.text import shown
 
-_WORDS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+_WORDS: Final[dict[str, Callable[[Mapping[str, object]], str]]] = {
     "int_type": lambda _: "must be a whole number",
     "string_type": lambda _: "must be a string",
     "bool_type": lambda _: "must be true or false",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from netd.config.toml import literal
 from netd.model.service import Configuration, Service, Stamp
@@ -29,11 +29,11 @@ class Step:
     """What becomes of one service, and why."""
 
     service: str
-    fate: Action
+    action: Action
     why: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.fate} {self.service}" + (f": {', '.join(self.why)}" if self.why else "")
+        return f"{self.action} {self.service}" + (f": {', '.join(self.why)}" if self.why else "")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Setting:
     """A key of the daemon's own that has another value; None is none."""
 
     key: str
-    old: Any
-    new: Any
+    old: object
+    new: object
     needs_restart: bool = False
     """Whether it stays as it is until netd is started anew."""
 
@@ -52,7 +52,7 @@ class Setting:
         return f"change {self.key}: {_shown(self.old)} to {_shown(self.new)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "nothing" if value is None else literal(value)
 
 
@@ -63,14 +63,9 @@ class Plan:
     steps: tuple[Step, ...]
     settings: tuple[Setting, ...] = ()
 
-    def fates(self, *fates: Action) -> frozenset[str]:
-        """The services that one of *fates* awaits."""
-        return frozenset(step.service for step in self.steps if step.fate in fates)
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether every service is kept."""
-        return all(step.fate is Action.KEEP for step in self.steps)
+    def services(self, *actions: Action) -> frozenset[str]:
+        """Return the names of the services with one of *actions*."""
+        return frozenset(step.service for step in self.steps if step.action in actions)
 
 
 def plan(old: Configuration, new: Configuration) -> Plan:
@@ -95,7 +90,7 @@ def plan(old: Configuration, new: Configuration) -> Plan:
     return Plan(tuple(steps), tuple(_settings(old, new)))
 
 
-_OF_THE_DAEMON: Final[Mapping[str, Callable[[Configuration], Any]]] = {
+_OF_THE_DAEMON: Final[Mapping[str, Callable[[Configuration], object]]] = {
     "daemon.graceful_timeout": lambda one: one.graceful_timeout,
     "daemon.drain_delay": lambda one: one.drain_delay,
     "log.format": lambda one: one.log.format,

@@ -6,11 +6,11 @@ What does not is said with the key that is to blame; where that stands is for ``
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 from netd.admission.lists import CERTIFICATE
-from netd.config.document import dotted
+from netd.config.document import TomlTable, dotted
 from netd.config.positions import Path
 from netd.config.schema import ONLY_BESIDE, AccessTable, ServiceTable
 from netd.config.socket_options import inconsistencies
@@ -35,9 +35,7 @@ Inconsistency = tuple[Path, str]
 """A key of the service, and what is wrong with it."""
 
 
-def run_inconsistencies(
-    own: Mapping[str, Any], merged: Mapping[str, Any]
-) -> Iterator[Inconsistency]:
+def run_inconsistencies(own: TomlTable, merged: TomlTable) -> Iterator[Inconsistency]:
     """A service runs one thing; a server may have a handler beside it.
 
     *own* is its table, *merged* that with the defaults.
@@ -61,9 +59,13 @@ def run_inconsistencies(
 
 
 def socket_inconsistencies(
-    own: Mapping[str, Any], table: ServiceTable, listen: Sequence[Address]
+    own: Collection[str], table: ServiceTable, listen: Sequence[Address]
 ) -> Iterator[Inconsistency]:
-    """Each socket option of the service's *own* means something to one of its listeners."""
+    """Each socket option must have an effect on one of the service's listeners.
+
+    *own* names the options of the service's own table. Those of ``[defaults]`` are for many
+    services, so each service uses what fits it.
+    """
     transports = [address.transport for address in listen]
     if not all(transport.is_known for transport in transports):
         return

@@ -8,7 +8,7 @@ reference and ``netdctl`` show them, and a key's first sentence is said when the
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 
@@ -46,6 +46,10 @@ from netd.config.types import (
 from netd.model.log import Format, Level
 from netd.model.service import HANDSHAKES
 from netd.model.tls import HANDSHAKE_TIMEOUT, ClientCertificate, Version
+
+INCLUDE: Final = "include"
+DEFAULTS: Final = "defaults"
+SERVICES: Final = "services"
 
 MOST_THREADS: Final = 10_000
 """Threads of a service: each has a slot of the scoreboard and, when it runs, a stack."""
@@ -301,7 +305,7 @@ class ServiceTable(Table):
     """What its processes may use, each; the daemon's limits, where nothing is said."""
     enabled: bool = True
     """Whether the service is there; one that is not is checked all the same."""
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     """Keyword arguments for what the service runs, after those that `socketserver` gives:
     `options = {directory = "/srv/www"}` for `http.server:SimpleHTTPRequestHandler`."""
     access: AccessTable = AccessTable()
@@ -365,7 +369,7 @@ class LogTable(Table):
 class IncludedFile(Table):
     """A file that another one includes: services only."""
 
-    services: Annotated[dict[str, dict[str, Any]], Described(dict[Name, ServiceTable])] = {}
+    services: Annotated[dict[str, dict[str, object]], Described(dict[Name, ServiceTable])] = {}
     """The services, each a table `[services.NAME]`. A name has letters, digits and `. _ -`."""
 
 
@@ -377,7 +381,7 @@ class MainFile(IncludedFile):
     python_path: list[PathText] = []
     """Directories that worker processes import from, before all others but the standard
     library. The daemon imports nothing from them."""
-    defaults: Annotated[dict[str, Any], Described(ServiceTable)] = {}
+    defaults: Annotated[dict[str, object], Described(ServiceTable)] = {}
     """Any keys of a service, for every service that does not set them. Tables merge, key by key;
     everything else is replaced."""
     daemon: DaemonTable = DaemonTable()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
+
+from netd.config.document import TomlValue
 
 HIDDEN: Final = "…"
 """What stands in the place of a secret."""
@@ -26,7 +28,7 @@ def is_secret(key: str) -> bool:
     return _KEY.search(key.lower()) is not None
 
 
-def hide(value: Any, secret: bool = False) -> Any:
+def hide(value: TomlValue, secret: bool = False) -> TomlValue:
     """*value* with ``HIDDEN`` for each secret; the same object if it has none.
 
     All of it but truth values is taken for one that is *secret*.
@@ -42,7 +44,7 @@ def hide(value: Any, secret: bool = False) -> Any:
     return HIDDEN if secret or _holds_secret(value) else value
 
 
-def _holds_secret(value: Any) -> bool:
+def _holds_secret(value: TomlValue) -> bool:
     if not isinstance(value, str):
         return False
     named = _NAMED.match(value)

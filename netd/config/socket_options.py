@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import PlainValidator, ValidationError, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from netd.listening.options.apply import in_order, read, why_impossible
@@ -18,7 +19,7 @@ SPARSE: Final = "x-sparse"
 """What the JSON Schema says of a table of which only the keys that are written are shown."""
 
 
-def _table(values: Any) -> dict[str, SetOption]:
+def _table(values: object) -> dict[str, SetOption]:
     """Read all options of a table. Raises ValidationError with a place for each that is wrong."""
     if not isinstance(values, Mapping):
         raise PydanticCustomError("dict_type", "must be a table")
@@ -34,7 +35,7 @@ def _table(values: Any) -> dict[str, SetOption]:
     return found
 
 
-def _option(name: str, value: Any) -> SetOption:
+def _option(name: str, value: object) -> SetOption:
     why = why_impossible(name)
     if why is not None:
         raise ValueError(why)
@@ -91,10 +92,10 @@ def _for(name: str) -> str:
     return f"{row.fit.words}{mapped}"
 
 
-def _shape(row: Option) -> dict[str, Any]:
+def _shape(row: Option) -> JsonSchemaValue:
     """The JSON Schema of an option's value."""
     one = row.form.json_type
-    shape: dict[str, Any] = {"type": one[0] if len(one) == 1 else list(one)}
+    shape: JsonSchemaValue = {"type": one[0] if len(one) == 1 else list(one)}
     if "array" in one:
         shape["items"] = {"type": "string"}
     return {
@@ -105,6 +106,7 @@ def _shape(row: Option) -> dict[str, Any]:
 
 
 SocketOptions = Annotated[
+    # Not SetOption: pydantic would build a schema of that class, too, for nothing.
     dict[str, Any],
     PlainValidator(_table),
     WithJsonSchema(

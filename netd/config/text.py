@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 LONGEST: Final = 60
 """Characters of a string that are shown; with more of them nobody reads the rest of a message."""
@@ -25,7 +25,7 @@ def quoted(text: str) -> str:
     return printable(json.dumps(text, ensure_ascii=False))
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Write any value of a file, shortened."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -35,28 +35,28 @@ LARGEST: Final = 16 << 20
 """Bytes of a file; a bundle of all public authorities has a fifth of a mebibyte."""
 
 
-class Location(Protocol):
-    """Where the table stands."""
+class TlsSource(Protocol):
+    """Where ``[tls]`` is written. ``problem`` and ``note`` report with file and line."""
 
     def path(self, keys: Keys, text: str) -> str:
-        """The absolute path that *text* means, which stands at *keys*."""
+        """Return the absolute path that *text*, the value at *keys*, means."""
         ...
 
     def problem(self, keys: Keys, message: str) -> None:
-        """Something is wrong at *keys*."""
+        """Report a problem with the value at *keys*."""
         ...
 
     def note(self, keys: Keys, message: str) -> None:
-        """Something at *keys* is worth knowing."""
+        """Report a note about the value at *keys*."""
         ...
 
 
 class TlsReading:
-    """Reads one *table*, which stands at *place*, as it is to be judged at *now*."""
+    """Reads one *table*, written at *source*; certificates must be valid at the time *now*."""
 
-    def __init__(self, table: TlsTable, place: Location, now: datetime) -> None:
+    def __init__(self, table: TlsTable, source: TlsSource, now: datetime) -> None:
         self._table = table
-        self._place = place
+        self._source = source
         self._now = now
         self._has_problem = False
 
@@ -170,7 +170,7 @@ class TlsReading:
     def _self_signed(self, text: str) -> Identity | None:
         """A file of netd's own; it may be missing, and is not made here."""
         keys = (_SELF_SIGNED,)
-        path = self._place.path(keys, text)
+        path = self._source.path(keys, text)
         missing = Pem(path, b"")
         if not os.path.lexists(path):
             return Identity(missing, missing, self_signed=True)
@@ -201,7 +201,7 @@ class TlsReading:
         # Clients refuse it, and the services beside this one should not have to stand still for it.
         remark = validity.remark(certificate.not_valid_after_utc, self._now)
         if remark is not None:
-            self._place.note(keys, f"{path} {remark}{more}")
+            self._source.note(keys, f"{path} {remark}{more}")
 
     def _note_name(self, keys: Keys, identity: Identity, name: str) -> None:
         """See whether clients will find the *name* that they ask for in the certificate."""
@@ -214,7 +214,7 @@ class TlsReading:
             self._problem(keys, f"{identity.certificate.path}: {error}")
             return
         if not is_for:
-            self._place.note(keys, f"{identity.certificate.path} is not for {name}")
+            self._source.note(keys, f"{identity.certificate.path} is not for {name}")
 
     # Certificates of clients.
 
@@ -243,7 +243,7 @@ class TlsReading:
     # Files.
 
     def _read(self, keys: Keys, text: str) -> Pem | None:
-        path = self._place.path(keys, text)
+        path = self._source.path(keys, text)
         try:
             if os.path.exists(path) and not os.path.isfile(path):
                 raise OSError(0, "it is no file")
@@ -293,4 +293,4 @@ class TlsReading:
 
     def _problem(self, keys: Keys, message: str) -> None:
         self._has_problem = True
-        self._place.problem(keys, message)
+        self._source.problem(keys, message)

@@ -6,7 +6,7 @@ import datetime
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 WIDTH: Final = 98
 """Columns of a comment, without its ``#``, and of a list before each element takes a line."""
@@ -15,7 +15,7 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 
 
-def table(path: tuple[str, ...], keys: Mapping[str, Any]) -> Iterator[str]:
+def table(path: tuple[str, ...], keys: Mapping[str, object]) -> Iterator[str]:
     """The lines of a table with a header, and of the tables in it after its own keys."""
     yield header(path)
     inner = {key: value for key, value in keys.items() if isinstance(value, Mapping)}
@@ -32,7 +32,7 @@ def header(path: tuple[str, ...]) -> str:
     return f"[{'.'.join(map(_key, path))}]"
 
 
-def pair(key: str, value: Any) -> Iterator[str]:
+def pair(key: str, value: object) -> Iterator[str]:
     """The lines of a key and its value: one, or more if it is a list and that would be long."""
     line = f"{_key(key)} = {literal(value)}"
     if not isinstance(value, list) or len(line) <= WIDTH:
@@ -43,7 +43,7 @@ def pair(key: str, value: Any) -> Iterator[str]:
         yield "]"
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """Any value that tomllib reads, on one line."""
     if isinstance(value, bool):
         return str(value).lower()

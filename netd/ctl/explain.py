@@ -63,7 +63,7 @@ def explain(configuration: Configuration, name: str, words: tuple[str, ...]) -> 
     client = Described.by(words)
     found = explained(service.access, client)
     key = None if found.by is None else f"services.{name}.access.{found.by}"
-    place = None if key is None else configuration.places.get(key)
+    place = None if key is None else configuration.locations.get(key)
     return Explanation(
         name,
         " ".join(words),

@@ -100,7 +100,7 @@ def print_config(file: str | None, as_json: bool) -> None:
         found = decided(written, check_loaded(written.configuration).services)
     except ConfigurationError as error:
         _leave(ExitStatus.CONFIG, str(error))
-    effective = settings(json_schema(), found.tables, found.configuration.places)
+    effective = settings(json_schema(), found.tables, found.configuration.locations)
     text = printing.as_json(effective) if as_json else printing.as_toml(effective, found.files)
     click.echo(text, nl=False)
 

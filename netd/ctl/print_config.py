@@ -14,7 +14,7 @@ from netd.config.document import dotted
 from netd.config.effective import Setting
 from netd.config.secrets import HIDDEN
 from netd.config.text import printable
-from netd.model.problem import Place
+from netd.model.problem import Location
 
 
 def as_toml(settings: Iterable[Setting], files: Iterable[str]) -> str:
@@ -56,10 +56,10 @@ def _lines(setting: Setting) -> Iterator[str]:
     *most, last = toml.pair(setting.path[-1], setting.value)
     yield from most
     hidden = ", hidden" if setting.hidden else ""
-    yield f"{last}  # {_where(setting.place)}{hidden}"
+    yield f"{last}  # {_where(setting.location)}{hidden}"
 
 
-def _where(place: Place | None) -> str:
+def _where(place: Location | None) -> str:
     if place is None:
         return "default"
     file, line = place
@@ -67,7 +67,7 @@ def _where(place: Place | None) -> str:
 
 
 def _object(setting: Setting) -> dict[str, Any]:
-    file, line = setting.place or (None, None)
+    file, line = setting.location or (None, None)
     return {
         "key": dotted(setting.path),
         "value": _plain(setting.value),

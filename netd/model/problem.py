@@ -15,7 +15,7 @@ class ExitStatus(IntEnum):
     CONFIG = 78
 
 
-Place = tuple[str, int]
+Location = tuple[str, int]
 """Where a key is written: a file, and a line counted from 1; or an option of a command, and 0."""
 
 

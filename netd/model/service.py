@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from netd.model.address import Address
 from netd.model.environment import INHERITED, ExecutionEnvironment
 from netd.model.log import Log
-from netd.model.problem import Place, Problem
+from netd.model.problem import Location, Problem
 from netd.model.socket_options import SetOption
 from netd.model.tls import Tls
 
@@ -94,7 +94,7 @@ class Plugin:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requested:
     """What a table says of how a service is to be run; None where it says nothing.
 
     What that means depends on what the service runs (``netd.config.resolve``).
@@ -143,9 +143,9 @@ class Service:
     runs: Runs | Program | Plugin
     worker: str
     """Services with the same worker share its processes."""
-    own: Wanted = field(default=Wanted(), compare=False)
+    own: Requested = field(default=Requested(), compare=False)
     """What the service's own table wants."""
-    defaults: Wanted = field(default=Wanted(), compare=False)
+    defaults: Requested = field(default=Requested(), compare=False)
     """What ``[defaults]`` wants of services that it fits."""
     concurrency: Concurrency = "thread"
     threads: int = THREADS
@@ -179,7 +179,7 @@ class Service:
     """The options of its sockets, in the order in which they are set."""
     written: frozenset[str] = field(default=frozenset(), compare=False)
     """The keys that its own table has; the rest is from ``[defaults]``, or from nobody."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     sources: tuple[Stamp, ...] = ()
     """The files that it imports from ``python_path``, as they were when it was checked."""
 
@@ -265,5 +265,6 @@ class Configuration:
     """The services that are in the files, and not enabled."""
     notes: tuple[Problem, ...] = ()
     """What is worth knowing, and wrong only if it was meant otherwise."""
-    places: Mapping[str, Place] = field(default_factory=dict)
-    """Where a key stands, as in ``services.time.handler``, for problems found later."""
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    """Where each key is written, by its dotted path (``services.time.handler``): for problems that
+    only show after loading."""

@@ -161,7 +161,7 @@ class TestTable:
             'private_key = "host.key"\n'
         )
         found = loaded(files.path("netd.toml"))
-        every = settings(json_schema(), found.tables, found.configuration.places)
+        every = settings(json_schema(), found.tables, found.configuration.locations)
         text = as_toml(every, found.files)
         assert "BEGIN" not in text
         (files.directory / "elsewhere").mkdir()

@@ -7,6 +7,7 @@ other files (a key that may come from another file's ``[defaults]``, for one) is
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, get_origin
 
 from pydantic import BaseModel, WithJsonSchema
@@ -21,25 +22,27 @@ from pydantic_core.core_schema import (
 
 from netd.config import environment, types
 from netd.config.docstrings import docstrings, keys, unwrapped
-from netd.config.load import SERVICES
-from netd.config.schema import MainFile
+from netd.config.schema import SERVICES, MainFile
 
 TITLE: Final = "netd configuration"
 
 ALIAS_OF: Final = "x-alias-of"
-"""What the JSON Schema says of a key that is another name of the one beside it."""
+"""The keyword of the JSON Schema for a key that is another name of the one beside it."""
+
+Shape = Mapping[str, Any]
+"""A JSON Schema, or a part of one, as the code that walks through it sees it."""
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the main file, which fits the files that it includes, too."""
+def json_schema() -> JsonSchemaValue:
+    """Return the JSON Schema of the main file. It also accepts the files that it includes."""
     schema = MainFile.model_json_schema(schema_generator=_Generator)
     # As people write a file: the services last, though it inherits them from an included one.
     schema["properties"][SERVICES] = schema["properties"].pop(SERVICES)
     return {"$schema": _Generator.schema_dialect, "title": TITLE, **schema}
 
 
-def kinds() -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each kind of value, by its title."""
+def kinds() -> dict[str, JsonSchemaValue]:
+    """Return the JSON Schema of each kind of value, by its title."""
     described = (
         told.json_schema
         for kind in (*vars(types).values(), *vars(environment).values())
@@ -51,7 +54,7 @@ def kinds() -> dict[str, dict[str, Any]]:
 
 
 def as_text() -> str:
-    """The JSON Schema as the text of a file."""
+    """Return the JSON Schema as the text of a file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from netd.config.toml import literal
 from netd.listening.options.table import IMPOSSIBLE, OPTIONS, Level, Option
@@ -95,11 +95,11 @@ def _row(option: Option) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _listed(example: Any) -> Any:
+def _listed(example: object) -> object:
     return list(example) if isinstance(example, tuple) else example
 
 
-def facts(options: Iterable[Option]) -> list[Mapping[str, Any]]:
+def facts(options: Iterable[Option]) -> list[Mapping[str, object]]:
     """What there is to know of each option, for programs."""
     return [
         {

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-from netd.config.load import DEFAULTS
-from netd.config.reference.json_schema import ALIAS_OF, json_schema, kinds
+from netd.config.reference.json_schema import ALIAS_OF, Shape, json_schema, kinds
+from netd.config.schema import DEFAULTS
 from netd.config.socket_options import SPARSE
 from netd.config.toml import literal
 
@@ -51,9 +51,6 @@ _JSON_TYPES: Final = {
     "number": "number",
 }
 _BOUNDS: Final = {"minimum": "from", "maximum": "to"}
-
-Shape = Mapping[str, Any]
-"""A JSON Schema, or a part of one."""
 
 
 def reference(schema: Shape, kinds: Mapping[str, Shape]) -> str:

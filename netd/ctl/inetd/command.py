@@ -117,7 +117,7 @@ def _names(service: Service) -> Iterator[str]:
     """Names for a service, the best first."""
     name = _NOT_IN_NAMES.sub("-", service.name).lstrip("_.-")[:LONGEST_NAME] or "service"
     yield name
-    for description in service.table.get("listen", ())[:1]:
+    for description in service.listen[:1]:
         yield f"{name}-{description.partition(':')[0]}"
     number = 2
     while True:
@@ -132,7 +132,7 @@ def _unshared(found: list[Service]) -> list[Service]:
     for service in found:
         shared = [
             (description, owners[description])
-            for description in service.table.get("listen", ())
+            for description in service.listen
             if service.is_enabled and description in owners
         ]
         for description, owner in shared[:1]:
@@ -141,7 +141,7 @@ def _unshared(found: list[Service]) -> list[Service]:
                 f"{description} is taken by {owner.name} ({owner.place}), which comes first",
             )
         if service.is_enabled:
-            owners |= dict.fromkeys(service.table["listen"], service)
+            owners |= dict.fromkeys(service.listen, service)
         unshared.append(service)
     return unshared
 

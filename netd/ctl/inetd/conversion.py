@@ -157,7 +157,7 @@ class _Conversion:
             self._draft.remark(
                 "netd runs one server for each address in listen, xinetd one for both families."
             )
-        self._draft.put("listen", descriptions)
+        self._draft.put("listen", [*descriptions])
 
     def _families(self) -> Families:
         if "IPv4" in self._flags and "IPv6" not in self._flags:
@@ -214,7 +214,7 @@ class _Conversion:
         if "NAMEINARGS" in self._flags:
             argv = arguments or argv
         command, is_renamed = programs.command(server, argv)
-        self._draft.put("program", command)
+        self._draft.put("program", [*command])
         if is_renamed:
             self._draft.remark(programs.renamed(argv[0]))
         if self._waits:

@@ -73,7 +73,7 @@ def _nice(context: Context, values: Values) -> None:
 def _env(context: Context, values: Values) -> None:
     if values.words:
         variables = dict(word.split("=", 1) for word in values.words)
-        context.draft.put("environment", variables)
+        context.draft.put("environment", {**variables})
 
 
 def _rlimit(name: str) -> Convert:
@@ -97,7 +97,7 @@ def _only_from(context: Context, values: Values) -> None:
         else:
             allowed.append(word)
             context.draft.remark_once(_BY_NAME)
-    context.draft.put("access.allow", allowed)
+    context.draft.put("access.allow", [*allowed])
 
 
 def _no_access(context: Context, values: Values) -> None:
@@ -112,7 +112,7 @@ def _no_access(context: Context, values: Values) -> None:
             f"no_access has {word}, and netd asks for no client's name: write networks"
         )
     if denied:
-        context.draft.put("access.deny", denied)
+        context.draft.put("access.deny", [*denied])
 
 
 def _parted(context: Context, values: Values) -> tuple[list[str], list[str]]:
@@ -152,7 +152,7 @@ def _access_times(context: Context, values: Values) -> None:
     if context.waits:
         context.draft.turn_off(_unseen("access_times", values))
     else:
-        context.draft.put("access.hours", hours)
+        context.draft.put("access.hours", [*hours])
 
 
 def _interval(text: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from netd.config.document import TomlTable, TomlValue
 from netd.config.toml import literal
 from netd.ctl.inetd.lines import Location
 
@@ -40,7 +41,7 @@ class Service:
     place: Location
     name: str
     """Its name there, which may not do as one of netd's."""
-    table: Mapping[str, Any]
+    table: TomlTable
     """The keys of ``[services.NAME]``, in order; empty when netd has nothing like it."""
     remarks: tuple[str, ...]
     """What is different or left out."""
@@ -52,6 +53,12 @@ class Service:
     """Why netd has nothing like it; then there is no table."""
     why_refused: tuple[str, ...] = ()
     """Why netd would refuse the table; then it is printed as a comment."""
+
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """The descriptions of its listeners."""
+        found = self.table.get("listen")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def is_printed(self) -> bool:
@@ -74,13 +81,13 @@ class Draft:
         self.place: Final = place
         self.name: Final = name
         self._has_key = has_key
-        self._table: dict[str, Any] = {}
+        self._table: TomlTable = {}
         self._remarks: list[str] = []
         self._general: list[str] = []
         self._why_off: list[str] = []
         self._why_none: list[str] = []
 
-    def put(self, key: str, value: Any) -> bool:
+    def put(self, key: str, value: TomlValue) -> bool:
         """Set a key; ``access.allow`` stands in the table ``access``.
 
         False where netd does not have the key. Then a comment says what would stand there, and the
@@ -92,7 +99,9 @@ class Draft:
         *around, last = key.split(".")
         table = self._table
         for name in around:
-            table = table.setdefault(name, {})
+            below = table.setdefault(name, {})
+            assert isinstance(below, dict)  # the keys that an import writes never clash
+            table = below
         table[last] = value
         return True
 

@@ -223,7 +223,7 @@ class _Entry:
             raise ValueError(
                 f"{self._name}: {','.join(self._hosts)} is no address of {self._protocol}"
             )
-        self._draft.put("listen", descriptions)
+        self._draft.put("listen", [*descriptions])
         if family == "46":
             self._draft.put("socket.IPV6_V6ONLY", False)
         if families == BOTH and not self._hosts:
@@ -260,7 +260,7 @@ class _Entry:
             self._draft.put("handler", self._name)
             return
         command, is_renamed = programs.command(self._program, self._argv)
-        self._draft.put("program", command)
+        self._draft.put("program", [*command])
         if is_renamed:
             self._draft.remark(programs.renamed(self._argv[0]))
         if any(mark in argument for argument in self._argv for mark in "\"'\\"):

@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from netd.config.document import Document, dotted
+from netd.config.document import Document, TomlTable, dotted
 from netd.config.known import has_key
-from netd.config.load import SERVICES, load
-from netd.config.schema import ServiceTable
+from netd.config.load import load
+from netd.config.schema import SERVICES, ServiceTable
 from netd.model.problem import ConfigurationError, Problem
 
 _NETWORKS: Final = "/etc/networks"
@@ -46,7 +46,7 @@ class Machine(Protocol):
     def has_key(self, key: str) -> bool:
         """Whether its netd has a key of a service, dotted: ``access.allow``."""
 
-    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+    def refusals(self, tables: Mapping[str, TomlTable]) -> Mapping[str, list[str]]:
         """What its netd has against a configuration of the services *tables*: for each service that
         has a problem, by its name, what the problems are."""
 
@@ -84,7 +84,7 @@ class ThisMachine:
     def has_key(self, key: str) -> bool:
         return has_key(ServiceTable, key.split("."))
 
-    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+    def refusals(self, tables: Mapping[str, TomlTable]) -> Mapping[str, list[str]]:
         if not tables:
             return {}
         try:

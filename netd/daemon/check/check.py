@@ -31,7 +31,7 @@ def check_loaded(configuration: Configuration, as_whom: Owner = Owner()) -> Conf
         answers = ask(configuration, as_whom)
     except OSError as error:
         why = f"what the services run cannot be imported: {error}"
-        place = configuration.places.get("", (configuration.file, 1))
+        place = configuration.locations.get("", (configuration.file, 1))
         raise ConfigurationError([Problem(*place, "", why)]) from error
     checked, found = settle(configuration, answers)
     found += _strange_companions(checked)

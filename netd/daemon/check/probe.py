@@ -100,6 +100,6 @@ def located_at(fault: ProbeError, configuration: Configuration) -> Problem:
     """Put a fault at its key, or at the nearest table around it that is written somewhere."""
     path = ("services", fault.service, *fault.key.split("."))
     around = (dotted(path[:length]) for length in range(len(path), 0, -1))
-    written = next((key for key in around if key in configuration.places), "")
-    file, line = configuration.places.get(written, (configuration.file, 1))
+    written = next((key for key in around if key in configuration.locations), "")
+    file, line = configuration.locations.get(written, (configuration.file, 1))
     return Problem(file, line, dotted(path), fault.message)

@@ -86,7 +86,7 @@ class Reload:
         self._take_back(why)
 
     def _make_pools(self) -> None:
-        moving = self._plan.fates(Action.ADD, Action.CHANGE)
+        moving = self._plan.services(Action.ADD, Action.CHANGE)
         for worker, services in by_worker(self._configuration.services).items():
             if moving.isdisjoint(service.name for service in services):
                 continue
