@@ -34,7 +34,7 @@ from netd.tls.names import canonical as canonical_server_name
 
 
 class Format(StrEnum):
-    """What the JSON Schema says, as ``format``, of a value with a path in it.
+    """The ``format`` that the JSON Schema has for a value with a path in it.
 
     The path is relative to the file that the value stands in.
     """
@@ -46,7 +46,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Described:
-    """Gives the JSON Schema of another type to a value that is validated as such later."""
+    """Gives a value the JSON Schema of the type that it is validated as later."""
 
     type: Any  # any type that pydantic knows: there is no type for these
 
@@ -89,12 +89,12 @@ Listen = Annotated[
         {
             "title": "address",
             "description": "`tcp:PORT`, `tcp6:PORT`, `tls:PORT`, `tls6:PORT`, `udp:PORT` or"
-            " `udp6:PORT`, on all addresses of the machine or, with `:interface=ADDRESS`, on one"
-            " (IPv6 in brackets); port 0 takes any that is free. `unix:PATH` or `unixgram:PATH`,"
-            " as far as wanted with `:mode=660:user=NAME:group=NAME`, a stream also with"
-            " `:tls=yes`; a path that starts with `@` is an abstract name,"
-            r" and a colon in a path is written `\:`. `systemd:NAME` is every socket that the"
-            " service manager passes under that name, `:tls=yes` if it is a stream for TLS.",
+            " `udp6:PORT`: on all addresses of the machine or, with `:interface=ADDRESS`, on one"
+            " (IPv6 in brackets). Port 0 stands for any free port. `unix:PATH` or `unixgram:PATH`:"
+            " `:mode=660`, `:user=NAME` and `:group=NAME` are optional, and for a stream"
+            " `:tls=yes`, too. A path that starts with `@` is an abstract name. A colon in a path"
+            r" is written `\:`. `systemd:NAME`: every socket that the service manager passes by"
+            " that name, with `:tls=yes` if it is a stream for TLS.",
             "type": "string",
             "format": Format.ADDRESS,
             "pattern": f"^({'|'.join(transport.value for transport in Transport)}):.",
@@ -111,8 +111,8 @@ Entry = Annotated[
         {
             "title": "client",
             "description": "An address, a network, or the name of a host, which is looked up when"
-            " the file is read. Of clients of Unix sockets: `unix` for all, `uid:NUMBER`,"
-            " `user:NAME`, `gid:NUMBER`, `group:NAME`. Of clients that show a certificate:"
+            " the file is read. For clients of Unix sockets: `unix` for all of them, `uid:NUMBER`,"
+            " `user:NAME`, `gid:NUMBER`, `group:NAME`. For clients with a certificate:"
             " `certificate:NAME`, a host, an address or a URI that the certificate is for.",
             "type": "string",
             "minLength": 1,
@@ -127,7 +127,7 @@ Entry = Annotated[
         }
     ),
 ]
-"""Whom a rule is about; read as the networks and credentials that it stands for."""
+"""An entry of a rule, read as the networks and credentials that it stands for."""
 
 Proxy = Annotated[
     tuple[str, ...],
@@ -136,14 +136,14 @@ Proxy = Annotated[
         {
             "title": "proxy",
             "description": "An address, a network, or the name of a host, which is looked up when"
-            " the file is read; `unix` for whoever comes by a Unix socket.",
+            " the file is read; `unix` for every client of a Unix socket.",
             "type": "string",
             "minLength": 1,
             "examples": ["10.0.0.1", "10.0.0.0/24", "unix"],
         }
     ),
 ]
-"""Who is a proxy; read as the networks that it stands for."""
+"""A proxy, read as the networks that it stands for."""
 
 Class = Annotated[
     Reference,
@@ -192,7 +192,7 @@ Argument = Annotated[
     WithJsonSchema(
         {
             "title": "argument",
-            "description": "A text that a program gets as it is; no shell reads it.",
+            "description": "A string that the program gets as it is, without a shell.",
             "type": "string",
             "examples": ["--verbose", "a b"],
         }
@@ -218,7 +218,7 @@ Name = Annotated[
         }
     ),
 ]
-"""Of a service or a worker."""
+"""The name of a service or a worker."""
 
 ServerName = Annotated[
     str,
@@ -226,9 +226,8 @@ ServerName = Annotated[
     WithJsonSchema(
         {
             "title": "server name",
-            "description": "The name of a host, as clients ask for it, or with `*.` in front of it"
-            " for all names that have one label more. It may have any letters; clients send it as"
-            " `xn--…`.",
+            "description": "The name of a host, as clients ask for it, or `*.` and a name for all"
+            " names with one more label. It may have any letters; clients send it as `xn--…`.",
             "type": "string",
             "pattern": r"^(\*\.)?[^*:/\s]+$",
             "examples": ["host.example", "*.host.example"],
@@ -252,7 +251,7 @@ PathText = Annotated[
 ]
 
 User = Annotated[Owner, PlainValidator(reading.user), _account_schema("user")]
-"""With the user's primary group, if the system knows the user."""
+"""A user with its primary group, if the system knows the user."""
 
 Group = Annotated[int, PlainValidator(reading.group), _account_schema("group")]
 
@@ -263,7 +262,7 @@ Duration = Annotated[
     WithJsonSchema(
         {
             "title": "duration",
-            "description": "A number of seconds, or a text with the unit `ms`, `s`, `m` or `h`.",
+            "description": "A number of seconds, or a string with the unit `ms`, `s`, `m` or `h`.",
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": units.LONGEST},
                 {"type": "string", "pattern": units.pattern(units.SECONDS)},
@@ -275,7 +274,7 @@ Duration = Annotated[
 """Seconds."""
 
 Timeout = Annotated[Duration, AfterValidator(reading.positive)]
-"""Seconds, more than none."""
+"""Seconds, more than 0."""
 
 Size = Annotated[
     int,
@@ -284,7 +283,7 @@ Size = Annotated[
     WithJsonSchema(
         {
             "title": "size",
-            "description": "A number of bytes, or a text with the unit `KiB`, `MiB` or `GiB`.",
+            "description": "A number of bytes, or a string with the unit `KiB`, `MiB` or `GiB`.",
             "anyOf": [
                 {"type": "integer", "minimum": 0, "maximum": units.LARGEST},
                 {"type": "string", "pattern": units.pattern(units.BYTES)},
@@ -296,4 +295,4 @@ Size = Annotated[
 """Bytes."""
 
 Datagram = Annotated[Size, AfterValidator(reading.datagram)]
-"""Bytes, as many as a packet can have."""
+"""Bytes, within the size of a packet."""

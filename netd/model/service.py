@@ -13,6 +13,28 @@ from netd.model.problem import Location, Problem
 from netd.model.socket_options import SetOption
 from netd.model.tls import Tls
 
+THREADS: Final = 100
+"""Handlers at once in a worker process, where nobody says a number: waiting ones cost little."""
+
+BACKLOG: Final = 1024
+"""Connections that wait to be taken, where nobody says a number; 50 lost 785 of 1 000 clients in
+a stall of half a second."""
+
+DATAGRAM_SIZE: Final = 8192
+"""Bytes of the longest datagram, where nobody says a number; ``max_packet_size`` of UDPServer."""
+
+HANDSHAKES: Final = 1000
+"""Default: most pending connections of a service."""
+
+VERIFY_TIMEOUT: Final = 5.0
+"""Default: seconds that ``verify_request`` may take."""
+
+GRACEFUL_TIMEOUT: Final = 30.0
+"""Default: seconds that a stop gives running handlers."""
+
+DRAIN_DELAY: Final = 0.0
+"""Default: seconds between the order to stop and the end of accepting."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -41,7 +63,7 @@ class Access:
     """None admits everybody that no ``deny`` entry matches; an empty tuple admits nobody."""
     deny: tuple[str, ...] = ()
     verify_request: Reference | None = None
-    verify_timeout: float = 5.0
+    verify_timeout: float = VERIFY_TIMEOUT
     """Seconds."""
     dry_run: bool = False
 
@@ -117,21 +139,6 @@ class Stamp:
     size: int
     changed: int
     """Nanoseconds."""
-
-
-THREADS: Final = 100
-"""Handlers at once in a worker process, where nobody says a number: waiting ones cost little."""
-
-BACKLOG: Final = 1024
-"""Connections that wait to be taken, where nobody says a number; 50 lost 785 of 1 000 clients in
-a stall of half a second."""
-
-DATAGRAM_SIZE: Final = 8192
-"""Bytes of the longest datagram, where nobody says a number; ``max_packet_size`` of UDPServer."""
-
-
-HANDSHAKES: Final = 1000
-"""Connections of a service that have not begun to be served, where nobody says a number."""
 
 
 @dataclass(frozen=True)
@@ -254,11 +261,11 @@ class Configuration:
     services: tuple[Service, ...]
     """The enabled ones, in the order of the files."""
     python_path: tuple[str, ...] = ()
-    drain_delay: float = 0.0
+    drain_delay: float = DRAIN_DELAY
     """Seconds between being told to stop and taking nothing more."""
     admin_socket: str | None = None
     """The path of netdctl's way in; None for the usual one."""
-    graceful_timeout: float = 30.0
+    graceful_timeout: float = GRACEFUL_TIMEOUT
     """Seconds that a stop gives running handlers."""
     log: Log = field(default_factory=Log)
     disabled: frozenset[str] = frozenset()

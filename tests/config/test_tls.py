@@ -261,8 +261,8 @@ PROBLEMS: list[tuple[str, list[str]]] = [
      'sni."A.b.".certificate = "host.pem"', [
         f'7: {TLS}.sni."A.b.": is the same name as "a.b": one of them is enough']),
     ('certificate = "host.pem"\nsni."a.b".private_key = "host.key"', [
-        f'6: {TLS}.sni."a.b".certificate: is required: the certificate, in PEM, and after it those'
-        " that lead to its issuer"]),
+        f'6: {TLS}.sni."a.b".certificate: is required: the file with the certificate, in PEM,'
+        " followed by the intermediate certificates"]),
     ('certificate = "host.pem"\nsni."a.b".certificate = "weak.pem"', [
         f'6: {TLS}.sni."a.b".certificate: OpenSSL does not serve weak.pem: ee key too small']),
     ('certificate = "host.pem"\nsni."a.b" = {certificate = "host.pem", key = "host.key"}', [
