@@ -99,8 +99,8 @@ class TestToml:
         """At the head, for who feeds it to netd, and where they are."""
         text = as_toml([Setting(("password",), HIDDEN, PLACE, hidden=True)], ["a.toml", "b.toml"])
         assert text == (
-            "# What a.toml, b.toml and netd's defaults come to.\n"
-            '# Secrets are hidden: before netd reads this, put them where "…" stands.\n'
+            "# The effective configuration of a.toml, b.toml.\n"
+            '# Secrets are hidden. Replace each "…" before netd reads this file.\n'
             "\n"
             'password = "…"  # conf/netd.toml:12, hidden\n'
         )

@@ -125,7 +125,7 @@ class _Pages:
         return (path, shape) if "properties" in shape and SPARSE not in shape else None
 
     def _resolved(self, shape: Shape) -> Shape:
-        """Return *shape*, or the definition that it refers to under the keywords beside ``$ref``."""
+        """Return *shape*, or what it refers to, with the keywords that stand beside ``$ref``."""
         if "$ref" not in shape:
             return shape
         return {**self._schema["$defs"][shape["$ref"].removeprefix("#/$defs/")], **shape}
