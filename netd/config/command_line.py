@@ -1,4 +1,4 @@
-"""A configuration without a file: one service, from options of a command line."""
+"""A configuration without a file: one service, from ``--handler`` and ``--listen``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from netd.model.service import Configuration
 def configuration(handler: str | None, listen: Iterable[str], directory: str) -> Configuration:
     """The configuration of one service that runs *handler* and listens on *listen*.
 
-    Its name is that of the handler's class, and modules and paths are looked for from *directory*,
-    which is absolute. Raises ConfigurationError with every problem, at ``--handler`` or
-    ``--listen``.
+    The service has the name of the handler's class. Modules and relative paths are looked up in
+    *directory*, which is absolute. Raises ConfigurationError with every problem, located at
+    ``--handler`` or ``--listen``.
     """
     if handler is None:
         text = 'is required beside --listen: the class to serve, "module:Class"'

@@ -245,7 +245,8 @@ class TestRuns:
         assert found.runs == Plugin("web", ("--listen", "tcp:1"))
         assert found.listen == ()
         assert files.problems(text, 'listen = ["tcp:2"]') == [
-            "netd.toml:4: services.a.listen: a plugin binds for itself: say where in its arguments"
+            "netd.toml:4: services.a.listen: a plugin binds by itself: set the address in its"
+            " arguments"
         ]
 
     def test_a_plugin_has_no_listeners_of_the_defaults(self, files: Files) -> None:
@@ -323,7 +324,7 @@ class TestRuns:
         name = key.split()[0]
         text = f'handler = "m:C"\n{key}\n'
         assert files.problems(self.LISTEN, text) == [
-            f"netd.toml:4: services.a.{name}: means nothing without {needed}"
+            f"netd.toml:4: services.a.{name}: has no effect without {needed}: leave it out"
         ]
         # In the defaults it is for the services that it fits.
         assert names(files.load(f"[defaults]\n{key}\n", self.LISTEN, 'handler = "m:C"')) == ["a"]

@@ -114,7 +114,7 @@ class TestSettings:
             'change log.level: "info" to "debug"',
             "change log.connections: true to false",
             'change log.file: nothing to "/var/log/netd"',
-            "keep admin.socket as it is until netd is started anew",
+            "keep admin.socket as it is until netd is restarted",
         ]
         assert found.settings[-1] == Setting("admin.socket", None, "/run/netd.sock", True)
 
@@ -160,7 +160,7 @@ class TestDifferences:
             ([], [KEEPALIVE, read("TCP_KEEPIDLE", 7)],
              ("socket.SO_KEEPALIVE", "socket.TCP_KEEPIDLE")),
             ([], [read("IPV6_V6ONLY", False)],
-             ("socket.IPV6_V6ONLY (of listeners that are bound from now on)",)),
+             ("socket.IPV6_V6ONLY (on new listeners only)",)),
         ],
     )  # fmt: skip
     def test_a_socket_option(

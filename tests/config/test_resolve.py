@@ -372,12 +372,12 @@ class TestForks:
             (
                 Facts("s", "any", "blocking", (), threads=True),
                 {},
-                "its imports start threads, which do not live on in a fork",
+                "its imports start threads, which a fork does not have",
             ),
             (
                 BLOCKING,
                 {"access": Access(verify_request=Reference("m", "f"))},
-                "verify_request is watched by the worker, which a fork leaves",
+                "the worker enforces verify_timeout, and cannot in a fork",
             ),
         ],
     )
@@ -433,7 +433,7 @@ class TestKeys:
         """That the defaults' rules keep nobody out of such a service is worth knowing."""
         ruled = service(runs, (), access=Access(deny=("192.0.2.1",)))
         assert notes_of(settled(ruled, facts_of(runs)), facts_of(runs)) == (
-            "nobody is refused by the access rules of [defaults]: it takes its clients itself",
+            "the access rules of [defaults] have no effect: it accepts its clients itself",
         )
         assert notes_of(settled(service(runs, ()), facts_of(runs)), facts_of(runs)) == ()
 

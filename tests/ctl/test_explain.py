@@ -70,7 +70,7 @@ class TestText:
             "::1 certificate:a.example: admitted: no entry of services.open.access.deny matches,"
             " and there is no allow list",
             "services.open listens on no Internet address",
-            "services.open has no TLS, and sees no certificate",
+            "services.open has no TLS, so it sees no certificate",
         ]
 
 

@@ -296,7 +296,7 @@ class TestProblems:
             (["cat"], "wait = true\nprocesses = 2", 6, r"processes: a program with wait = true"),
             (
                 ["cat"], 'wait = true\n[services.p.access]\nallow = ["10.0.0.0/8"]', 6,
-                r"access: a program with wait = true takes its clients itself",
+                r"access: a program with wait = true accepts its clients itself",
             ),
             (["cat"], 'handler = "echo"', 4, r"program: stands beside handler"),
         ],
