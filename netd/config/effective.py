@@ -63,6 +63,7 @@ def decided(loaded: Loaded, services: Iterable[Service]) -> Loaded:
             table.pop(key, None)
             if value is not None:
                 table[key] = value
+        # The default of ``worker`` is the name of the service, which no schema can say.
         table.setdefault("worker", service.worker)
     configuration = replace(loaded.configuration, locations=locations)
     merged: TomlTable = {**loaded.tables, SERVICES: dict(tables)}
@@ -98,6 +99,7 @@ class _Walk:
     def table(self, shape: Shape, written: TomlTable, path: tuple[str, ...]) -> Iterator[Setting]:
         """Yield the settings of a table whose keys are known."""
         inner: list[tuple[str, Shape, TomlTable]] = []
+        # A key that needs another one has no default without it, so it is shown as not set.
         needs = shape.get("dependentRequired", {})
         for key, found in _named(shape["properties"], written).items():
             below = self._resolved(found)

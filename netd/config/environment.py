@@ -62,6 +62,7 @@ def variables(value: object) -> dict[str, str]:
         raise ValueError("must be a table")
     for name, text in value.items():
         if not name or "=" in name or "\0" in name:
+            # execve(2) has no other way to write a variable than NAME=VALUE.
             raise ValueError(f"{shown(name)} is no name of a variable: write one without = and NUL")
         if not isinstance(text, str):
             raise ValueError(f"has {name} = {shown(text)}: write a string, in quotes")

@@ -90,6 +90,7 @@ class _Reading:
         own = {key: values[key] for key in values if key not in (*MERGED_KEYS, SERVICES)}
         self.findings.locate(self._main, (), own, ())
         defaults = self._defaults()
+        # Included files before the check for services, which they may have.
         self._include(table.include)
         self._check_presence()
         reader = ServiceReader(self._main, defaults, self.findings)
@@ -153,6 +154,7 @@ class _Reading:
         try:
             document = read(file)
         except ConfigurationError as error:
+            # An empty document keeps the file in the order in which problems are sorted.
             self.documents.append(Document(file, {}, {}, frozenset()))
             self.findings.problems += error.problems
             return
@@ -195,6 +197,7 @@ class _Reading:
         first_of: dict[str, WrittenService] = {}
         for written in self._written():
             service = reader.read(written)
+            # The first one is kept, so that the message is at the second one, the later addition.
             first = first_of.setdefault(written.name, written)
             if first is not written:
                 text = f"is also in {first.location}: give one of them another name"

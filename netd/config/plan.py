@@ -81,6 +81,7 @@ def plan(old: Configuration, new: Configuration) -> Plan:
         for name, service in after.items()
         if name in before
     }
+    # A second pass over all services: one worker can have several of them.
     restarted = _restarted(before, after, why)
     steps = [
         _step(name, name in before, why.get(name, ()), service.worker in restarted, service.worker)
@@ -143,6 +144,7 @@ def _differences(
         field.name
         for field in fields(Service)
         if field.compare
+        # These three have reasons in finer words, below.
         and field.name not in ("sources", "socket", "tls")
         and getattr(old, field.name) != getattr(new, field.name)
     ]

@@ -122,6 +122,7 @@ def path(text: str) -> str:
 
 def user(value: object) -> Owner:
     """Read a user, by name or number. If the system knows it, its primary group comes with it."""
+    # By number the user need not exist: containers often run without a passwd entry.
     if not isinstance(value, str):
         uid = _number(value, "user")
         try:
@@ -159,6 +160,7 @@ def _unknown(text: str, kind: str) -> ValueError:
 
 
 def _number(value: object, kind: str) -> int:
+    # True is an int in Python, but no number in TOML.
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
         raise ValueError(f"must be a {kind}'s name, or a number from 0 to {LARGEST_ID}")
     return value

@@ -138,6 +138,7 @@ def _concurrency(service: Service, facts: Facts) -> Concurrency:
         if own not in possible:
             raise Inconsistency("concurrency", _cannot_be_run(service, facts, own))
         return own
+    # A mix-in has precedence over [defaults]: the class was written for it.
     if facts.server is not None:
         return facts.server.mixin or "thread"
     return usual if usual is not None and usual in possible else possible[0]
@@ -174,6 +175,7 @@ def _threads(service: Service, concurrency: Concurrency, facts: Facts) -> int:
             raise Inconsistency(
                 "threads", "the reactor serves all clients in one thread: leave it out"
             )
+        # The scoreboard has one more slot, for all clients that it does not list.
         return LISTED + 1
     if own is not None:
         return own

@@ -66,6 +66,7 @@ def socket_inconsistencies(
     *own* names the options of the service's own table. Those of ``[defaults]`` are for many
     services, so each service uses what fits it.
     """
+    # The family of a socket that systemd passes is only known when it does.
     transports = [address.transport for address in listen]
     if not all(transport.is_known for transport in transports):
         return
@@ -182,6 +183,7 @@ def _claims(address: Address, service: Service) -> Iterator[object]:
     elif isinstance(address, InetAddress) and address.port:
         kind, family = address.transport.type, address.transport.family
         device = device_of(service.socket)
+        # Two sockets can have one port on different interfaces (SO_BINDTODEVICE).
         yield kind, family, address.host, address.port, device
         if family == socket.AF_INET6 and of_both_families(service.socket):
             yield kind, socket.AF_INET, ALL_ADDRESSES[socket.AF_INET], address.port, device

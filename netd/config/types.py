@@ -97,6 +97,7 @@ Listen = Annotated[
             " that name, with `:tls=yes` if it is a stream for TLS.",
             "type": "string",
             "format": Format.ADDRESS,
+            # Only the start: a pattern for all of it would flag valid addresses in an editor.
             "pattern": f"^({'|'.join(transport.value for transport in Transport)}):.",
             "examples": ["tcp:10037", "tcp6:10037:interface=[::1]", "unix:run/time:mode=600"],
         }
