@@ -60,7 +60,7 @@ class WrittenService:
 
 
 class ServiceReader:
-    """Reads services one after another; ``read`` reports what is wrong to *findings*.
+    """Reads services one after another; ``read`` reports problems to *findings*.
 
     *defaults* is ``[defaults]`` of the file *main*, where its problems are reported.
     """
@@ -68,7 +68,7 @@ class ServiceReader:
     def __init__(self, main: Document, defaults: TomlTable, findings: Findings) -> None:
         self._main = main
         self._defaults = defaults
-        self._findings = findings
+        self.findings = findings
         self.tables: dict[str, TomlTable] = {}
         """The table of each service that was read, with ``[defaults]`` under it."""
         self.disabled: set[str] = set()
@@ -77,19 +77,19 @@ class ServiceReader:
     def read(self, written: WrittenService) -> Service | None:
         """Return the service; None if it is not enabled, or has a problem of its own."""
         document, path = written.document, written.path
-        before = len(self._findings.problems)
+        before = len(self.findings.problems)
         self._check_name(written)
         merged = _merged(self._defaults_for(written.table), written.table)
         self.tables[written.name] = merged
         self._report(written, run_inconsistencies(written.table, merged))
-        table = self._findings.validate(document, path, merged, ServiceTable, written=written.table)
+        table = self.findings.validate(document, path, merged, ServiceTable, written=written.table)
         # The service's own keys last: where both have a key, its own one is in effect.
-        self._findings.locate(self._main, (DEFAULTS,), self._defaults, path)
-        self._findings.locate(document, path, written.table, path)
+        self.findings.locate(self._main, (DEFAULTS,), self._defaults, path)
+        self.findings.locate(document, path, written.table, path)
         if table is None:
             return None
         service = self._service(written, table, before)
-        if service is None or len(self._findings.problems) > before:
+        if service is None or len(self.findings.problems) > before:
             return None
         # Only here: a service that is not enabled is checked like any other.
         if not table.enabled:
@@ -112,7 +112,7 @@ class ServiceReader:
         )
         tls = self._tls(written, table.tls)
         # Follow-up problems of a broken part would only distract from it.
-        if len(self._findings.problems) == before:
+        if len(self.findings.problems) == before:
             self._report(written, tls_inconsistencies(TLS in written.table, tls, listen, runs))
             self._report(written, certificate_inconsistencies(tls, table.access))
         if runs is None:
@@ -146,7 +146,7 @@ class ServiceReader:
         try:
             check_name(written.name)
         except ValueError as error:
-            self._findings.problem(written.document, written.path, str(error))
+            self.findings.problem(written.document, written.path, str(error))
 
     def _defaults_for(self, table: TomlTable) -> TomlTable:
         """Return the defaults that hold for a service with *table*.
@@ -163,7 +163,7 @@ class ServiceReader:
             defaults[TLS] = {key: usual[key] for key in usual if key not in IDENTITY_KEYS}
         return defaults
 
-    def _where(self, written: WrittenService, *keys: str | int) -> tuple[Document, Path]:
+    def where(self, written: WrittenService, *keys: str | int) -> tuple[Document, Path]:
         """Return where a key of the service is written: in its own table, or in ``[defaults]``."""
         if contains(written.table, keys) or not contains(self._defaults, keys):
             return written.document, (*written.path, *keys)
@@ -172,7 +172,7 @@ class ServiceReader:
     def _report(self, written: WrittenService, inconsistencies: Iterable[Inconsistency]) -> None:
         """Report what does not go together in a service, where its keys are written."""
         for keys, text in inconsistencies:
-            self._findings.problem(*self._where(written, *keys), text)
+            self.findings.problem(*self.where(written, *keys), text)
 
     # Its values.
 
@@ -190,7 +190,7 @@ class ServiceReader:
 
     def _program(self, written: WrittenService, arguments: list[str], wait: bool) -> Program | None:
         """Find a program: by its path, relative to its file, or by its name in PATH."""
-        document, path = self._where(written, "program")
+        document, path = self.where(written, "program")
         name = arguments[0]
         if os.sep in name:
             found: str | None = os.path.normpath(os.path.join(document.directory, name))
@@ -198,18 +198,18 @@ class ServiceReader:
             found = shutil.which(name)
         if found is None or not os.path.isfile(found):
             where = found or f"{quoted(name)} in PATH ({os.environ.get('PATH', os.defpath)})"
-            self._findings.problem(document, path, f"there is no program {where}")
+            self.findings.problem(document, path, f"there is no program {where}")
             return None
         return Program(os.path.abspath(found), tuple(arguments), wait)
 
     def _resolved(self, written: WrittenService, addresses: list[Address]) -> Iterator[Address]:
         """Yield the addresses with absolute paths; a path is relative to the file it stands in."""
-        document, path = self._where(written, "listen")
+        document, path = self.where(written, "listen")
         for number, address in enumerate(addresses):
             try:
                 yield resolved(address, document.directory)
             except ValueError as error:
-                self._findings.problem(document, (*path, number), str(error))
+                self.findings.problem(document, (*path, number), str(error))
 
     def _owner(self, written: WrittenService, table: ServiceTable) -> Owner:
         uid = table.user.uid if table.user is not None else None
@@ -218,17 +218,17 @@ class ServiceReader:
         # Without a group the worker would keep the daemon's, which is root's.
         if uid is not None and gid is None:
             text = f"user {uid} has no entry in the passwd file, so it needs a group beside it"
-            self._findings.problem(*self._where(written, "user"), text)
+            self.findings.problem(*self.where(written, "user"), text)
         return Owner(uid, gid)
 
     def _environment(self, written: WrittenService, table: ServiceTable) -> ExecutionEnvironment:
         directory = table.working_directory
         if directory is not None:
-            document, path = self._where(written, "working_directory")
+            document, path = self.where(written, "working_directory")
             directory = os.path.normpath(os.path.join(document.directory, directory))
             if not os.path.isdir(directory):
                 text = f"there is no directory {directory}: make it, or name another"
-                self._findings.problem(document, path, text)
+                self.findings.problem(document, path, text)
         return ExecutionEnvironment(
             umask=table.umask,
             nice=table.nice,
@@ -262,13 +262,13 @@ class _TlsSource:
         return os.path.normpath(os.path.join(document.directory, text))
 
     def problem(self, keys: tuple[str, ...], message: str) -> None:
-        self.reader._findings.problem(*self._where(keys), message)
+        self.reader.findings.problem(*self._where(keys), message)
 
     def note(self, keys: tuple[str, ...], message: str) -> None:
-        self.reader._findings.note(*self._where(keys), message)
+        self.reader.findings.note(*self._where(keys), message)
 
     def _where(self, keys: tuple[str, ...]) -> tuple[Document, Path]:
-        return self.reader._where(self.written, TLS, *keys)
+        return self.reader.where(self.written, TLS, *keys)
 
 
 def _merged(defaults: TomlTable, table: TomlTable) -> TomlTable:
