@@ -334,10 +334,10 @@ class TestProblems:
         assert f"services.p.program: uid {nobody} cannot execute {script}" in done.stderr
 
     def test_rules_from_the_defaults_are_noted(self, project: Project) -> None:
-        """They are for other services as well, so they are no problem; but nobody holds to them."""
+        """They are for other services as well, so they are no problem, but they have no effect."""
         text = service(["cat"], more="wait = true\n")
         daemon = started(project, '[defaults.access]\ndeny = ["127.0.0.1"]\n' + text)
-        daemon.log.wait(r"services.p.program: nobody is refused by the access rules")
+        daemon.log.wait(r"services.p.program: the access rules of \[defaults\] have no effect")
 
 
 class TestStop:
