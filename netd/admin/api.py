@@ -276,7 +276,7 @@ def _upgraded(result: Upgraded) -> Object:
 
 def _steps(plan: Plan | None) -> Sequence[Object]:
     steps = plan.steps if plan is not None else ()
-    return [{"service": step.service, "fate": step.fate, "why": list(step.why)} for step in steps]
+    return [{"service": step.service, "fate": step.action, "why": list(step.why)} for step in steps]
 
 
 def _settings(plan: Plan | None) -> Sequence[Object]:

@@ -1,4 +1,7 @@
-"""Where the admin socket is: what netdctl needs of a file, even if the rest of it is broken."""
+"""Finds the admin socket of a file, even if other parts of the file are broken.
+
+Imports no pydantic, so that netdctl starts fast.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import tomllib
 from typing import Final
 
 OF_ROOT: Final = "/run/netd/admin.sock"
-"""The usual place of a system's daemon (file-hierarchy(7))."""
+"""The default path for root (file-hierarchy(7))."""
 
 _ADMIN: Final = re.compile(
     r"^[ \t]*\[[ \t]*admin[ \t]*\].*?(?=^[ \t]*\[|\Z)", re.MULTILINE | re.DOTALL
@@ -20,22 +23,22 @@ _DOTTED: Final = re.compile(r"\A(?:[^\[\n][^\n]*\n|\n)*?([ \t]*admin[ \t]*[.=][^
 
 
 def admin_socket(file: str, named: str | None) -> str | None:
-    """The path that ``[admin] socket`` of *file* names, made absolute; None if it names none."""
+    """Return the path *named* by ``[admin] socket`` of *file*, made absolute; None for None."""
     return None if named is None else os.path.join(_directory(file), named)
 
 
 def usual_socket(file: str) -> str:
-    """The path for a *file* that names none: root's is the system's, another user's beside it."""
+    """Return the default path: fixed for root, beside *file* for another user."""
     if os.geteuid() == 0:
         return OF_ROOT
     return os.path.join(_directory(file), "run", "admin.sock")
 
 
 def find_socket(file: str) -> str:
-    """The admin socket of *file*, of which only ``[admin]`` is looked at.
+    """Return the admin socket of *file*. Only ``[admin]`` is read.
 
-    So netdctl finds a daemon whose file somebody is in the middle of changing. Raises OSError when
-    the file cannot be read, and ValueError when ``[admin]`` itself cannot.
+    netdctl thus reaches a running daemon while its file is being edited and is not valid TOML.
+    Raises OSError if the file cannot be read, and ValueError if ``[admin]`` is not valid.
     """
     with open(file, encoding="utf-8", errors="replace") as opened:
         text = opened.read()

@@ -1,46 +1,45 @@
-"""A configuration without a file: one service, from options of a command line."""
+"""A configuration without a file: one service, from ``--handler`` and ``--listen``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from netd.config.document import Document
+from netd.config.document import Document, TomlTable
 from netd.config.load import load
-from netd.config.types import check_name
-from netd.model.problem import ConfigurationError, Place, Problem
+from netd.config.reading import check_name
+from netd.model.problem import ConfigurationError, Location, Problem
 from netd.model.service import Configuration
 
 
 def configuration(handler: str | None, listen: Iterable[str], directory: str) -> Configuration:
     """The configuration of one service that runs *handler* and listens on *listen*.
 
-    Its name is that of the handler's class, and modules and paths are looked for from *directory*,
-    which is absolute. Raises ConfigurationError with every problem, at ``--handler`` or
-    ``--listen``.
+    The service has the name of the handler's class. Modules and relative paths are looked up in
+    *directory*, which is absolute. Raises ConfigurationError with every problem, located at
+    ``--handler`` or ``--listen``.
     """
     if handler is None:
         text = 'is required beside --listen: the class to serve, "module:Class"'
         raise ConfigurationError([Problem("--handler", 0, "", text)])
-    service: dict[str, Any] = {"handler": handler}
-    if listen := list(listen):
-        service["listen"] = listen
-    values = {"python_path": ["."], "services": {_name(handler): service}}
+    service: TomlTable = {"handler": handler}
+    if addresses := list(listen):
+        service["listen"] = [*addresses]
+    values: TomlTable = {"python_path": ["."], "services": {_name(handler): service}}
     return load(_CommandLine("--handler", values, {}, frozenset(), directory))
 
 
 @dataclass(frozen=True)
 class _CommandLine(Document):
-    """What the options say."""
+    """What the options of the command line say, in the place of a file."""
 
-    typed_in: str
+    current: str
 
     @property
     def directory(self) -> str:
-        return self.typed_in
+        return self.current
 
-    def place(self, path: Iterable[int | str]) -> Place:
+    def location(self, path: Iterable[int | str]) -> Location:
         _, _, key, *_ = (*path, "", "", "")
         return "--listen" if key == "listen" else "--handler", 0
 

@@ -1,4 +1,4 @@
-"""What is said about keys, and members of enumerations: the docstring under each attribute."""
+"""The docstrings under the fields of tables and the members of enumerations."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic.fields import FieldInfo
 
 
 def docstrings(model: type[BaseModel]) -> Mapping[str, str]:
-    """The docstring of each key of *model* that has one, on one line a paragraph.
+    """Return the docstring of each key of *model* that has one, one line for each paragraph.
 
-    Read from the source when somebody asks: pydantic would do it (``use_attribute_docstrings``)
-    for every table at every start, which costs 2 ms each.
+    They are read from the source on demand. Pydantic's ``use_attribute_docstrings`` would read them
+    for every table at every start, which takes 2 ms each.
     """
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
@@ -26,25 +26,25 @@ def docstrings(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def keys(name: str, field: FieldInfo) -> list[str]:
-    """The keys that a file can have for a field of a table, the usual one first."""
+    """Return the names that a file can use for a field of a table, the usual one first."""
     alias = field.validation_alias
     return [str(each) for each in alias.choices] if isinstance(alias, AliasChoices) else [name]
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a docstring, to go on from a colon."""
+    """Return the first sentence of a docstring, for use after a colon."""
     sentence = text.split("\n\n")[0].split(". ")[0].removesuffix(".").replace("`", "")
     return sentence[:1].lower() + sentence[1:]
 
 
 def unwrapped(text: str) -> str:
-    """A docstring with one line a paragraph."""
+    """Return a docstring with one line for each paragraph."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
 def of_members(enum: type[Enum]) -> Mapping[str, str]:
-    """The docstring of each member of *enum* that has one, by its name."""
+    """Return the docstring of each member of *enum* that has one, by its name."""
     return dict(_under_attributes(enum))
 
 
@@ -54,7 +54,7 @@ def _own(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _under_attributes(where: type) -> Iterator[tuple[str, str]]:
-    """The names in the body of a class, each with the docstring under it if there is one."""
+    """Yield the names in the body of a class that have a docstring under them, with it."""
     (body,) = ast.parse(inspect.getsource(where)).body
     assert isinstance(body, ast.ClassDef)
     for key, text in pairwise(body.body):

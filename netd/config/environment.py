@@ -1,4 +1,4 @@
-"""Values of a file that say what a process of a service finds around itself: how each is read."""
+"""Values about the environment of a service's processes: how each is read, and described."""
 
 from __future__ import annotations
 
@@ -6,50 +6,51 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
 
 from netd.config.text import shown
 from netd.model import units
 from netd.model.environment import UNLIMITED
 
 LARGEST_MASK: Final = 0o777
-"""Of the bits that umask(2) takes."""
+"""The bits that umask(2) uses."""
 
 LARGEST_LIMIT: Final = 2**63 - 1
-"""In any unit: what ``resource.setrlimit`` takes."""
+"""The largest limit, in any unit, that ``resource.setrlimit`` accepts."""
 
 _OCTAL: Final = re.compile(r"(0o)?[0-7]{1,4}", re.ASCII)
 
 _DECIMAL_MASK: Final = re.compile(r"[0-7]{1,3}", re.ASCII)
-"""A decimal number that has the digits of a mask, and was most likely meant as one."""
+"""The digits of a decimal number that was most likely meant as an octal mask."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """A resource limit as a file has it, in the kernel's unit."""
+    """A resource limit, in the kernel's unit."""
 
     soft: int
     hard: int
 
 
 def octal_text(number: int) -> str:
-    """The text that stands for an octal *number* of a file, which is 0 or more."""
+    """Return the text for an octal *number* of a file, which is 0 or more."""
     return f"{number:03o}"
 
 
 def umask(value: object) -> int:
     """Read a file mode creation mask, an octal text. Raises ValueError.
 
-    An integer is refused: people who write 22 mean 0o22, and TOML reads it as decimal. ``load``
-    replaces an integer that a file has in octal with ``octal_text``.
+    An integer is refused: people who write 22 mean 0o22, but TOML reads 22 as decimal. ``load``
+    has already replaced integers written in octal with ``octal_text``.
     """
     if isinstance(value, str) and _OCTAL.fullmatch(value):
         mask = int(value, 8)
         if mask <= LARGEST_MASK:
             return mask
-    # Python refuses to write very long numbers out, so the range comes first.
+    # The range comes first, because Python refuses to convert very long numbers to text.
     if isinstance(value, int) and 0 <= value <= 777 and _DECIMAL_MASK.fullmatch(str(value)):
         raise ValueError(f'must be octal: write "{value:03}" or 0o{value:03}')
     raise ValueError('must be octal, like "027" or 0o027')
@@ -61,16 +62,19 @@ def variables(value: object) -> dict[str, str]:
         raise ValueError("must be a table")
     for name, text in value.items():
         if not name or "=" in name or "\0" in name:
-            raise ValueError(f"{shown(name)} is no name of a variable: leave = and NUL out")
+            # execve(2) has no other way to write a variable than NAME=VALUE.
+            raise ValueError(f"{shown(name)} is no name of a variable: write one without = and NUL")
         if not isinstance(text, str):
             raise ValueError(f"has {name} = {shown(text)}: write a string, in quotes")
         if "\0" in text:
-            raise ValueError(f"has a NUL character in {name}, and no variable can")
+            raise ValueError(f"has a NUL character in {name}, which a variable cannot have")
     return value
 
 
 def limits(amount: Callable[[object], int], value: object) -> Limits:
-    """Read a limit, or a list of the soft and the hard one, each *amount* or "unlimited".
+    """Read one limit for both, or a list of the soft and the hard one.
+
+    *amount* reads a limit that is not "unlimited".
 
     Raises ValueError.
     """
@@ -115,15 +119,15 @@ def _microseconds(value: object) -> int:
 
 
 def _limit_schema(
-    title: str, description: str, one: list[dict[str, Any]], examples: list[Any]
+    title: str, description: str, one: list[JsonSchemaValue], examples: list[object]
 ) -> WithJsonSchema:
     one = [*one, {"const": "unlimited"}]
     pair = {"type": "array", "items": {"anyOf": one}, "minItems": 2, "maxItems": 2}
     return WithJsonSchema(
         {
             "title": title,
-            "description": f"{description}, or `unlimited`; the soft and the hard limit alike, or a"
-            " list of both.",
+            "description": f"{description}, or `unlimited`: one value for the soft and the hard"
+            " limit, or a list of both.",
             "anyOf": [*one, pair],
             "examples": [*examples, "unlimited", [*examples, "unlimited"]],
         }
@@ -136,8 +140,8 @@ Umask = Annotated[
     WithJsonSchema(
         {
             "title": "umask",
-            "description": "Octal: a text of octal digits, or a number that starts with `0o`,"
-            " such as `0o027`. A number without `0o` is refused, because TOML reads it as decimal.",
+            "description": "A string of octal digits, or a number that starts with `0o`, such as"
+            " `0o027`. A number without `0o` is an error, because TOML reads it as decimal.",
             "anyOf": [
                 {"type": "string", "pattern": f"^{_OCTAL.pattern}$"},
                 {"type": "integer", "minimum": 0, "maximum": LARGEST_MASK},
@@ -153,15 +157,15 @@ Variables = Annotated[
     WithJsonSchema(
         {
             "title": "variables",
-            "description": "A table of names and texts.",
+            "description": "A table of names and strings.",
             "type": "object",
             "additionalProperties": {"type": "string"},
             "examples": [{"TZ": "UTC"}],
         }
     ),
 ]
-_AMOUNT: Final[dict[str, Any]] = {"type": "number", "minimum": 0}
-_TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": "^[0-9]"}
+_AMOUNT: Final[JsonSchemaValue] = {"type": "number", "minimum": 0}
+_TEXT: Final[JsonSchemaValue] = {"type": "string", "pattern": "^[0-9]"}
 SizeLimit = Annotated[
     Limits,
     PlainValidator(partial(limits, units.size)),

@@ -1,4 +1,4 @@
-"""Which configuration file is taken when none is named."""
+"""The configuration file to read when the command line names none."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from typing import Final
 
 DEFAULT_FILES: Final = ("netd.toml", "conf/netd.toml", "/etc/netd/netd.toml")
-"""Where a configuration is looked for; the first that exists is taken."""
+"""The files to try, in this order."""
 
 NONE_THERE: Final = f"no configuration: there is no {', '.join(DEFAULT_FILES)}"
-"""What is said when there is none of them."""
+"""The message if none of them exists."""
 
 
 def default_file() -> str | None:
-    """The configuration file that is taken when none is named; None if there is none."""
+    """Return the first of ``DEFAULT_FILES`` that exists; None if none does."""
     return next((file for file in DEFAULT_FILES if os.path.exists(file)), None)

@@ -1,4 +1,4 @@
-"""Which keys a table can have, asked of the schema itself."""
+"""Which keys a table can have, according to the schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netd.config.docstrings import keys
 def has_key(table: type[BaseModel], path: Sequence[str]) -> bool:
     """Whether a file can have the key at *path* in *table*, by any of its names.
 
-    A table without fields of its own, such as ``options``, can have any key here.
+    A table without known keys, such as ``options``, can have any key.
     """
     name, *below = path
     fields = (field for each, field in table.model_fields.items() if name in keys(each, field))

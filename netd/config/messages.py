@@ -1,10 +1,10 @@
-"""What pydantic found wrong, in words for the person who wrote the file."""
+"""Messages for what pydantic finds wrong, in the words of the file instead of Python's."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import Any, Final, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from netd.config.docstrings import docstrings, first_sentence, keys
 from netd.config.text import shown
 
-_WORDS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+_WORDS: Final[dict[str, Callable[[Mapping[str, object]], str]]] = {
     "int_type": lambda _: "must be a whole number",
     "string_type": lambda _: "must be a string",
     "bool_type": lambda _: "must be true or false",
@@ -28,7 +28,7 @@ _WORDS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def message(error: ErrorDetails, model: type[BaseModel]) -> str:
-    """Say what is wrong with a key of *model*'s table, and what would be right."""
+    """Return what is wrong with a key of *model*'s table, and what would be right."""
     kind, value = error["type"], error["input"]
     if kind == "missing":
         return f"is required: {_described(model, error['loc'])}"
@@ -38,13 +38,14 @@ def message(error: ErrorDetails, model: type[BaseModel]) -> str:
     text = words(error.get("ctx", {})) if words is not None else error["msg"].lower()
     if kind == "list_type" and isinstance(value, str):
         return f"{text}: [{shown(value)}], not {shown(value)}"
-    # Whatever says only what would be right leaves it to this place to say what is there.
+    # A text with "must be" says only what would be right, so the value is appended here.
     return f"{text}, not {shown(value)}" if text.startswith("must be ") else text
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Say that *key* means nothing, and which one may have been meant."""
+    """Return that *key* is unknown, and which known key is most like it."""
     known = sorted(known)
+    # 0.6 finds a typo or two; below that, suggestions mislead more than the full list.
     near = difflib.get_close_matches(key.lower(), known, 1, cutoff=0.6)
     if near:
         return f'unknown key; did you mean "{near[0]}"?'
@@ -63,7 +64,7 @@ def _keys_around(model: type[BaseModel], path: tuple[int | str, ...]) -> Iterabl
 
 
 def _table_around(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The table that *path* lies in, itself somewhere below *model*'s."""
+    """Return the table that has the last key of *path*, which starts at *model*'s table."""
     keys_on_the_way = iter(path[:-1])
     for key in keys_on_the_way:
         field = model.model_fields.get(str(key))

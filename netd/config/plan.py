@@ -1,11 +1,11 @@
-"""What lies between two configurations: the plan of a reload, as pure code."""
+"""The difference between two configurations: the plan of a reload. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from netd.config.toml import literal
 from netd.model.service import Configuration, Service, Stamp
@@ -14,69 +14,65 @@ from netd.model.tls import Tls
 
 
 class Action(StrEnum):
-    """What becomes of a service."""
+    """What a reload does with a service."""
 
     KEEP = "keep"
     CHANGE = "change"
     ADD = "add"
     DRAIN = "drain"
-    """It is not enabled any more."""
+    """It is disabled now: like ``REMOVE``, but it is still in the files."""
     REMOVE = "remove"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What becomes of one service, and why."""
+    """What a reload does with one service, and why."""
 
     service: str
-    fate: Action
+    action: Action
     why: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.fate} {self.service}" + (f": {', '.join(self.why)}" if self.why else "")
+        return f"{self.action} {self.service}" + (f": {', '.join(self.why)}" if self.why else "")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of the daemon's own that has another value; None is none."""
+    """A key of the daemon itself with a changed value; None if it has no value."""
 
     key: str
-    old: Any
-    new: Any
+    old: object
+    new: object
     needs_restart: bool = False
-    """Whether it stays as it is until netd is started anew."""
+    """Whether the old value stays in effect until netd is restarted."""
 
     def __str__(self) -> str:
         if self.needs_restart:
-            return f"keep {self.key} as it is until netd is started anew"
+            return f"keep {self.key} as it is until netd is restarted"
         return f"change {self.key}: {_shown(self.old)} to {_shown(self.new)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "nothing" if value is None else literal(value)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of all services, in the order of the new configuration, and of the daemon."""
+    """What a reload does: all services, in the order of the new configuration, and the daemon."""
 
     steps: tuple[Step, ...]
     settings: tuple[Setting, ...] = ()
 
-    def fates(self, *fates: Action) -> frozenset[str]:
-        """The services that one of *fates* awaits."""
-        return frozenset(step.service for step in self.steps if step.fate in fates)
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether every service is kept."""
-        return all(step.fate is Action.KEEP for step in self.steps)
+    def services(self, *actions: Action) -> frozenset[str]:
+        """Return the names of the services with one of *actions*."""
+        return frozenset(step.service for step in self.steps if step.action in actions)
 
 
 def plan(old: Configuration, new: Configuration) -> Plan:
-    """Say what becomes of each service when *new* takes the place of *old*.
+    """Return what a reload from *old* to *new* does.
 
-    Services that share a worker share their fate, since it is the worker that is replaced.
+    If one service of a worker changes, all services of that worker do, since the worker is
+    replaced.
     """
     before = {service.name: service for service in old.services}
     after = {service.name: service for service in new.services}
@@ -85,6 +81,7 @@ def plan(old: Configuration, new: Configuration) -> Plan:
         for name, service in after.items()
         if name in before
     }
+    # A second pass over all services: one worker can have several of them.
     restarted = _restarted(before, after, why)
     steps = [
         _step(name, name in before, why.get(name, ()), service.worker in restarted, service.worker)
@@ -95,7 +92,7 @@ def plan(old: Configuration, new: Configuration) -> Plan:
     return Plan(tuple(steps), tuple(_settings(old, new)))
 
 
-_OF_THE_DAEMON: Final[Mapping[str, Callable[[Configuration], Any]]] = {
+_OF_THE_DAEMON: Final[Mapping[str, Callable[[Configuration], object]]] = {
     "daemon.graceful_timeout": lambda one: one.graceful_timeout,
     "daemon.drain_delay": lambda one: one.drain_delay,
     "log.format": lambda one: one.log.format,
@@ -106,7 +103,7 @@ _OF_THE_DAEMON: Final[Mapping[str, Callable[[Configuration], Any]]] = {
 }
 
 _AT_THE_START: Final = frozenset({"admin.socket"})
-"""Keys that only a new start takes."""
+"""Keys that only change when netd is restarted: netdctl must find the running daemon."""
 
 
 def _settings(old: Configuration, new: Configuration) -> Iterator[Setting]:
@@ -128,7 +125,7 @@ def _step(name: str, was_there: bool, why: tuple[str, ...], restarted: bool, wor
 def _restarted(
     before: dict[str, Service], after: dict[str, Service], why: dict[str, tuple[str, ...]]
 ) -> frozenset[str]:
-    """The workers of which something changes: a service, or which services there are."""
+    """Return the workers with a changed service, or with another set of services."""
     changed = {after[name].worker for name, reasons in why.items() if reasons}
     joined = {service.worker for name, service in after.items() if name not in before}
     left = {
@@ -142,11 +139,12 @@ def _restarted(
 def _differences(
     old: Service, new: Service, before: Configuration, after: Configuration
 ) -> tuple[str, ...]:
-    """Why a service has changed, in words; empty if it has not."""
+    """Return why a service has changed, in words; empty if it has not."""
     reasons = [
         field.name
         for field in fields(Service)
         if field.compare
+        # These three have reasons in finer words, below.
         and field.name not in ("sources", "socket", "tls")
         and getattr(old, field.name) != getattr(new, field.name)
     ]
@@ -158,7 +156,7 @@ def _differences(
 
 
 def _tls_differences(old: Tls | None, new: Tls | None) -> list[str]:
-    """Why the ``[tls]`` of a service has changed: what it says, or files that it names."""
+    """Return why the ``[tls]`` of a service has changed: its keys, or files that it names."""
     if old == new:
         return []
     if old is None or new is None or old.without_contents() != new.without_contents():
@@ -167,8 +165,8 @@ def _tls_differences(old: Tls | None, new: Tls | None) -> list[str]:
 
 
 def _changed_files(old: Iterable[Stamp], new: Iterable[Stamp]) -> tuple[str, ...]:
-    """The files that are others now, or are imported only before or only after.
+    """Return the files that have changed, or that only the old or only the new code imports.
 
-    A module that a handler can do without may have been written, or deleted.
+    An optional module of a handler may have been added or deleted.
     """
     return tuple(sorted({stamp.path for stamp in {*old} ^ {*new}}))

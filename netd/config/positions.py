@@ -1,9 +1,9 @@
-"""What ``tomllib`` does not say of a TOML text: the line of each value, and which are octal.
+"""What ``tomllib`` does not return: the line of each value, and which integers are octal.
 
-``tomllib`` gives values without positions, and a problem with a configuration has to name its
-line. It gives ``0o22`` and ``18`` as the same integer, too, and to a key that is octal they are not
-the same. So this reads a text a second time, after ``tomllib`` has accepted it: it checks nothing,
-passes over the values, and keeps only paths, lines and whether a number is octal.
+``tomllib`` returns values without positions, but a problem must name its line. It also returns the
+same integer for ``0o22`` and ``18``, which differ for an octal key. So this module reads a text a
+second time, after ``tomllib`` has accepted it: it validates nothing, skips the values, and keeps
+only paths, lines and whether a number is octal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 Path = tuple[str | int, ...]
 """The keys and the array indexes, from the root of a document to one of its values."""
 
-# Commas count as blank: where they have to stand is a thing that tomllib has checked.
+# Commas count as blank, since tomllib has already checked where they stand.
 _BLANK: Final = re.compile(r"(?:[ \t\r\n,]+|#[^\n]*)*")
 _HEADER: Final = re.compile(r"\[\[?")
 _HEADER_END: Final = re.compile(r"\]\]?")
@@ -34,8 +34,8 @@ _KEY_PART: Final = re.compile(
     [ \t]* (?P<dot> \.? )""",
     re.VERBOSE,
 )
-# The three quotes go first, or they would pass for an empty string and the start of another. One
-# or two quotes more, right before the closing three, belong to the string.
+# Three quotes come first: otherwise they would match as an empty string and the start of another
+# one. One or two more quotes right before the closing three belong to the string.
 _SCALAR: Final = re.compile(
     r'''""" [^"\\]* (?: (?: \\. | "(?!"") ) [^"\\]* )* """ "{0,2}
       | \'\'\' .*? \'\'\' '{0,2}
@@ -48,16 +48,16 @@ _SCALAR: Final = re.compile(
 
 
 OCTAL: Final = "0o"
-"""How a number that is octal begins in TOML."""
+"""The start of an octal number in TOML."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a text says beside its values."""
+    """What a text has besides its values."""
 
     lines: Mapping[Path, int]
-    """The line (from 1) of every table, key and array element. A table stands where its header is,
-    else at the first header or key that mentions it."""
+    """The line (from 1) of every table, key and array element. A table has the line of its header,
+    or else of the first header or key that mentions it."""
     octal: frozenset[Path]
     """The integers that are written in octal."""
 
@@ -65,19 +65,19 @@ class Scan:
 def scan(text: str) -> Scan:
     """Read *text*, TOML that ``tomllib`` has accepted.
 
-    For other text the answer is ValueError or nonsense.
+    For any other text it raises ValueError or returns nonsense.
     """
     return _Scanner(text).scan()
 
 
 def line_of(index: Mapping[Path, int], path: Path) -> int:
-    """The line of *path*, or of the nearest table around it; 1 when nothing of it is there."""
+    """Return the line of *path*, or of the nearest table around it; 1 if there is none."""
     around = (path[:length] for length in range(len(path), 0, -1))
     return next((index[path] for path in around if path in index), 1)
 
 
 class _Cursor:
-    """A place in a text, which only moves forward, and the line that it is on."""
+    """A position in a text that only moves forward, and its line."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -85,22 +85,22 @@ class _Cursor:
         self.line = 1
 
     def find(self, token: re.Pattern[str]) -> re.Match[str] | None:
-        """Pass over *token* if it is what comes here."""
+        """Skip *token* if it comes next; return None if it does not."""
         match = token.match(self._text, self._at)
         if match is not None:
             self.line += self._text.count("\n", self._at, match.end())
             self._at = match.end()
         return match
 
-    def take(self, token: re.Pattern[str]) -> re.Match[str]:
-        """Pass over *token*, which must come here: so every loop below moves on or ends."""
+    def skip(self, token: re.Pattern[str]) -> re.Match[str]:
+        """Skip *token*, which must come next, so that every loop below moves on or ends."""
         match = self.find(token)
         if match is None:
             raise ValueError(f"line {self.line} is not TOML")
         return match
 
     def more(self) -> bool:
-        """Pass over blanks, commas and comments, and say whether anything comes after them."""
+        """Skip blanks, commas and comments; return whether anything comes after them."""
         self.find(_BLANK)
         return self._at < len(self._text)
 
@@ -113,7 +113,7 @@ class _Scanner:
         self._lines: dict[Path, int] = {}
         self._octal: set[Path] = set()
         self._lengths: dict[Path, int] = {}
-        """Of each array of tables, how many of its elements have been read."""
+        """The number of elements read so far, of each array of tables."""
 
     def scan(self) -> Scan:
         table: Path = ()
@@ -128,29 +128,29 @@ class _Scanner:
         return Scan(self._lines, frozenset(self._octal))
 
     def _table(self) -> Path:
-        """Read the rest of ``[key]``; the answer is the path that it opens."""
-        path = self._place((), self._key())
-        # The header of a table inside may have come first; the table's own is the better place.
+        """Read the rest of ``[key]``; return the path of the table that it opens."""
+        path = self._note((), self._key())
+        # The header of an inner table may have come first; the table's own header is better.
         self._lines[path] = self._cursor.line
-        self._cursor.take(_HEADER_END)
+        self._cursor.skip(_HEADER_END)
         return path
 
     def _table_of_array(self) -> Path:
-        """Read the rest of ``[[key]]``; the answer is the path of the element that it opens."""
+        """Read the rest of ``[[key]]``; return the path of the element that it opens."""
         *around, name = self._key()
-        array = (*self._place((), around), name)
+        array = (*self._note((), around), name)
         number = self._lengths.get(array, 0)
         self._lengths[array] = number + 1
         element = (*array, number)
         self._lines.setdefault(array, self._cursor.line)
         self._lines[element] = self._cursor.line
-        self._cursor.take(_HEADER_END)
+        self._cursor.skip(_HEADER_END)
         return element
 
     def _pair(self, table: Path) -> Path:
-        """Read ``key =`` in *table*; the answer is the path of the value that comes next."""
-        path = self._place(table, self._key())
-        self._cursor.take(_EQUALS)
+        """Read ``key =`` in *table*; return the path of the value that comes next."""
+        path = self._note(table, self._key())
+        self._cursor.skip(_EQUALS)
         return path
 
     def _key(self) -> list[str]:
@@ -158,15 +158,15 @@ class _Scanner:
         parts: list[str] = []
         dot = "."
         while dot:
-            part = self._cursor.take(_KEY_PART)
+            part = self._cursor.skip(_KEY_PART)
             parts.append(_name(part))
             dot = part["dot"]
         return parts
 
-    def _place(self, table: Path, key: list[str]) -> Path:
-        """Note the line for each part of *key* that is new, and answer the path of the last.
+    def _note(self, table: Path, key: list[str]) -> Path:
+        """Note the line of each new part of *key*; return the path of the last part.
 
-        An array of tables on the way stands for its last element.
+        An array of tables in the path stands for its last element.
         """
         path = table
         for part in key:
@@ -177,10 +177,10 @@ class _Scanner:
         return path
 
     def _value(self, path: Path) -> None:
-        """Pass over the value of *path*, noting what is inside it.
+        """Skip the value of *path*, and note what is inside it.
 
-        Without recursion: values that tomllib could just nest, from where it was called, must
-        not overflow a stack that is a little deeper here.
+        Without recursion: the stack is a little deeper here than where tomllib was called, so a
+        value that tomllib could just read must not overflow it.
         """
         inside: list[Iterator[Path]] = []
         self._start(path, inside)
@@ -192,10 +192,10 @@ class _Scanner:
                 self._start(next(inside[-1]), inside)
 
     def _start(self, path: Path, inside: list[Iterator[Path]]) -> None:
-        """Pass over the value of *path*, or only enter it if it is an array or inline table."""
+        """Skip the value of *path*, or only enter it if it is an array or inline table."""
         bracket = self._cursor.find(_OPEN)
         if bracket is None:
-            if self._cursor.take(_SCALAR)[0].startswith(OCTAL):
+            if self._cursor.skip(_SCALAR)[0].startswith(OCTAL):
                 self._octal.add(path)
         elif bracket[0] == "[":
             inside.append(self._elements(path))
@@ -203,25 +203,25 @@ class _Scanner:
             inside.append(self._pairs(path))
 
     def _elements(self, array: Path) -> Iterator[Path]:
-        """The paths of the elements of *array*, each to be asked for where the element starts."""
+        """Yield the paths of the elements of *array*; call next() where an element starts."""
         for number in count():
             path = (*array, number)
             self._lines[path] = self._cursor.line
             yield path
 
     def _pairs(self, table: Path) -> Iterator[Path]:
-        """The paths of the values of an inline *table*, each to be asked for before its key."""
+        """Yield the paths of the values of an inline *table*; call next() before each key."""
         while True:
             yield self._pair(table)
 
 
 def _name(part: re.Match[str]) -> str:
-    """What the matched part of a key says."""
+    """Return the name that the matched part of a key stands for."""
     basic: str | None = part["basic"]
     if basic is None:
         return part["bare"] or part["literal"] or ""
     if "\\" not in basic:
         return basic[1:-1]
-    # tomllib reads the escapes, so that both readings agree on them.
+    # tomllib reads the escapes, so that both readings agree.
     (name,) = tomllib.loads(f"{basic} = 0")
     return name

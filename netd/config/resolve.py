@@ -1,6 +1,6 @@
-"""What of a service can only be decided when it is known what it runs: how it is executed.
+"""Decides how a service is executed, once the probe has reported what it runs. Pure.
 
-What a file says comes first, then what a server class says of itself, then what is usual.
+The file has precedence, then the attributes of a server class, then the default.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from netd.model.service import (
 )
 
 CHILDREN: Final = 40
-"""Processes of a ``process`` service, at most; ``max_children`` of ForkingMixIn."""
+"""Default: most processes of a ``process`` service; the value of ForkingMixIn.max_children."""
 
 LISTED: Final = 1000
-"""Clients of a reactor service that the scoreboard lists by name in each process; those beyond are
-only counted."""
+"""Most clients of a reactor service that the scoreboard lists for each process. More are only
+counted."""
 
 _T = TypeVar("_T")
 
 
 class Inconsistency(Exception):
-    """A service cannot be run as its table says; carries the key that is to blame."""
+    """A service cannot run as its table says; has the key that causes it."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class Inconsistency(Exception):
 
 
 def settled(service: Service, facts: Facts) -> Service:
-    """Return *service* with everything decided that depends on what it runs. Raises Misfit."""
+    """Return *service* with every decision that depends on what it runs. Raises Inconsistency."""
     _check_keys(service, facts)
     _check_requests(service, facts.requests)
     server = facts.server or ServerFacts()
@@ -62,7 +62,7 @@ def settled(service: Service, facts: Facts) -> Service:
 
 _OF_CODE: Final = ("options", "datagram_size")
 
-_OF_TAKING: Final = (
+_OF_ACCEPTING: Final = (
     "handler_timeout",
     "max_requests",
     "max_memory",
@@ -75,23 +75,23 @@ _OF_TAKING: Final = (
 _KEYS_OF_OTHERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "program": (_OF_CODE, "a program has no such thing"),
     "wait": (
-        (*_OF_CODE, *_OF_TAKING, "threads"),
-        "a program with wait = true takes its clients itself, so netd sees none of them",
+        (*_OF_CODE, *_OF_ACCEPTING, "threads"),
+        "a program with wait = true accepts its clients itself, so netd sees none of them",
     ),
     "plugin": (
-        (*_OF_CODE, *_OF_TAKING, "backlog", "worker", "socket"),
+        (*_OF_CODE, *_OF_ACCEPTING, "backlog", "worker", "socket"),
         "a plugin listens for itself, in a worker of its own, so netd sees none of its clients",
     ),
     "protocol": (
         ("handler_timeout",),
-        "a protocol has no handler that comes to an end: it knows by itself when to hang up",
+        "a protocol has no handler that ends: it closes its connections itself",
     ),
 }
-"""For what a service can run, the keys that could not do what they say, and why."""
+"""The keys that have no effect for a kind of service, and why."""
 
 
 def _check_keys(service: Service, facts: Facts) -> None:
-    """See that its own table has no key that is for services of another kind."""
+    """Raise Inconsistency if its own table has a key without effect for its kind."""
     keys, why = _KEYS_OF_OTHERS.get(_kind(service, facts), ((), ""))
     for key in keys:
         if key in service.written:
@@ -99,17 +99,17 @@ def _check_keys(service: Service, facts: Facts) -> None:
 
 
 def _kind(service: Service, facts: Facts) -> str:
-    if _takes_for_itself(service):
+    if _accepts_itself(service):
         return "wait"
     return service.runs.key if facts.execution == "reactor" else facts.execution
 
 
-def _takes_for_itself(service: Service) -> bool:
+def _accepts_itself(service: Service) -> bool:
     return isinstance(service.runs, Program) and service.runs.wait
 
 
 def _check_requests(service: Service, requests: Requests) -> None:
-    """See that what the service runs can serve all it listens on."""
+    """Raise Inconsistency if what the service runs cannot serve one of its addresses."""
     if isinstance(service.runs, Program) and not service.runs.wait:
         _check_program(service)
     for address in service.listen:
@@ -138,6 +138,7 @@ def _concurrency(service: Service, facts: Facts) -> Concurrency:
         if own not in possible:
             raise Inconsistency("concurrency", _cannot_be_run(service, facts, own))
         return own
+    # A mix-in has precedence over [defaults]: the class was written for it.
     if facts.server is not None:
         return facts.server.mixin or "thread"
     return usual if usual is not None and usual in possible else possible[0]
@@ -146,7 +147,7 @@ def _concurrency(service: Service, facts: Facts) -> Concurrency:
 _POSSIBLE: Final[dict[Execution, tuple[Concurrency, ...]]] = {
     "blocking": ("thread", "process"),
     "reactor": ("reactor",),
-    # A thread waits for each.
+    # A thread waits for each program.
     "program": ("thread",),
     "plugin": ("reactor",),
 }
@@ -167,36 +168,37 @@ def _cannot_be_run(service: Service, facts: Facts, by: Concurrency) -> str:
 
 def _threads(service: Service, concurrency: Concurrency, facts: Facts) -> int:
     own = service.own.threads
-    if _takes_for_itself(service):
+    if _accepts_itself(service):
         return len(service.listen)
     if concurrency == "reactor":
         if own is not None:
             raise Inconsistency(
                 "threads", "the reactor serves all clients in one thread: leave it out"
             )
+        # The scoreboard has one more slot, for all clients that it does not list.
         return LISTED + 1
     if own is not None:
         return own
-    # What a server's or a process's handlers do to each other's memory is why they are apart; so
-    # what is usual for other services does not touch them.
+    # Such handlers may not be safe in threads: that is why they run one at a time. A number in
+    # [defaults], meant for other services, must not change that.
     if concurrency == "process" or _is_single(service, facts.server):
         return 1
     return _first(service.defaults.threads, THREADS)
 
 
 def _is_single(service: Service, server: ServerFacts | None) -> bool:
-    """Whether it is a server that handles one request at a time."""
+    """Whether it is a server without a mix-in, which handles one request at a time."""
     return server is not None and server.mixin is None and service.own.concurrency is None
 
 
 def _processes(service: Service, concurrency: Concurrency, facts: Facts) -> int:
     own, usual = service.own.processes, service.defaults.processes
-    if facts.execution == "plugin" or _takes_for_itself(service):
+    if facts.execution == "plugin" or _accepts_itself(service):
         return 1
     if concurrency == "process":
         children = None if facts.server is None else facts.server.children
         return _first(own, usual, children, CHILDREN)
-    if service.runs.key == "server":  # its handlers share the state of one server object
+    if service.runs.key == "server":  # its handlers may share state in the server object
         return _first(own, 1)
     return _first(own, usual, 1)
 
@@ -210,16 +212,16 @@ def _forks(service: Service, concurrency: Concurrency, facts: Facts) -> bool:
 
 def _why_no_forks(service: Service, facts: Facts) -> str | None:
     if facts.threads:
-        return "its imports start threads, which do not live on in a fork"
+        return "its imports start threads, which a fork does not have"
     if service.access.verify_request is not None:
-        return "verify_request is watched by the worker, which a fork leaves"
+        return "the worker enforces verify_timeout, and cannot in a fork"
     return None
 
 
 def notes_of(service: Service, facts: Facts) -> tuple[str, ...]:
-    """What is worth knowing of a *service* that was settled."""
+    """Return the notes about a *service* that ``settled`` has returned."""
     if service.access != Access() and _kind(service, facts) in ("wait", "plugin"):
-        text = "nobody is refused by the access rules of [defaults]: it takes its clients itself"
+        text = "the access rules of [defaults] have no effect: it accepts its clients itself"
         return (*facts.notes, text)
     why = _why_no_forks(service, facts)
     if service.concurrency != "process" or service.max_requests != 1 or why is None:
@@ -229,5 +231,5 @@ def notes_of(service: Service, facts: Facts) -> tuple[str, ...]:
 
 
 def _first(*values: _T | None) -> _T:
-    """The first that is not None."""
+    """Return the first that is not None."""
     return next(value for value in values if value is not None)

@@ -1,16 +1,16 @@
-"""Whether the parts of a service go together, and services with each other. Pure.
+"""Rules between the keys of a service, and between services. Pure.
 
-What does not is said with the key that is to blame; where that stands is for ``load`` to find.
+Each rule yields the key that breaks it. ``service`` and ``load`` know where that key is written.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 from netd.admission.lists import CERTIFICATE
-from netd.config.document import dotted
+from netd.config.document import TomlTable, dotted
 from netd.config.positions import Path
 from netd.config.schema import ONLY_BESIDE, AccessTable, ServiceTable
 from netd.config.socket_options import inconsistencies
@@ -29,18 +29,16 @@ from netd.model.socket_options import V6ONLY, device_of, of_both_families
 from netd.model.tls import Tls
 
 RUN_KEYS: Final = ("handler", "server", "protocol", "program", "plugin")
-"""The keys that say what a service runs."""
+"""The keys for what a service runs."""
 
 Inconsistency = tuple[Path, str]
 """A key of the service, and what is wrong with it."""
 
 
-def run_inconsistencies(
-    own: Mapping[str, Any], merged: Mapping[str, Any]
-) -> Iterator[Inconsistency]:
-    """A service runs one thing; a server may have a handler beside it.
+def run_inconsistencies(own: TomlTable, merged: TomlTable) -> Iterator[Inconsistency]:
+    """A service runs one thing, except that a server may have a handler beside it.
 
-    *own* is its table, *merged* that with the defaults.
+    *own* is the table of the service, *merged* that table with ``[defaults]`` under it.
     """
     named = [key for key in RUN_KEYS if key in merged]
     if not named:
@@ -53,22 +51,27 @@ def run_inconsistencies(
         )
     for key, needed in ONLY_BESIDE.items():
         if key in own and needed not in merged:
-            yield (key,), f"means nothing without {needed}"
+            yield (key,), f"has no effect without {needed}: leave it out"
     if "plugin" in merged and "listen" in own:
-        yield ("listen",), "a plugin binds for itself: say where in its arguments"
+        yield ("listen",), "a plugin binds by itself: set the address in its arguments"
     elif "plugin" not in merged and "listen" not in merged:
         yield ("listen",), 'is required: where it listens, like ["tcp:10037"]'
 
 
 def socket_inconsistencies(
-    own: Mapping[str, Any], table: ServiceTable, listen: Sequence[Address]
+    own: Collection[str], table: ServiceTable, listen: Sequence[Address]
 ) -> Iterator[Inconsistency]:
-    """Each socket option of the service's *own* means something to one of its listeners."""
+    """Each socket option must have an effect on one of the service's listeners.
+
+    *own* names the options of the service's own table. Those of ``[defaults]`` are for many
+    services, so each service uses what fits it.
+    """
+    # The family of a socket that systemd passes is only known when it does.
     transports = [address.transport for address in listen]
     if not all(transport.is_known for transport in transports):
         return
     if of_both_families(table.socket.values()) and V6ONLY in own and not _can_be_both(listen):
-        text = "means nothing on one address, which is of one family: leave out the interface"
+        text = "has no effect on one address, which has one family: leave out the interface"
         yield ("socket", V6ONLY), text
     by_itself = table.program is not None and table.wait
     for name, why in (
@@ -79,7 +82,7 @@ def socket_inconsistencies(
 
 
 def _can_be_both(listen: Sequence[Address]) -> bool:
-    """Whether a listener can serve both families, if any is of IPv6: one on all addresses."""
+    """Whether an IPv6 listener can serve both families; true if there is no IPv6 listener."""
     of_ipv6 = [one for one in listen if one.transport.family == socket.AF_INET6]
     return not of_ipv6 or any(getattr(one, "host", "::") == "::" for one in of_ipv6)
 
@@ -90,9 +93,10 @@ def tls_inconsistencies(
     listen: Sequence[Address],
     runs: Runs | Program | Plugin | None,
 ) -> Iterator[Inconsistency]:
-    """Where the service listens and what it runs go together with its TLS.
+    """TLS needs a certificate, a listener for streams, and code that netd hands connections to.
 
-    *is_own* says whether the table is the service's, and not the defaults'.
+    *is_own*: whether the service has a ``[tls]`` of its own. One in ``[defaults]`` need not fit all
+    services.
     """
     with_tls = [str(address) for address in listen if address.is_tls]
     takes_itself = isinstance(runs, Program) and runs.wait
@@ -101,43 +105,43 @@ def tls_inconsistencies(
         yield ("tls", "certificate"), text
     if with_tls and takes_itself:
         text = (
-            f"would have the program take clients of {with_tls[0]} itself, and netd could "
-            "begin no TLS with them: leave it out, or listen without TLS"
+            f"lets the program accept the clients of {with_tls[0]} itself, so netd cannot do their "
+            "TLS handshake: leave it out, or listen without TLS"
         )
         yield ("wait",), text
     if tls is None or not is_own:
         return
     if isinstance(runs, Plugin):
-        yield ("tls",), "a plugin listens for itself: say it in its arguments"
+        yield ("tls",), "a plugin binds by itself: set up TLS in its arguments"
     elif takes_itself and not with_tls:
-        yield ("tls",), "a program with wait = true takes its clients itself: leave it out"
+        yield ("tls",), "a program with wait = true accepts its clients itself: leave it out"
     elif all(address.transport.is_datagram for address in listen):
         yield ("tls",), "is for streams, and the service listens for datagrams only: leave it out"
 
 
 def certificate_inconsistencies(tls: Tls | None, access: AccessTable) -> Iterator[Inconsistency]:
-    """Clients are asked for the certificates that entries are about."""
+    """An entry about certificates needs a handshake that asks clients for one."""
     if tls is not None and tls.client_certificate != "none":
         return
     for key in ("allow", "deny"):
         for number, entry in enumerate(getattr(access, key) or ()):
             if entry[0].startswith(CERTIFICATE):
                 text = (
-                    f"{quoted(entry[0])} matches nobody, since no client is asked for a "
+                    f"{quoted(entry[0])} matches no client, since none is asked for a "
                     'certificate: set client_certificate = "optional" or "required" in [tls]'
                 )
                 yield ("access", key, number), text
 
 
 def inconsistencies_between(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
-    """What of a service, by its name, does not go together with those before it."""
+    """Yield the name of a service, its key and what conflicts with an earlier service."""
     services = list(services)
     yield from _in_workers(services)
     yield from _on_addresses(services)
 
 
 def _in_workers(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
-    """Services can share a process only as the same user, in the same environment."""
+    """Services in one worker need the same user and the same environment."""
     first_of: dict[str, Service] = {}
     for service in services:
         first = first_of.setdefault(service.worker, service)
@@ -154,20 +158,23 @@ def _in_workers(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
 
 def _on_addresses(services: Iterable[Service]) -> Iterator[tuple[str, Path, str]]:
     """An address can be bound once."""
-    request: dict[object, Service] = {}
+    owners: dict[object, Service] = {}
     for service in services:
         for number, address in enumerate(service.listen):
             claims = list(_claims(address, service))
-            other = next((request[claim] for claim in claims if claim in request), None)
+            other = next((owners[claim] for claim in claims if claim in owners), None)
             if other is not None:
                 name = dotted(("services", other.name))
                 text = f"{address} is listened on by {name} already: take another"
                 yield service.name, ("listen", number), text
-            request.update({claim: request.get(claim, service) for claim in claims})
+            owners.update({claim: owners.get(claim, service) for claim in claims})
 
 
 def _claims(address: Address, service: Service) -> Iterator[object]:
-    """What two addresses have in common that cannot both be bound; nothing for any free port."""
+    """Yield what an address occupies: two with a claim in common cannot both be bound.
+
+    Port 0 claims nothing, since the system picks a free port.
+    """
     if isinstance(address, PassedAddress):
         yield Transport.SYSTEMD, address.name
     elif isinstance(address, UnixAddress):
@@ -176,6 +183,7 @@ def _claims(address: Address, service: Service) -> Iterator[object]:
     elif isinstance(address, InetAddress) and address.port:
         kind, family = address.transport.type, address.transport.family
         device = device_of(service.socket)
+        # Two sockets can have one port on different interfaces (SO_BINDTODEVICE).
         yield kind, family, address.host, address.port, device
         if family == socket.AF_INET6 and of_both_families(service.socket):
             yield kind, socket.AF_INET, ALL_ADDRESSES[socket.AF_INET], address.port, device

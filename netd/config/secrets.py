@@ -1,35 +1,37 @@
-"""Keeping secrets out of what is printed."""
+"""Hides secrets in what is printed. ``print-config`` output ends up in tickets and chats."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
+
+from netd.config.document import TomlValue
 
 HIDDEN: Final = "…"
-"""What stands in the place of a secret."""
+"""The replacement of a secret."""
 
 _KEY: Final = re.compile(
     r"passw|passphrase|secret|token|credential|(?<![a-z])(pass|pwd|auth|(api|private)?_?key)s?(?![a-z])"
 )
-"""In lower case, a key whose value is a secret: ``db_password``, ``API_KEY``, not ``keyboard``."""
+"""A key in lower case whose value is a secret: ``db_password``, ``api_key``, not ``keyboard``."""
 
 _VALUE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s]*:[^/\s]+@")
-"""A text that has a secret in it wherever it stands: a private key, a password in a URL."""
+"""A secret in any text, whatever its key: a private key, or a password in a URL."""
 
 
 _NAMED: Final = re.compile(r"-{0,2}([\w.-]+)=.")
-"""A text that names its value, as an argument or in an environment: ``--token=…``."""
+"""An argument or variable with a name and a value: ``--token=…``."""
 
 
 def is_secret(key: str) -> bool:
-    """Whether what stands under *key*, as a handler or a program names it, should not be shown."""
+    """Whether the value of *key*, a name that a handler or a program has chosen, is a secret."""
     return _KEY.search(key.lower()) is not None
 
 
-def hide(value: Any, secret: bool = False) -> Any:
-    """*value* with ``HIDDEN`` for each secret; the same object if it has none.
+def hide(value: TomlValue, secret: bool = False) -> TomlValue:
+    """Return *value* with ``HIDDEN`` for each secret; the same object if it has none.
 
-    All of it but truth values is taken for one that is *secret*.
+    If it is *secret*, every value in it is hidden, except for true and false.
     """
     if isinstance(value, dict):
         inner = {key: hide(value[key], secret or is_secret(key)) for key in value}
@@ -42,7 +44,7 @@ def hide(value: Any, secret: bool = False) -> Any:
     return HIDDEN if secret or _holds_secret(value) else value
 
 
-def _holds_secret(value: Any) -> bool:
+def _holds_secret(value: TomlValue) -> bool:
     if not isinstance(value, str):
         return False
     named = _NAMED.match(value)

@@ -1,4 +1,4 @@
-"""``[services.NAME.socket]``: names and values of socket options, and what is wrong with them."""
+"""``[services.NAME.socket]``: reads socket options, and checks that they have an effect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import PlainValidator, ValidationError, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from netd.listening.options.apply import in_order, read, why_impossible
@@ -15,11 +16,11 @@ from netd.model.address import Transport
 from netd.model.socket_options import SetOption, of_both_families
 
 SPARSE: Final = "x-sparse"
-"""What the JSON Schema says of a table of which only the keys that are written are shown."""
+"""The keyword of the JSON Schema for a table of which ``print-config`` shows only written keys."""
 
 
-def _table(values: Any) -> dict[str, SetOption]:
-    """Read all options of a table. Raises ValidationError with a place for each that is wrong."""
+def _table(values: object) -> dict[str, SetOption]:
+    """Read all options of a table. Raises ValidationError with the location of each problem."""
     if not isinstance(values, Mapping):
         raise PydanticCustomError("dict_type", "must be a table")
     found, wrong = {}, []
@@ -34,7 +35,7 @@ def _table(values: Any) -> dict[str, SetOption]:
     return found
 
 
-def _option(name: str, value: Any) -> SetOption:
+def _option(name: str, value: object) -> SetOption:
     why = why_impossible(name)
     if why is not None:
         raise ValueError(why)
@@ -47,20 +48,20 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.upper(), OPTIONS, 1, cutoff=0.6)
     if near:
         return f'unknown socket option; did you mean "{near[0]}"?'
-    return 'unknown socket option; "netdctl socket-options" lists those that there are'
+    return 'unknown socket option; "netdctl socket-options" lists the known ones'
 
 
 def in_effect(options: Mapping[str, SetOption]) -> tuple[SetOption, ...]:
-    """The options of a service in the order in which they are set."""
+    """Return the options of a service in the order in which to set them."""
     return in_order(options.values())
 
 
 def inconsistencies(
     options: Mapping[str, SetOption], transports: Iterable[Transport], *, by_itself: bool
 ) -> Iterator[tuple[str, str]]:
-    """The options that mean nothing to any listener of a service, and why.
+    """Yield the options that have no effect on any listener of a service, and why.
 
-    *by_itself* says that what the service runs takes its connections itself.
+    *by_itself*: whether what the service runs accepts its connections itself.
     """
     transports = tuple(transports)
     of_both = of_both_families(options.values())
@@ -75,7 +76,7 @@ def inconsistencies(
             text = f"fits none of the service's listeners ({listens}): it is for {_for(name)}"
             yield name, f"{text}; leave it out"
         elif by_itself and all(_on_connections(option, transport) for transport in fit):
-            text = "is set on each connection, and the program takes its connections itself"
+            text = "is set on each connection, but the program accepts its connections itself"
             yield name, f"{text}: leave it out"
 
 
@@ -91,10 +92,10 @@ def _for(name: str) -> str:
     return f"{row.fit.words}{mapped}"
 
 
-def _shape(row: Option) -> dict[str, Any]:
-    """The JSON Schema of an option's value."""
+def _shape(row: Option) -> JsonSchemaValue:
+    """Return the JSON Schema of an option's value."""
     one = row.form.json_type
-    shape: dict[str, Any] = {"type": one[0] if len(one) == 1 else list(one)}
+    shape: JsonSchemaValue = {"type": one[0] if len(one) == 1 else list(one)}
     if "array" in one:
         shape["items"] = {"type": "string"}
     return {
@@ -105,6 +106,7 @@ def _shape(row: Option) -> dict[str, Any]:
 
 
 SocketOptions = Annotated[
+    # Not SetOption: pydantic would build a schema of that class, too, for nothing.
     dict[str, Any],
     PlainValidator(_table),
     WithJsonSchema(
@@ -116,4 +118,4 @@ SocketOptions = Annotated[
         }
     ),
 ]
-"""Socket options by name, and how they are written."""
+"""Socket options by name."""

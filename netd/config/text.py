@@ -1,19 +1,19 @@
-"""Values and keys of a file, fit for one line of a terminal or a log."""
+"""Values and keys of a file as text for one line of a terminal or a log."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 LONGEST: Final = 60
-"""Characters of a string that are shown; with more of them nobody reads the rest of a message."""
+"""Most characters of a string to show. More would hide the rest of the message."""
 
 LONGEST_NUMBER: Final = 128
-"""Bits of a number that is shown. Besides, Python refuses to write very long ones out."""
+"""Most bits of a number to show. Python refuses to convert very long ones to text, anyway."""
 
 
 def printable(text: str) -> str:
-    """Escape what moves a cursor or cannot be seen: line ends, control characters, bidi marks."""
+    """Escape characters that move a cursor or are invisible: line ends, controls, bidi marks."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
@@ -21,12 +21,12 @@ def printable(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Write a string as TOML has it, in quotes."""
+    """Return a string in quotes, as in TOML."""
     return printable(json.dumps(text, ensure_ascii=False))
 
 
-def shown(value: Any) -> str:
-    """Write any value of a file, shortened."""
+def shown(value: object) -> str:
+    """Return any value of a file as text, shortened."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):

@@ -1,4 +1,8 @@
-"""The ``[tls]`` of a service: its files read, and everything that is wrong with them."""
+"""Reads the ``[tls]`` of a service and its files, and reports everything that is wrong.
+
+A certificate that has expired is a note, not a problem: clients refuse it, but an unrelated reload
+must still succeed.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from netd.tls.peer import ShownCertificate
 from netd.tls.reactor import reactor_context
 
 Keys = tuple[str, ...]
-"""Where something stands in the table: ``("sni", "host.example", "certificate")``."""
+"""The path of a key in the table: ``("sni", "host.example", "certificate")``."""
 
 _CERTIFICATE: Final = "certificate"
 _PRIVATE_KEY: Final = "private_key"
@@ -32,36 +36,36 @@ _SELF_SIGNED: Final = "self_signed"
 _T = TypeVar("_T")
 
 LARGEST: Final = 16 << 20
-"""Bytes of a file; a bundle of all public authorities has a fifth of a mebibyte."""
+"""Most bytes of a file. A bundle of all public authorities has a fifth of a mebibyte."""
 
 
-class Location(Protocol):
-    """Where the table stands."""
+class TlsSource(Protocol):
+    """Where ``[tls]`` is written. ``problem`` and ``note`` report with file and line."""
 
     def path(self, keys: Keys, text: str) -> str:
-        """The absolute path that *text* means, which stands at *keys*."""
+        """Return the absolute path that *text*, the value at *keys*, means."""
         ...
 
     def problem(self, keys: Keys, message: str) -> None:
-        """Something is wrong at *keys*."""
+        """Report a problem with the value at *keys*."""
         ...
 
     def note(self, keys: Keys, message: str) -> None:
-        """Something at *keys* is worth knowing."""
+        """Report a note about the value at *keys*."""
         ...
 
 
 class TlsReading:
-    """Reads one *table*, which stands at *place*, as it is to be judged at *now*."""
+    """Reads one *table*, written at *source*; certificates must be valid at the time *now*."""
 
-    def __init__(self, table: TlsTable, place: Location, now: datetime) -> None:
+    def __init__(self, table: TlsTable, source: TlsSource, now: datetime) -> None:
         self._table = table
-        self._place = place
+        self._source = source
         self._now = now
         self._has_problem = False
 
     def tls(self) -> Tls | None:
-        """What the table comes to; None if it names no certificate, or has a problem."""
+        """Return the frozen table; None if it names no certificate, or has a problem."""
         table = self._table
         self._check_versions()
         ciphers = self._ciphers()
@@ -70,7 +74,7 @@ class TlsReading:
         client_ca = self._client_ca()
         if identity is None:
             if table.sni and not self._has_problem:
-                self._problem((_CERTIFICATE,), "is required beside sni: for all other names")
+                self._problem((_CERTIFICATE,), "is required beside sni, for all other names")
             return None
         if self._has_problem:
             return None
@@ -89,7 +93,7 @@ class TlsReading:
         self._try(tls)
         return None if self._has_problem else tls
 
-    # What the table says by itself.
+    # Values that need no file.
 
     def _check_versions(self) -> None:
         least, most = self._table.minimum_version, self._table.maximum_version
@@ -98,7 +102,7 @@ class TlsReading:
             self._problem(("maximum_version",), text)
 
     def _ciphers(self) -> str | None:
-        """The ciphers, if both OpenSSLs find one among them."""
+        """Return the ciphers. Both the standard library's OpenSSL and pyOpenSSL's must know one."""
         ciphers = self._table.ciphers
         if ciphers is None:
             return None
@@ -117,13 +121,13 @@ class TlsReading:
         if table.self_signed is not None:
             for key in (_CERTIFICATE, _PRIVATE_KEY):
                 if getattr(table, key) is not None:
-                    text = f"stands beside {key}: netd makes the one, and reads the other"
+                    text = f"stands beside {key}: leave out one of the two"
                     self._problem((_SELF_SIGNED,), text)
                     return None
             return self._self_signed(table.self_signed)
         if table.certificate is None:
             if table.private_key is not None:
-                self._problem((_PRIVATE_KEY,), "means nothing without certificate")
+                self._problem((_PRIVATE_KEY,), "has no effect without certificate")
             return None
         return self._identity((), table.certificate, table.private_key)
 
@@ -147,7 +151,7 @@ class TlsReading:
                 yield name, identity
 
     def _identity(self, keys: Keys, certificate: str, private_key: str | None) -> Identity | None:
-        """What two files have, or one; None, with a problem, if that is no identity."""
+        """Read certificate and key from two files, or one; None if they have a problem."""
         at_certificate = (*keys, _CERTIFICATE)
         at_key = at_certificate if private_key is None else (*keys, _PRIVATE_KEY)
         chain = self._read(at_certificate, certificate)
@@ -168,9 +172,9 @@ class TlsReading:
         return Identity(chain, key)
 
     def _self_signed(self, text: str) -> Identity | None:
-        """A file of netd's own; it may be missing, and is not made here."""
+        """Read a file that netd creates. It may be missing: ``check`` must not create it."""
         keys = (_SELF_SIGNED,)
-        path = self._place.path(keys, text)
+        path = self._source.path(keys, text)
         missing = Pem(path, b"")
         if not os.path.lexists(path):
             return Identity(missing, missing, self_signed=True)
@@ -189,7 +193,7 @@ class TlsReading:
         return Identity(found, found, self_signed=True)
 
     def _judge(self, keys: Keys, path: str, certificate: x509.Certificate) -> None:
-        """See whether it is the time of a *certificate*."""
+        """Report a *certificate* that is not valid yet; note one that has expired or soon will."""
         begin = certificate.not_valid_before_utc
         if begin > self._now:
             self._problem(keys, f"{path} is not valid before {begin:%Y-%m-%d %H:%M} UTC")
@@ -198,15 +202,14 @@ class TlsReading:
     def _note_end(
         self, keys: Keys, path: str, certificate: x509.Certificate, more: str = ""
     ) -> None:
-        # Clients refuse it, and the services beside this one should not have to stand still for it.
         remark = validity.remark(certificate.not_valid_after_utc, self._now)
         if remark is not None:
-            self._place.note(keys, f"{path} {remark}{more}")
+            self._source.note(keys, f"{path} {remark}{more}")
 
     def _note_name(self, keys: Keys, identity: Identity, name: str) -> None:
-        """See whether clients will find the *name* that they ask for in the certificate."""
+        """Note a certificate that is not for the server *name* that selects it."""
         shown = pem.certificates(identity.certificate.content)[0].public_bytes(Encoding.DER)
-        # A wildcard is for any label; this one is as good as another.
+        # A wildcard stands for any label, so any one serves for the question.
         asked = f"www.{name.removeprefix(WILDCARD)}" if name.startswith(WILDCARD) else name
         try:
             is_for = ShownCertificate(shown).is_for(asked)
@@ -214,7 +217,7 @@ class TlsReading:
             self._problem(keys, f"{identity.certificate.path}: {error}")
             return
         if not is_for:
-            self._place.note(keys, f"{identity.certificate.path} is not for {name}")
+            self._source.note(keys, f"{identity.certificate.path} is not for {name}")
 
     # Certificates of clients.
 
@@ -224,13 +227,13 @@ class TlsReading:
         if table.client_ca is None:
             if table.client_certificate != "none":
                 text = (
-                    f"{quoted(table.client_certificate)} needs client_ca: the certificates of who "
-                    "may have issued those of clients"
+                    f"{quoted(table.client_certificate)} needs client_ca: the certificates of the "
+                    "authorities that issue those of clients"
                 )
                 self._problem(("client_certificate",), text)
             return None
         if "client_certificate" not in table.model_fields_set:
-            text = 'means nothing without client_certificate = "optional" or "required"'
+            text = 'has no effect without client_certificate = "optional" or "required"'
             self._problem(keys, text)
         found = self._read(keys, table.client_ca)
         authorities = None if found is None else self._parsed(keys, found, pem.certificates)
@@ -243,14 +246,16 @@ class TlsReading:
     # Files.
 
     def _read(self, keys: Keys, text: str) -> Pem | None:
-        path = self._place.path(keys, text)
+        path = self._source.path(keys, text)
         try:
             if os.path.exists(path) and not os.path.isfile(path):
-                raise OSError(0, "it is no file")
+                raise OSError(0, "it is not a file")
             with open(path, "rb") as file:
                 content = file.read(LARGEST + 1)
             if len(content) > LARGEST:
-                raise OSError(0, "it is far too long to be one of certificates")
+                raise OSError(
+                    0, f"it is longer than {LARGEST >> 20} MiB, so it is not a file of certificates"
+                )
         except OSError as error:
             self._problem(keys, f"cannot read {path}: {error.strerror}")
             return None
@@ -269,7 +274,10 @@ class TlsReading:
     # OpenSSL.
 
     def _try(self, tls: Tls) -> None:
-        """See whether OpenSSL takes each identity: it has rules about keys and signatures."""
+        """Report each identity that OpenSSL refuses: it has rules about keys and signatures.
+
+        Each alone, because an error of a context with all of them does not say which one it is.
+        """
         keys = [(), *(("sni", written) for written in self._table.sni)]
         for at, identity in zip(keys, tls.identities, strict=True):
             if identity.is_missing:
@@ -288,9 +296,9 @@ class TlsReading:
                 self._refused((*at, key), identity, str(error))
 
     def _refused(self, keys: Keys, identity: Identity, why: str) -> None:
-        reason = why.replace("_", " ") or "it does not say why"
-        self._problem(keys, f"OpenSSL does not serve {identity.certificate.path}: {reason}")
+        reason = why.replace("_", " ") or "it gives no reason"
+        self._problem(keys, f"OpenSSL refuses {identity.certificate.path}: {reason}")
 
     def _problem(self, keys: Keys, message: str) -> None:
         self._has_problem = True
-        self._place.problem(keys, message)
+        self._source.problem(keys, message)

@@ -1,4 +1,4 @@
-"""Values as TOML 1.0, and texts as its comments."""
+"""Writes values as TOML 1.0, and texts as comments. The standard library only reads TOML."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import datetime
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 WIDTH: Final = 98
-"""Columns of a comment, without its ``#``, and of a list before each element takes a line."""
+"""Most columns of a comment, without its ``#``, and of a list on one line."""
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 
 
-def table(path: tuple[str, ...], keys: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of a table with a header, and of the tables in it after its own keys."""
+def table(path: tuple[str, ...], keys: Mapping[str, object]) -> Iterator[str]:
+    """Yield the lines of a table: header, keys, then the tables in it, as TOML requires."""
     yield header(path)
     inner = {key: value for key, value in keys.items() if isinstance(value, Mapping)}
     for key, value in keys.items():
@@ -28,12 +28,12 @@ def table(path: tuple[str, ...], keys: Mapping[str, Any]) -> Iterator[str]:
 
 
 def header(path: tuple[str, ...]) -> str:
-    """The line that opens a table."""
+    """Return the line that opens a table."""
     return f"[{'.'.join(map(_key, path))}]"
 
 
-def pair(key: str, value: Any) -> Iterator[str]:
-    """The lines of a key and its value: one, or more if it is a list and that would be long."""
+def pair(key: str, value: object) -> Iterator[str]:
+    """Yield the lines of a key and its value: one, or more for a long list."""
     line = f"{_key(key)} = {literal(value)}"
     if not isinstance(value, list) or len(line) <= WIDTH:
         yield line
@@ -43,8 +43,8 @@ def pair(key: str, value: Any) -> Iterator[str]:
         yield "]"
 
 
-def literal(value: Any) -> str:
-    """Any value that tomllib reads, on one line."""
+def literal(value: object) -> str:
+    """Return any value that tomllib can read, on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -59,7 +59,7 @@ def literal(value: Any) -> str:
 
 
 def comment(text: str, hanging: str = "") -> Iterator[str]:
-    """The lines of a comment; *hanging* stands before all of them but the first."""
+    """Yield the lines of a comment. *hanging* indents all lines after the first one."""
     for line in textwrap.wrap(
         _printable(text),
         WIDTH,
@@ -75,13 +75,14 @@ def _key(text: str) -> str:
 
 
 def _string(text: str) -> str:
+    # In single quotes nothing is escaped, so a text with quotes stays readable.
     if ('"' in text or "\\" in text) and "'" not in text and text.isprintable():
         return f"'{text}'"
     return f'"{_printable("".join(_ESCAPES.get(character, character) for character in text))}"'
 
 
 def _printable(text: str) -> str:
-    """Escape as TOML does what ends a line, moves a cursor or cannot be seen."""
+    """Escape characters that end a line, move a cursor or are invisible, as TOML does."""
     return "".join(
         character if character.isprintable() else _escaped(ord(character)) for character in text
     )

@@ -1,5 +1,9 @@
 """netdctl: the command line, and all that only it needs.
 
-It speaks to a running daemon through the admin socket. It imports neither ``worker`` nor
-``execution``; ``check`` and ``plan`` run the daemon's own checks in this process.
+May import ``config``, ``daemon.check`` and what is below them; never ``worker`` or ``execution``.
+Rules that hold here:
+
+* A command talks to the running daemon only through the admin socket.
+* ``check`` and ``print-config`` run the daemon's checks in this process, so they need no daemon.
+* A command imports what it needs when it runs, so that netdctl starts fast.
 """

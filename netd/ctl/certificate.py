@@ -1,4 +1,4 @@
-"""Asking a TLS service for its certificate, as a client does that believes nothing yet."""
+"""Fetches the certificate of a TLS service, without trusting it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from netd.tls.openssl_private import verification_error
 from netd.tls.peer import ShownCertificate
 
 TIMEOUT: Final = 10.0
-"""Seconds for all of it, where nobody says a number."""
+"""Default: seconds for the connection and the handshake together."""
 
 LINGER: Final = 0.25
-"""Seconds that a service has for what it says, once there is nothing more to ask it."""
+"""Seconds that the service may still send after ``close_notify``. A handler that is just sending a
+banner would otherwise fail, and its service log an error for each certificate that is fetched."""
 
 _MOST: Final = 1 << 16
 """Bytes received at once."""
@@ -32,7 +33,7 @@ _INET: Final = re.compile(r"(\[(?P<bracketed>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<
 
 
 class CannotAsk(Exception):
-    """There is no certificate to be had; the text says why."""
+    """The service presents no certificate; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,16 @@ class Endpoint:
 
     @classmethod
     def of(cls, text: str) -> Endpoint:
-        """Read ``HOST:PORT``, ``[::1]:PORT``, ``unix:PATH`` or ``unix:@NAME``.
-
-        Raises ValueError that says what is wrong.
-        """
+        """Read ``HOST:PORT``, ``[::1]:PORT``, ``unix:PATH``, ``unix:@NAME``. Raises ValueError."""
         if text.startswith("unix:") and len(text) > len("unix:"):
             return cls(None, path=text.removeprefix("unix:"))
         match = _INET.fullmatch(text)
         if match is None or not 0 < int(match["port"]) <= 65535:
-            raise ValueError(f"{text!r} is no HOST:PORT, [IPV6]:PORT or unix:PATH")
+            raise ValueError(f"{text!r} is not HOST:PORT, [IPV6]:PORT or unix:PATH")
         return cls(match["bracketed"] or match["host"], int(match["port"]))
 
     def connect(self, seconds: float) -> socket.socket:
-        """A connection, within *seconds*. Raises OSError."""
+        """Return a connection, within *seconds*. Raises OSError."""
         if self.host is not None:
             return socket.create_connection((self.host, self.port), seconds)
         connection = socket.socket(socket.AF_UNIX)
@@ -72,40 +70,41 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service has presented, and the certificate as it came."""
+    """What a service has presented, and the certificate itself."""
 
     presented: Presented
     certificate: x509.Certificate
 
     def pem(self) -> bytes:
-        """The certificate as most files have it (RFC 7468)."""
+        """Return the certificate in PEM (RFC 7468)."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     def der(self) -> bytes:
-        """The certificate as it came (X.690)."""
+        """Return the certificate in DER (X.690), as the service sent it."""
         return self.certificate.public_bytes(Encoding.DER)
 
 
 def ask(
     endpoint: Endpoint, name: str | None = None, ca: str | None = None, seconds: float = TIMEOUT
 ) -> Answer:
-    """Shake hands with the service at *endpoint*, and return what it presents.
+    """Do a handshake with the service at *endpoint*, and return what it presents.
 
-    It should be for *name*, or for the host of the endpoint, and issued by who is in the file *ca*,
-    or whom this machine trusts. Blocks for *seconds* at most. Raises CannotAsk.
+    The expected name is *name*, by default the host of *endpoint*. The trusted authorities are
+    those in the file *ca*, by default those of this machine. Blocks for at most *seconds*. Raises
+    CannotAsk.
     """
     name = endpoint.host if name is None else name
     until = time.monotonic() + seconds
-    shaking = _Handshake(_context(ca), name)
+    handshake = _Handshake(_context(ca), name)
     try:
         with endpoint.connect(seconds) as connection:
-            refusal = shaking.through(connection, until)
-            shaking.take_leave(connection)
+            refusal = handshake.through(connection, until)
+            handshake.take_leave(connection)
     except TimeoutError:
-        raise CannotAsk(f"nothing came within {seconds:g} s") from None
+        raise CannotAsk(f"no answer within {seconds:g} s") from None
     except OSError as error:
         raise CannotAsk(error.strerror or str(error)) from error
-    return shaking.answer(refusal)
+    return handshake.answer(refusal)
 
 
 def _context(ca: str | None) -> SSL.Context:
@@ -116,12 +115,12 @@ def _context(ca: str | None) -> SSL.Context:
     try:
         context.load_verify_locations(ca)
     except SSL.Error as error:
-        raise CannotAsk(f"{ca} has no certificates that can be read") from error
+        raise CannotAsk(f"{ca} has no readable certificates: it must be PEM") from error
     return context
 
 
 class _Handshake:
-    """A client's handshake, which goes on whatever it is shown."""
+    """A client's handshake that goes on with a certificate that it does not trust."""
 
     def __init__(self, context: SSL.Context, name: str | None) -> None:
         self._name = name
@@ -138,7 +137,10 @@ class _Handshake:
         return True
 
     def through(self, connection: socket.socket, until: float) -> str | None:
-        """Bring it to its end; return why the service did not. Raises OSError and CannotAsk."""
+        """Finish the handshake; return why the service refused it, or None.
+
+        Raises OSError and CannotAsk.
+        """
         while True:
             try:
                 self._connection.do_handshake()
@@ -146,7 +148,7 @@ class _Handshake:
                 self._send(connection, until)
                 data = _receive(connection, until)
                 if not data:
-                    return self._refused("it hung up")
+                    return self._refused("the service closed the connection")
                 self._connection.bio_write(data)
             except SSL.Error as error:
                 with suppress(OSError):
@@ -158,9 +160,10 @@ class _Handshake:
                 return None
 
     def take_leave(self, connection: socket.socket) -> None:
-        """Say that nothing comes, and let the service say what it likes to, for a moment.
+        """Send ``close_notify``, and read for up to ``LINGER`` what the service still sends.
 
-        Without that, its handler would fail of a client that has gone. Raises nothing.
+        Closing immediately would reset the connection under a handler that is sending. Raises
+        nothing.
         """
         until = time.monotonic() + LINGER
         with suppress(OSError, SSL.Error):
@@ -171,7 +174,7 @@ class _Handshake:
 
     def _refused(self, why: str) -> str:
         if self._connection.get_peer_certificate(as_cryptography=True) is None:
-            raise CannotAsk(f"no certificate came: {why or 'it speaks no TLS'}")
+            raise CannotAsk(f"no certificate: {why or 'the service does not use TLS'}")
         return why
 
     def _send(self, connection: socket.socket, until: float) -> None:
@@ -182,10 +185,10 @@ class _Handshake:
                 connection.sendall(data)
 
     def answer(self, refusal: str | None) -> Answer:
-        """What has come of it."""
+        """Return what the service has presented. Raises CannotAsk."""
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
-            raise CannotAsk("the service has no certificate")
+            raise CannotAsk("the service presents no certificate")
         der = certificate.public_bytes(Encoding.DER)
         try:
             shown = ShownCertificate(der)

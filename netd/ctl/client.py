@@ -12,34 +12,35 @@ from urllib.parse import urlencode
 
 
 class NoDaemon(Exception):
-    """Nobody answers at the admin socket; the text says where, and why."""
+    """No daemon answers at the admin socket; the text says where, and why."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the daemon says."""
+    """An answer of the daemon."""
 
     ok: bool
     values: Any
+    """JSON, as ``netd.admin.api`` defines it for each command."""
 
     @property
     def problems(self) -> list[str]:
-        """Why something was not done."""
+        """Why the command failed."""
         return list(self.values.get("problems", [])) if isinstance(self.values, dict) else []
 
 
 class Client:
-    """Asks the daemon at the Unix socket *path*; one connection a question."""
+    """A client of the daemon at the Unix socket *path*. Each request has its own connection."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def see(self, what: str, **query: str) -> Reply:
-        """Look at something. Raises NoDaemon."""
+        """Return the resource *what*. Raises NoDaemon."""
         return self._ask("GET", what, query)
 
     def do(self, what: str, **query: str) -> Reply:
-        """Have something done; returns when it is. Raises NoDaemon."""
+        """Run the command *what*, and wait until it is done. Raises NoDaemon."""
         return self._ask("POST", what, query)
 
     def _ask(self, method: str, what: str, query: dict[str, str]) -> Reply:
@@ -57,7 +58,11 @@ class Client:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, whose path may be longer than such a path can be."""
+    """HTTP over a Unix socket.
+
+    A path over 107 bytes does not fit into a socket address; relative to the current directory it
+    may.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__("netd")

@@ -1,4 +1,4 @@
-"""netdctl's commands for a daemon that runs: what it shows, and what it does on word."""
+"""The commands of netdctl for a running daemon, through its admin socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from netd.ctl.client import Client, Reply
 
 STOP_PATIENCE: Final = 3600.0
-"""Seconds that ``stop`` waits for handlers that take their time; the daemon has its own bound."""
+"""Seconds that ``stop`` waits. The daemon has a bound of its own, ``graceful_timeout``, so this one
+only ends the wait for a daemon that hangs."""
 
 
 def add_to(group: click.Group) -> None:
@@ -30,14 +31,14 @@ def add_to(group: click.Group) -> None:
         group.add_command(command)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
 @as_json
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """What runs: every service, its state and its figures."""
+    """Show every service with its state and counters."""
     values = _see(context, "status").values
     if as_json:
         click.echo(json.dumps(values, indent=1))
@@ -60,7 +61,7 @@ def status(context: click.Context, as_json: bool) -> None:
     ]
     _table([*head, "LISTENS ON"], rows)
     for one in values["draining"]:
-        # One that still empties its queue is not draining yet.
+        # "leaving", not "draining": a service that is being removed first accepts what is queued.
         click.echo(f"leaving: {one['service']}, {one['state']}, {one['connections']} connections")
 
 
@@ -69,7 +70,7 @@ def status(context: click.Context, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def connections(context: click.Context, service: str | None, as_json: bool) -> None:
-    """Who is connected, to SERVICE or to any, the longest first."""
+    """List connections, oldest first; those of SERVICE, or all."""
     query = {} if service is None else {"service": service}
     found = _see(context, "connections", **query).values
     if as_json:
@@ -89,7 +90,10 @@ def connections(context: click.Context, service: str | None, as_json: bool) -> N
 @as_json
 @click.pass_context
 def plan(context: click.Context, file: str | None, as_json: bool) -> None:
-    """What a reload would do, per service, and why; of FILE, if it is not the daemon's own."""
+    """Show what a reload would change, and why.
+
+    With FILE, show what a reload of FILE instead of the daemon's own file would change.
+    """
     query = {} if file is None else {"file": os.path.abspath(file)}
     _show_outcome(_client(context).see("plan", **query), as_json)
 
@@ -98,15 +102,15 @@ def plan(context: click.Context, file: str | None, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def reload(context: click.Context, as_json: bool) -> None:
-    """Read the configuration again and run what it says.
+    """Reload the configuration, and wait until it is in effect.
 
-    Exits with 0 when that is done, and else with 78 (the configuration has problems) or 1; then
-    everything is as it was.
+    The exit status is 0 if the new configuration is in effect. Otherwise it is 78 (the
+    configuration has problems) or 1 (the reload failed), and the old one stays in effect.
     """
     _show_outcome(_client(context).do("reload"), as_json)
 
 
-def _of_a_service(name: str, help_text: str, done: str) -> click.Command:
+def _service_command(name: str, help_text: str, done: str) -> click.Command:
     @click.command(name, help=help_text)
     @click.argument("service")
     @click.pass_context
@@ -117,18 +121,23 @@ def _of_a_service(name: str, help_text: str, done: str) -> click.Command:
     return command
 
 
-suspend = _of_a_service(
-    "suspend", "Take no new clients for SERVICE; they wait, and those inside go on.", "suspended"
+suspend = _service_command(
+    "suspend",
+    "Stop accepting clients of SERVICE.",
+    "suspended",
 )
-resume = _of_a_service("resume", "Take clients for SERVICE again.", "resumed")
-drain = _of_a_service("drain", "Suspend SERVICE, and wait until nobody is inside.", "empty")
+resume = _service_command("resume", "Accept clients of SERVICE again.", "resumed")
+drain = _service_command("drain", "Suspend SERVICE, and wait until its handlers return.", "empty")
 
 
 @click.command()
 @click.argument("connection", metavar="ID")
 @click.pass_context
 def disconnect(context: click.Context, connection: str) -> None:
-    """End a connection, which ``connections`` has named ID, and wait until its handler returns."""
+    """Close the connection ID, and wait for its handler.
+
+    "netdctl connections" shows the IDs.
+    """
     _do(context, "disconnect", id=connection)
     click.echo(f"{connection}: disconnected")
 
@@ -136,22 +145,26 @@ def disconnect(context: click.Context, connection: str) -> None:
 @click.command()
 @click.pass_context
 def stop(context: click.Context) -> None:
-    """Stop the daemon gracefully, and wait until it has gone."""
+    """Stop the daemon gracefully, and wait until it has exited."""
     pid = _see(context, "status").values["pid"]
+    # Before the order, so that the descriptor cannot be of another process with the same pid.
     try:
         watched = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     _do(context, "stop")
     if not select.select([watched], [], [], STOP_PATIENCE)[0]:
-        _fail([f"the daemon (pid {pid}) is still there"])
+        _fail([f"the daemon (pid {pid}) is still running"])
     click.echo("stopped")
 
 
 @click.command()
 @click.pass_context
 def upgrade(context: click.Context) -> None:
-    """Start the netd that is installed now in the daemon's place, without closing a listener."""
+    """Replace the daemon by the installed version of netd.
+
+    No listener is closed meanwhile.
+    """
     values = _do(context, "upgrade").values
     click.echo(f"upgraded: pid {values['pid']} serves now")
 
@@ -160,9 +173,9 @@ def upgrade(context: click.Context) -> None:
 @click.argument("level", required=False, type=click.Choice(LEVELS))
 @click.pass_context
 def log(context: click.Context, level: str | None) -> None:
-    """Log from LEVEL on, in all processes, until a reload does as the file says.
+    """Set the log level of all processes until the next reload.
 
-    Without LEVEL, say which it is.
+    Without LEVEL, print the current level.
     """
     if level is not None:
         _do(context, "log", level=level)
@@ -173,11 +186,11 @@ def log(context: click.Context, level: str | None) -> None:
 
 
 def _client(context: click.Context) -> Client:
-    # Here, because commands that ask no daemon need nothing of it.
+    # Imported here, since commands without a daemon need no HTTP client.
     from netd.ctl.client import Client, NoDaemon
 
     class Asking(Client):
-        """Says on stderr that nobody answers."""
+        """Prints an error and exits if no daemon answers."""
 
         def _ask(self, method: str, what: str, query: dict[str, str]) -> Reply:
             try:
@@ -221,7 +234,7 @@ def _show_outcome(reply: Reply, as_json: bool) -> None:
             click.echo(f"{step['fate']} {step['service']}{why}")
         _show_settings(values.get("settings", []))
     if not reply.ok:
-        # Without steps it has not come to a plan: the configuration has problems.
+        # Without steps there is no plan, because the configuration has problems.
         is_configuration = not values.get("steps")
         code = ExitStatus.CONFIG if is_configuration else ExitStatus.FAILURE
         _fail([] if as_json else reply.problems, code)
@@ -235,13 +248,13 @@ def _show_settings(settings: Sequence[dict[str, Any]]) -> None:
             click.echo(Setting(**setting))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for line in _aligned([head, *rows]):
         click.echo(line)
 
 
-def _aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Rows as lines, their columns one below the other."""
+def _aligned(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return the rows as lines with aligned columns."""
     widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

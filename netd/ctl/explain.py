@@ -1,10 +1,9 @@
-"""What a service's configuration says of a client, with file and line, for ``netdctl explain``."""
+"""Which entry of a service's lists admits or refuses a client: ``netdctl explain``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from netd.admission.explain import Described, Explained, explained
 from netd.admission.proxies import Proxies
@@ -13,32 +12,32 @@ from netd.model.service import Configuration, Service
 
 @dataclass(frozen=True)
 class Explanation:
-    """What becomes of a client, and why."""
+    """Whether a client is admitted, and why."""
 
     service: str
     client: str
     admitted: bool
-    """By the lists."""
+    """Whether the lists admit it."""
     why: str
     key: str | None
-    """Of the list that decides."""
+    """The dotted key of the list that decides."""
     entry: str | None
-    """The entry that decides, as netd reads it; None where it is that none matches."""
-    place: tuple[str, int] | None
+    """The entry that decides, as netd reads it; None if it decides that no entry matches."""
+    location: tuple[str, int] | None
     """File and line of the list."""
     besides: tuple[str, ...]
-    """What else there is to know."""
+    """Remarks about what the lists do not decide."""
 
     def lines(self) -> Iterator[str]:
-        """The explanation as text."""
-        where = "" if self.place is None else f" ({self.place[0]}:{self.place[1]})"
+        """Yield the explanation as lines of text."""
+        where = "" if self.location is None else f" ({self.location[0]}:{self.location[1]})"
         verdict = "admitted" if self.admitted else "refused"
         yield f"{self.client}: {verdict}: {self.why}{where}"
         yield from self.besides
 
-    def as_json(self) -> Mapping[str, Any]:
-        """The same for programs."""
-        file, line = self.place or (None, None)
+    def as_json(self) -> Mapping[str, object]:
+        """Return the explanation as a JSON object."""
+        file, line = self.location or (None, None)
         return {
             "service": self.service,
             "client": self.client,
@@ -53,9 +52,9 @@ class Explanation:
 
 
 def explain(configuration: Configuration, name: str, words: tuple[str, ...]) -> Explanation:
-    """Explain what becomes of the client that *words* describe at a service.
+    """Explain whether the service *name* admits the client that *words* describe.
 
-    Raises KeyError if there is no such service, and ValueError if there is no such client.
+    Raises KeyError if there is no such service, and ValueError if *words* describe no client.
     """
     service = next((one for one in configuration.services if one.name == name), None)
     if service is None:
@@ -63,7 +62,7 @@ def explain(configuration: Configuration, name: str, words: tuple[str, ...]) -> 
     client = Described.by(words)
     found = explained(service.access, client)
     key = None if found.by is None else f"services.{name}.access.{found.by}"
-    place = None if key is None else configuration.places.get(key)
+    location = None if key is None else configuration.locations.get(key)
     return Explanation(
         name,
         " ".join(words),
@@ -71,14 +70,14 @@ def explain(configuration: Configuration, name: str, words: tuple[str, ...]) -> 
         _why(found, key, name),
         key,
         found.entry,
-        place,
+        location,
         tuple(_besides(service, client)),
     )
 
 
 def _why(found: Explained, key: str | None, name: str) -> str:
     if key is None and found.refusal is not None:
-        return "an entry asks who it is, which nobody has said (uid:N or user:NAME)"
+        return "an entry needs the client's user, which --from does not give (uid:N or user:NAME)"
     if key is None:
         return f"no entry of services.{name}.access.deny matches, and there is no allow list"
     if found.entry is None:
@@ -87,17 +86,17 @@ def _why(found: Explained, key: str | None, name: str) -> str:
 
 
 def _besides(service: Service, client: Described) -> Iterator[str]:
-    """What the lists do not say."""
+    """Yield remarks about what the lists do not decide."""
     access = service.access
     is_unix = client.host is None
     if not any(address.transport.is_unix is is_unix for address in service.listen):
-        kind = "Unix socket" if is_unix else "address of the Internet"
+        kind = "Unix socket" if is_unix else "Internet address"
         yield f"services.{service.name} listens on no {kind}"
     if client.certificate is not None and service.tls is None:
-        yield f"services.{service.name} has no TLS, and sees no certificate"
+        yield f"services.{service.name} has no TLS, so it sees no certificate"
     if Proxies(service.proxies, of_unix=is_unix).has((client.host or "", 0), client.peer):
-        yield "it is a proxy: the lists are asked about the client that it names"
+        yield "it is a proxy: the lists are evaluated for the client that its header names"
     if access.verify_request is not None:
-        yield f"whoever is admitted is shown to verify_request: {access.verify_request}"
+        yield f"an admitted client is then passed to verify_request: {access.verify_request}"
     if access.dry_run:
-        yield "dry_run is on: a refusal is logged and counted, and the client comes in"
+        yield "dry_run is on: a refusal is logged and counted, but the client is admitted"

@@ -1,4 +1,4 @@
-"""A start with netd: a directory with all that a first service needs."""
+"""``netdctl init``: a directory with all files that a first service needs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _TEMPLATES: Final = {
     "handlers/hello.py": "hello.py",
     "netd.service": "netd.service",
 }
-"""What is made, and from which template."""
+"""The files to create, each with its template."""
 
-_TEMPORARY: Final = ("/tmp/", "/var/tmp/")
-"""What PrivateTmp= of systemd.exec(5) puts out of sight."""
+_HIDDEN: Final = ("/tmp/", "/var/tmp/")
+"""Directories that PrivateTmp= hides from a unit (systemd.exec(5))."""
 
 
 class CannotStart(Exception):
-    """Nothing was made, or not all of it; the text says why."""
+    """Not all files were created; the text says why."""
 
 
 @dataclass(frozen=True)
-class Location:
-    """What the systemd unit has to know of a machine; all paths absolute."""
+class Installation:
+    """What the systemd unit must know about the machine; all paths absolute."""
 
     directory: str
     twistd: str
@@ -39,32 +39,32 @@ class Location:
 
 
 def start(directory: str) -> str:
-    """Make the files in *directory*, and the directory; return what to tell the person.
+    """Create *directory* and the files in it; return the text for the operator.
 
-    Raises CannotStart when one of them is there already, before any is made.
+    Raises CannotStart, before any file is created, if one of them exists.
     """
-    place = Location(os.path.abspath(directory), _twistd(), _user())
-    made = contents(place)
+    installation = Installation(os.path.abspath(directory), _twistd(), _user())
+    made = contents(installation)
     for name in made:
         if os.path.lexists(os.path.join(directory, name)):
             raise CannotStart(
-                f"{os.path.join(directory, name)} is there already, and nothing is overwritten:"
-                " take another directory"
+                f"{os.path.join(directory, name)} exists, and is not overwritten: name another"
+                " directory"
             )
     try:
         for name, text in made.items():
             _write(os.path.join(directory, name), text)
     except OSError as error:
         raise CannotStart(f"{error.filename}: {error.strerror}") from error
-    return _said(directory, place)
+    return _instructions(directory, installation)
 
 
-def contents(place: Location) -> Mapping[str, str]:
-    """The text of each file, by its name in the directory. Raises CannotStart."""
-    if not place.directory.isprintable() or re.search(r"[\"'\\]", place.directory):
+def contents(installation: Installation) -> Mapping[str, str]:
+    """Return the text of each file, by its name in the directory. Raises CannotStart."""
+    if not installation.directory.isprintable() or re.search(r"[\"'\\]", installation.directory):
         raise CannotStart(
-            f"{place.directory!a} has a character that a systemd unit cannot have in a path:"
-            " take another directory"
+            f"{installation.directory!a} has a character that a systemd unit cannot have in a path:"
+            " name another directory"
         )
     templates = files("netd") / "templates"
     texts = {
@@ -72,52 +72,52 @@ def contents(place: Location) -> Mapping[str, str]:
         for name, template in _TEMPLATES.items()
     }
     unit = texts["netd.service"]
-    return {**texts, "netd.service": Template(unit).substitute(_values(place))}
+    return {**texts, "netd.service": Template(unit).substitute(_values(installation))}
 
 
-def _values(place: Location) -> Mapping[str, str]:
-    """What the unit has in the place of each name."""
-    hidden = any(path.startswith(_TEMPORARY) for path in (place.directory, place.twistd))
+def _values(installation: Installation) -> Mapping[str, str]:
+    """Return the value of each placeholder of the unit."""
+    hidden = any(path.startswith(_HIDDEN) for path in (installation.directory, installation.twistd))
     return {
-        "file": shlex.quote(os.path.join(place.directory, "netd.service")),
-        "description": _specifiers(place.directory),
-        "twistd": _argument(place.twistd),
-        "configuration": _argument(os.path.join(place.directory, "netd.toml")),
-        "directory": _specifiers(place.directory),
-        "user": place.user,
-        "writable": _quoted(place.directory),
+        "file": shlex.quote(os.path.join(installation.directory, "netd.service")),
+        "description": _specifiers(installation.directory),
+        "twistd": _argument(installation.twistd),
+        "configuration": _argument(os.path.join(installation.directory, "netd.toml")),
+        "directory": _specifiers(installation.directory),
+        "user": installation.user,
+        "writable": _quoted(installation.directory),
         "private_tmp": "no" if hidden else "yes",
     }
 
 
 def _specifiers(text: str) -> str:
-    """A text in which % means itself (systemd.unit(5), Specifiers)."""
+    """Escape % in a text (systemd.unit(5), Specifiers)."""
     return text.replace("%", "%%")
 
 
 def _quoted(path: str) -> str:
-    """A path as one word of a list (systemd.syntax(7), Quoting)."""
+    """Return a path as one word of a list (systemd.syntax(7), Quoting)."""
     text = _specifiers(path)
     return f'"{text}"' if re.search(r"[\s;]", text) else text
 
 
 def _argument(path: str) -> str:
-    """A path as one argument of a command, where $ means itself (systemd.service(5))."""
+    """Return a path as one argument of a command, with $ escaped (systemd.service(5))."""
     return _quoted(path).replace("$", "$$")
 
 
 def _twistd() -> str:
-    """The twistd that was installed with this Python, else the one that a shell would find."""
+    """Return the twistd that belongs to this Python, or else the first one in PATH."""
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
     beside = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
     found = shutil.which("twistd", path=os.pathsep.join([*beside, os.environ.get("PATH", "")]))
     if found is None:
-        raise CannotStart("there is no twistd beside this Python: install Twisted there")
+        raise CannotStart("there is no twistd for this Python: install Twisted")
     return os.path.abspath(found)
 
 
 def _user() -> str:
-    """Who makes the start, and so who can read the directory and run this Python."""
+    """Return the current user, who can read the directory and run this Python."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -130,14 +130,15 @@ def _write(file: str, text: str) -> None:
         opened.write(text)
 
 
-def _said(directory: str, place: Location) -> str:
+def _instructions(directory: str, installation: Installation) -> str:
+    twistd = shlex.quote(installation.twistd)
     made = [os.path.join(directory, name) for name in _TEMPLATES]
-    unit = os.path.join(place.directory, "netd.service")
+    unit = os.path.join(installation.directory, "netd.service")
     return "\n".join(
         [
             *(f"made {file}" for file in made),
             "",
-            f"run it:     cd {shlex.quote(directory)} && {shlex.quote(place.twistd)} -n netd",
+            f"run it:     cd {shlex.quote(directory)} && {twistd} -n netd",
             "ask it:     nc 127.0.0.1 10040",
             f"install it: systemctl enable --now {shlex.quote(unit)}",
         ]

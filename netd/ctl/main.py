@@ -1,6 +1,7 @@
-"""``netdctl``: what an operator asks of netd beside the daemon itself.
+"""``netdctl``: the command line of an operator.
 
-What only one command needs is imported by that command: most are typed by somebody who waits.
+A command imports what it needs when it runs. An operator waits for each command, and pydantic,
+Twisted and OpenSSL together take half a second to import.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import click
 from netd import __version__
 from netd.config.admin import find_socket, usual_socket
 from netd.config.files import NONE_THERE, default_file
-from netd.ctl import control as cli
+from netd.ctl import control
 from netd.model.problem import ConfigurationError, ExitStatus
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-v", "--version", prog_name="netdctl")
-@click.option("--socket", metavar="PATH", help="The daemon's admin socket.")
-@click.option("--config", metavar="FILE", help="The daemon's configuration, for its [admin].")
+@click.option("--socket", metavar="PATH", help="Connect to this admin socket.")
+@click.option("--config", metavar="FILE", help="Read [admin] from the daemon's configuration FILE.")
 @click.pass_context
 def main(context: click.Context, socket: str | None, config: str | None) -> None:
     """Check, explain and control netd."""
@@ -30,9 +31,9 @@ def main(context: click.Context, socket: str | None, config: str | None) -> None
 
 
 def admin_socket(socket: str | None, config: str | None) -> str:
-    """Where the daemon answers: as the options say, or the usual file, or the usual place.
+    """Return the path of the admin socket: from the options, the usual file, or the usual path.
 
-    Ends the process when the file cannot be read.
+    Exits when the file cannot be read.
     """
     if socket is not None:
         return socket
@@ -42,20 +43,22 @@ def admin_socket(socket: str | None, config: str | None) -> str:
     try:
         return find_socket(file)
     except (OSError, ValueError) as error:
-        _leave(ExitStatus.CONFIG, f"{file}:1: cannot tell where the admin socket is: {error}")
+        _leave(ExitStatus.CONFIG, f"{file}:1: cannot find the admin socket: {error}")
 
 
-cli.add_to(main)
+control.add_to(main)
 
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check(files: tuple[str, ...]) -> None:
-    """Say all that is wrong with FILE, or that nothing is.
+    """Validate FILE.
 
-    FILE is read and validated, and all that it names is imported, in processes of their own.
-    Nothing is bound. The exit status is 0, or 78 with every problem on stderr, one a line. Notes,
-    on stderr too, are no problems.
+    Read and validate FILE and the files that it includes, and import what its services run, in
+    separate processes. Bind nothing.
+
+    The exit status is 0 if FILE is valid. Otherwise it is 78, and stderr has one line for each
+    problem. Notes on stderr do not change the exit status.
     """
     from netd.daemon.check.check import check as checked
 
@@ -76,15 +79,20 @@ def check(files: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("file", required=False)
 @click.option(
-    "--json", "as_json", is_flag=True, help="As a list of objects: key, value, file, line, hidden."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a list of objects: key, value, file, line, hidden.",
 )
 def print_config(file: str | None, as_json: bool) -> None:
-    """Print the effective configuration, and where it is from.
+    """Print the effective configuration of FILE.
 
-    That is every key, with FILE:LINE or "default" beside its value, as TOML that netd can read:
-    one file, with [defaults] put in place, paths made absolute and secrets hidden. Without FILE it
-    is about the one that "twistd netd" would take. As "check" does, it imports what is run, which
-    decides on some defaults.
+    Print every key as TOML that netd can read, each with FILE:LINE or "default" beside its value.
+    The output is one file: included files and [defaults] are merged, paths are absolute, secrets
+    are hidden.
+
+    Without FILE, print the file that "twistd netd" would read. Like "check", the command imports
+    what the services run, since some defaults depend on that.
     """
     from netd.config.effective import decided, settings
     from netd.config.load import loaded
@@ -100,7 +108,7 @@ def print_config(file: str | None, as_json: bool) -> None:
         found = decided(written, check_loaded(written.configuration).services)
     except ConfigurationError as error:
         _leave(ExitStatus.CONFIG, str(error))
-    effective = settings(json_schema(), found.tables, found.configuration.places)
+    effective = settings(json_schema(), found.tables, found.configuration.locations)
     text = printing.as_json(effective) if as_json else printing.as_toml(effective, found.files)
     click.echo(text, nl=False)
 
@@ -113,23 +121,24 @@ def print_config(file: str | None, as_json: bool) -> None:
     multiple=True,
     required=True,
     metavar="CLIENT",
-    help="An address, unix, uid:N, user:NAME, gid:N, group:NAME or certificate:NAME; may be given"
-    " again, since a client may have a user and a certificate, too.",
+    help="Address, unix, uid:N, user:NAME, gid:N, group:NAME or certificate:NAME of the client."
+    " Repeat the option for a client with several, such as a user and a certificate.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@control.as_json
 @click.pass_context
 def explain(context: click.Context, service: str, client: tuple[str, ...], as_json: bool) -> None:
-    """Say which entry of SERVICE's lists would admit or refuse a client, with file and line.
+    """Show which entry of SERVICE's lists decides on a client.
 
-    It is about the configuration of --config, or the one that "twistd netd" would take. Nobody is
-    asked but the lists: no proxy, no verify_request.
+    Print the entry that admits or refuses it, with file and line. Read the file of --config, or the
+    one that "twistd netd" would read. Evaluate only the lists, not proxy_protocol and
+    verify_request.
     """
     from netd.config.load import load
     from netd.ctl import explain as explaining
 
     file = (context.find_root().params["config"]) or default_file()
     if file is None:
-        _leave(ExitStatus.CONFIG, f"netdctl: {NONE_THERE}; use --config FILE")
+        _leave(ExitStatus.CONFIG, f"netdctl: {NONE_THERE}; name one by --config FILE")
     try:
         found = explaining.explain(load(file), service, client)
     except ConfigurationError as error:
@@ -148,7 +157,8 @@ def explain(context: click.Context, service: str, client: tuple[str, ...], as_js
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors.
 
-    Those that know taplo's directive take it from a first line "#:schema FILE" in the TOML file.
+    An editor that supports taplo's directive reads the schema if the first line of the TOML file is
+    "#:schema FILE".
     """
     from netd.config.reference.json_schema import as_text
 
@@ -156,12 +166,12 @@ def schema() -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="As a list of objects, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
 def socket_options(as_json: bool) -> None:
-    """Print every socket option that [services.NAME.socket] can have here.
+    """Print the socket options of this machine.
 
-    Those are the options that netd knows and the kernel of this machine has: what their values are
-    like, which listeners they are for, when they are set, and what they mean.
+    Print the options for [services.NAME.socket] that the running kernel has, with the form of their
+    values, the listeners that they fit, when they are set, and what they mean.
     """
     from netd.config.reference import option_reference
     from netd.listening.options.apply import here
@@ -172,15 +182,15 @@ def socket_options(as_json: bool) -> None:
 
 @main.command()
 @click.argument("address", metavar="HOST:PORT")
-@click.option("--pem", "form", flag_value="pem", help="Print the certificate itself, in PEM.")
-@click.option("--der", "form", flag_value="der", help="Write the certificate itself, in DER.")
-@click.option("--json", "form", flag_value="json", help="For programs.")
-@click.option("--name", metavar="NAME", help="Whom it should be for. [default: HOST]")
+@click.option("--pem", "form", flag_value="pem", help="Print only the certificate, in PEM.")
+@click.option("--der", "form", flag_value="der", help="Write only the certificate, in DER.")
+@click.option("--json", "form", flag_value="json", help="Print a JSON object.")
+@click.option("--name", metavar="NAME", help="Expected host name. [default: HOST]")
 @click.option(
     "--ca",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    help="Who may have issued it, in PEM. [default: whom this machine trusts]",
+    help="Trusted authorities, in PEM. [default: those of this machine]",
 )
 @click.option(
     "--timeout",
@@ -188,16 +198,18 @@ def socket_options(as_json: bool) -> None:
     type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
-    help="How long it may take.",
+    help="Timeout in seconds.",
 )
 def certificate(
     address: str, form: str | None, name: str | None, ca: str | None, timeout: float
 ) -> None:
-    """Print the certificate that a TLS service presents, and whether to believe it.
+    """Print and verify the certificate of a TLS service.
 
-    The service is at HOST:PORT (IPv6 in brackets) or unix:PATH. The exit status is 0 if a client
-    could believe it: issued by who is trusted, not expired, and for NAME; with --pem or --der, if
-    there is one. Otherwise it is 1, and what is wrong is on stderr.
+    Connect to HOST:PORT (IPv6 in brackets) or unix:PATH.
+
+    The exit status is 0 if a client would accept the certificate: it is issued by a trusted
+    authority, has not expired, and is for NAME. With --pem or --der it is 0 if the service presents
+    a certificate. Otherwise it is 1, and stderr says why.
     """
     from datetime import UTC, datetime
 
@@ -226,10 +238,10 @@ def certificate(
 @main.command()
 @click.argument("directory", metavar="DIR")
 def init(directory: str) -> None:
-    """Make a start: a configuration, a handler, a systemd unit.
+    """Create a configuration, a handler and a systemd unit.
 
-    They are made in DIR, overwrite nothing, and run as they are: on the loopback and without
-    privilege.
+    Create them in DIR, and overwrite nothing. The files run as they are, on the loopback and
+    without privileges.
     """
     from netd.ctl.init import CannotStart, start
 
@@ -242,13 +254,14 @@ def init(directory: str) -> None:
 @main.command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def import_(files: tuple[str, ...]) -> None:
-    """Print what FILE... of inetd or xinetd would be as a configuration of netd.
+    """Convert files of inetd or xinetd to a configuration.
 
-    FILE is an inetd.conf, an xinetd.conf, or a directory such as xinetd.d; all are read as one
-    configuration, with what they include. Comments say what could not be carried over; a service
-    that would be more open without it is off.
+    Print the configuration. FILE is an inetd.conf, an xinetd.conf, or a directory such as xinetd.d.
+    All FILEs, and the files that they include, are read as one configuration. Comments in the
+    output say what has no counterpart. A service that would admit more clients without it is
+    disabled.
 
-    Exits with 0, or with 78 and every line that could not be read on stderr.
+    The exit status is 0. If lines could not be read, it is 78, and stderr has these lines.
     """
     from netd.ctl.inetd.command import imported
     from netd.ctl.inetd.machine import ThisMachine

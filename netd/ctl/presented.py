@@ -1,47 +1,46 @@
-"""What a TLS service presents, and whether a client should believe it. Pure."""
+"""The certificate that a TLS service presents, and whether a client should accept it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from netd.tls.peer import ShownCertificate
 
 
 @dataclass(frozen=True)
 class Presented:
-    """A certificate, and the connection that it was presented on."""
+    """A certificate, and the connection on which the service presented it."""
 
     certificate: ShownCertificate
     fingerprint: str
     """SHA-256 of its DER, in hexadecimal digits."""
     name: str | None
-    """Whom it should be for: a host or an address; None where nobody has said."""
+    """The expected host name or address; None if none is expected."""
     distrust: str | None
-    """Why it is not to be trusted; None if an authority that is trusted has issued it."""
+    """Why it is not trusted; None if a trusted authority has issued it."""
     protocol: str | None
-    """``TLSv1.3``; None when the handshake did not come to its end."""
+    """``TLSv1.3``; None if the handshake failed."""
     cipher: str | None
     refusal: str | None = None
-    """Why the service has ended the handshake after all, as one does that wants a certificate; that
-    says nothing against its own."""
+    """Why the service ended the handshake, for example because it requires a client certificate.
+    That is no problem of its own certificate."""
 
     @property
     def is_for_name(self) -> bool | None:
-        """Whether it is for the name that was asked for; None where none was."""
+        """Whether it is for the expected name; None if none is expected."""
         return None if self.name is None else self.certificate.is_for(self.name)
 
     def problems(self) -> Iterator[str]:
-        """Why a client should turn away."""
+        """Yield the reasons why a client should not accept it."""
         if self.distrust is not None:
             yield f"it is not trusted: {self.distrust}"
         if self.is_for_name is False:
             yield f"it is not for {self.name}"
 
-    def facts(self, now: datetime) -> dict[str, Any]:
-        """All of it, for programs."""
+    def facts(self, now: datetime) -> dict[str, object]:
+        """Return all of it as a JSON object."""
         shown = self.certificate
         return {
             "subject": shown.subject,
@@ -62,7 +61,7 @@ class Presented:
         }
 
     def lines(self, now: datetime) -> Iterator[str]:
-        """All of it, for people."""
+        """Yield all of it as lines of text."""
         shown = self.certificate
         days = (shown.not_after - now).days
         left = f"{days} days left" if days >= 0 else f"expired {-days} days ago"

@@ -1,4 +1,4 @@
-"""The effective configuration as text: TOML whose comments say where values are from, or JSON."""
+"""The effective configuration as text: TOML with the origin of each value in a comment, or JSON."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
 
 from netd.config import toml
-from netd.config.document import dotted
+from netd.config.document import TomlValue, dotted
 from netd.config.effective import Setting
 from netd.config.secrets import HIDDEN
 from netd.config.text import printable
-from netd.model.problem import Place
+from netd.model.problem import Location
 
 
 def as_toml(settings: Iterable[Setting], files: Iterable[str]) -> str:
-    """One file that says what *files*, the first of which includes the others, say together.
+    """Return one file that means the same as *files*, the first of which includes the others.
 
-    It loads to the same configuration, unless secrets are hidden; then it says so.
+    It loads to the same configuration unless it has hidden secrets, which its head then says.
     """
     settings = list(settings)
     return "\n".join([*_head(settings, files), *_tables(settings)]) + "\n"
 
 
 def as_json(settings: Iterable[Setting]) -> str:
-    """A list of objects, one for each key."""
+    """Return a JSON list with an object for each key."""
     return json.dumps([_object(each) for each in settings], indent=2, ensure_ascii=False) + "\n"
 
 
 def _head(settings: list[Setting], files: Iterable[str]) -> Iterator[str]:
-    yield f"# What {', '.join(map(printable, files))} and netd's defaults come to."
+    yield f"# The effective configuration of {', '.join(map(printable, files))}."
     if any(each.hidden for each in settings):
-        yield f'# Secrets are hidden: before netd reads this, put them where "{HIDDEN}" stands.'
+        yield f'# Secrets are hidden. Replace each "{HIDDEN}" before netd reads this file.'
 
 
 def _tables(settings: list[Setting]) -> Iterator[str]:
@@ -56,18 +55,18 @@ def _lines(setting: Setting) -> Iterator[str]:
     *most, last = toml.pair(setting.path[-1], setting.value)
     yield from most
     hidden = ", hidden" if setting.hidden else ""
-    yield f"{last}  # {_where(setting.place)}{hidden}"
+    yield f"{last}  # {_where(setting.location)}{hidden}"
 
 
-def _where(place: Place | None) -> str:
-    if place is None:
+def _where(location: Location | None) -> str:
+    if location is None:
         return "default"
-    file, line = place
+    file, line = location
     return f"{printable(file)}:{line}" if line else file
 
 
-def _object(setting: Setting) -> dict[str, Any]:
-    file, line = setting.place or (None, None)
+def _object(setting: Setting) -> dict[str, object]:
+    file, line = setting.location or (None, None)
     return {
         "key": dotted(setting.path),
         "value": _plain(setting.value),
@@ -77,8 +76,8 @@ def _object(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """*value* as JSON can have it, which has no dates and only finite numbers."""
+def _plain(value: TomlValue | None) -> object:
+    """Return *value* as JSON: JSON has no dates, and only finite numbers."""
     if isinstance(value, dict):
         return {key: _plain(value[key]) for key in value}
     if isinstance(value, list):

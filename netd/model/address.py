@@ -1,4 +1,4 @@
-"""Where a service listens: a transport, and an Internet or a Unix address on it, or its name."""
+"""Where a service listens: an Internet address, a Unix address, or the name of a passed socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 
 class Transport(Enum):
-    """How bytes travel to a listener; the value is the word that opens its description."""
+    """The transport of a listener. The value is the word that starts its description."""
 
     TCP = "tcp"
     TCP6 = "tcp6"
@@ -21,11 +21,11 @@ class Transport(Enum):
     UNIX = "unix"
     UNIXGRAM = "unixgram"
     SYSTEMD = "systemd"
-    """What a socket is that the service manager will pass, which only then is known."""
+    """A socket that the service manager passes. Its family and type are only known then."""
 
     @property
     def family(self) -> socket.AddressFamily:
-        """The socket's address family; that of no socket where it is not known."""
+        """The socket's address family; AF_UNSPEC if it is not known."""
         if self is Transport.SYSTEMD:
             return socket.AF_UNSPEC
         if self in (Transport.UNIX, Transport.UNIXGRAM):
@@ -41,22 +41,22 @@ class Transport(Enum):
 
     @property
     def is_datagram(self) -> bool:
-        """Whether a request is one packet, rather than a connection."""
+        """Whether a request is a packet instead of a connection."""
         return self in (Transport.UDP, Transport.UDP6, Transport.UNIXGRAM)
 
     @property
     def is_tls(self) -> bool:
-        """Whether every connection begins with a TLS handshake; a Unix address says so itself."""
+        """Whether every connection begins with a TLS handshake. A Unix address has its own flag."""
         return self in (Transport.TLS, Transport.TLS6)
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known which sockets these are."""
+        """Whether family and type are known."""
         return self is not Transport.SYSTEMD
 
     @property
     def is_unix(self) -> bool:
-        """Whether the address is a path (or an abstract name), and the peer has credentials."""
+        """Whether the address is a path or an abstract name, so that the peer has credentials."""
         return self.family == socket.AF_UNIX
 
 
@@ -105,17 +105,17 @@ class UnixAddress:
 
     transport: Transport
     path: str
-    """As it stands in the file system; one that starts with ``@`` is an abstract name."""
+    """A path in the file system, or ``@`` and an abstract name."""
     mode: int = 0o660
     user: int | None = None
-    """The owner's uid; None leaves who binds."""
+    """The owner's uid; None keeps that of the process that binds."""
     group: int | None = None
     is_tls: bool = False
     """Whether every connection begins with a TLS handshake."""
 
     @property
     def is_abstract(self) -> bool:
-        """Whether the name is not in the file system, so that mode and owner mean nothing."""
+        """Whether the name is not in the file system, so that it has no mode and owner."""
         return self.path.startswith("@")
 
     @property
@@ -132,10 +132,10 @@ class PassedAddress:
     """A socket that the service manager has bound, and passes by a name (sd_listen_fds(3))."""
 
     name: str
-    """Its ``FileDescriptorName=``; where there are no names, its number as text."""
+    """Its ``FileDescriptorName=``; its number as text if the manager passes no names."""
     transport: Transport
     number: int = 0
-    """Which of the sockets of that name."""
+    """The index among the sockets of that name."""
     is_tls: bool = False
     """Whether every connection begins with a TLS handshake."""
 

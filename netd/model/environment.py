@@ -1,4 +1,4 @@
-"""What a process of a service finds around itself, where that is not what the daemon has."""
+"""The environment of a service's processes, as far as it differs from the daemon's."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from dataclasses import dataclass
 from typing import Final
 
 UNLIMITED: Final = -1
-"""A resource limit that is none (RLIM_INFINITY, as ``resource`` has it)."""
+"""No limit (resource.RLIM_INFINITY)."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A resource limit (getrlimit(2)), in the kernel's unit for that resource."""
+    """A resource limit (getrlimit(2)), in the kernel's unit for the resource."""
 
     name: str
-    """That of its constant, as ``nofile`` for RLIMIT_NOFILE."""
+    """``nofile`` for RLIMIT_NOFILE."""
     soft: int
     hard: int
 
 
 @dataclass(frozen=True)
 class ExecutionEnvironment:
-    """All of it but the user, in POSIX's words; None, or nothing, leaves what the daemon has."""
+    """All of it except for the user. None, or an empty tuple, keeps what the daemon has."""
 
     umask: int | None = None
     nice: int | None = None
-    """The nice value itself, from -20 to 19, and not what is added to the daemon's."""
+    """The nice value itself, from -20 to 19, not an increment of the daemon's."""
     working_directory: str | None = None
     """Absolute."""
     variables: tuple[tuple[str, str], ...] = ()
-    """Names and values that are set beside, or in the place of, the daemon's own; by name."""
+    """Names and values to add to the daemon's variables, or to replace them; sorted by name."""
     limits: tuple[Limit, ...] = ()
-    """By name."""
+    """Sorted by name."""
 
 
 INHERITED: Final = ExecutionEnvironment()
-"""The daemon's own."""
+"""The daemon's own environment."""
 
 
 def difference(one: ExecutionEnvironment, other: ExecutionEnvironment) -> str | None:
-    """The key of a service by which two of them differ first; None if they do not."""
+    """Return the first key of a service in which two environments differ; None if none."""
     for key, field in _KEYS.items():
         if getattr(one, field) != getattr(other, field):
             return key
@@ -53,4 +53,4 @@ _KEYS: Final = {
     "environment": "variables",
     "rlimits": "limits",
 }
-"""Where each key of a service is kept."""
+"""The field for each key of a service."""

@@ -1,4 +1,4 @@
-"""The ``[log]`` table: what is logged, in which form and where."""
+"""The ``[log]`` table: what is logged, in which format, and where."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 Level = Literal["debug", "info", "warn", "error", "critical"]
-"""From least to most, by their names in twisted.logger."""
+"""From lowest to highest, by the names of twisted.logger."""
 
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 Format = Literal["text", "json", "journald", "syslog"]
 
 Form = Literal["text", "json"]
-"""How a record is written in a line."""
+"""The format of a record in a line."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """What a configuration says about the log."""
+    """The log of a configuration."""
 
     format: Format = "text"
     level: Level = "info"
-    """The least that is logged."""
+    """The lowest level to log."""
     connections: bool = True
-    """Whether every request has a line, the refused and the failed ones too."""
+    """Whether each request has a line, refused and failed ones included."""
     file: str | None = None
-    """An absolute path; None leaves the place to twistd."""
+    """An absolute path; None for twistd's log."""
 
 
 @dataclass(frozen=True)
 class WorkerLog:
-    """What a worker sends up of what happens in it."""
+    """Which records a worker sends to the daemon, and in which format."""
 
     form: Form = "text"
     level: Level = "info"
@@ -45,5 +45,5 @@ _RANKS: Final[dict[str, int]] = {level: rank for rank, level in enumerate(LEVELS
 
 
 def is_enabled(level: str, least: Level) -> bool:
-    """Whether something of *level* is logged where *least* is the least that is."""
+    """Whether *level* is logged if *least* is the lowest level to log."""
     return _RANKS[level] >= _RANKS[least]

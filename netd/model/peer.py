@@ -1,4 +1,4 @@
-"""What is known of a client beside its address: a Unix peer's credentials, a TLS certificate."""
+"""What identifies a client besides its address: credentials of a Unix peer, or a certificate."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who stands at the other end of a Unix socket (SO_PEERCRED and SO_PEERGROUPS, unix(7))."""
+    """The process at the other end of a Unix socket (SO_PEERCRED and SO_PEERGROUPS, unix(7))."""
 
     uid: int
     gid: int
     groups: frozenset[int] = frozenset()
-    """The supplementary ones."""
+    """The supplementary groups."""
 
 
 class PeerCertificate(Protocol):
-    """A client's certificate, which its TLS handshake has verified."""
+    """A client's certificate, verified by the TLS handshake."""
 
     def is_for(self, name: str) -> bool:
         """Whether it is for *name*: a host, an address or a URI, as an entry has it."""

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where."""
+"""Problems with a configuration, and where they are."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class ExitStatus(IntEnum):
     CONFIG = 78
 
 
-Place = tuple[str, int]
+Location = tuple[str, int]
 """Where a key is written: a file, and a line counted from 1; or an option of a command, and 0."""
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong with a configuration, at the place to put it right."""
+    """One problem with a configuration, at the location to fix."""
 
     file: str
-    """Or the option of a command, ``--listen``."""
+    """Or an option of the command line, ``--listen``."""
     line: int
     """Counted from 1; for something that is missing, the line of its table; 0 in an option."""
     key: str
@@ -35,13 +35,12 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:" if self.line else f"{self.file}:"
         text = f"{where} {self.key}: {self.message}" if self.key else f"{where} {self.message}"
-        # A file may have any name, and a module may raise anything: a problem is one line all the
-        # same.
+        # A problem must be one line, but a file can have any name, and a module can raise any text.
         return " ".join(text.splitlines())
 
 
 class ConfigurationError(Exception):
-    """A configuration cannot be used; carries every problem that was found, in order of place."""
+    """A configuration is not valid; has every problem, sorted by location."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(f"{len(problems)} configuration problem(s)")

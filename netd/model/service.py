@@ -1,17 +1,39 @@
-"""A checked configuration: what every service runs, where it listens, who may come in."""
+"""A validated configuration: what each service runs, where it listens, which clients it admits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from netd.model.address import Address
 from netd.model.environment import INHERITED, ExecutionEnvironment
 from netd.model.log import Log
-from netd.model.problem import Place, Problem
+from netd.model.problem import Location, Problem
 from netd.model.socket_options import SetOption
 from netd.model.tls import Tls
+
+THREADS: Final = 100
+"""Default: most concurrent handlers in a worker process. Threads that wait cost little."""
+
+BACKLOG: Final = 1024
+"""Default: connections in the kernel's queue. A backlog of 50 lost 785 of 1 000 clients in a stall
+of half a second."""
+
+DATAGRAM_SIZE: Final = 8192
+"""Default: bytes of the longest datagram; the value of UDPServer.max_packet_size."""
+
+HANDSHAKES: Final = 1000
+"""Default: most pending connections of a service."""
+
+VERIFY_TIMEOUT: Final = 5.0
+"""Default: seconds that ``verify_request`` may take."""
+
+GRACEFUL_TIMEOUT: Final = 30.0
+"""Default: seconds that a stop gives running handlers."""
+
+DRAIN_DELAY: Final = 0.0
+"""Default: seconds between the order to stop and the end of accepting."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +49,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom a process runs as; None leaves what it is started as."""
+    """The user and group of a process; None keeps those that it is started with."""
 
     uid: int | None = None
     gid: int | None = None
@@ -35,13 +57,13 @@ class Owner:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may come in: the lists in canonical form (names resolved), and the filter."""
+    """Which clients are admitted: the lists in canonical form (names resolved), and the filter."""
 
     allow: tuple[str, ...] | None = None
-    """None admits everybody that no ``deny`` entry matches; an empty tuple admits nobody."""
+    """None admits every client that no ``deny`` entry matches; an empty tuple admits none."""
     deny: tuple[str, ...] = ()
     verify_request: Reference | None = None
-    verify_timeout: float = 5.0
+    verify_timeout: float = VERIFY_TIMEOUT
     """Seconds."""
     dry_run: bool = False
 
@@ -52,12 +74,12 @@ Concurrency = Literal["reactor", "thread", "process"]
 
 @dataclass(frozen=True)
 class Runs:
-    """What a service runs: what one of these keys of its table names."""
+    """Python code that a service runs, named by one of these keys of its table."""
 
     key: Literal["handler", "server", "protocol"]
     reference: Reference
     handler: Reference | None = None
-    """The request handler class for a server, where one stands beside it."""
+    """The request handler class beside a server, if there is one."""
 
     def __str__(self) -> str:
         return str(self.reference)
@@ -65,14 +87,14 @@ class Runs:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that a service runs, a process a connection."""
+    """A program that a service runs, one process for each connection."""
 
     path: str
-    """Where it is: absolute."""
+    """Absolute."""
     arguments: tuple[str, ...]
     """Its name first, as it was written."""
     wait: bool = False
-    """Whether it gets the listening socket, and takes for itself (inetd's ``wait``)."""
+    """Whether it gets the listening socket, and accepts by itself (``wait`` of inetd.conf(5))."""
 
     key: ClassVar = "program"
 
@@ -82,7 +104,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A twistd plugin that a service hosts; it binds for itself."""
+    """A twistd plugin that a service hosts; it binds by itself."""
 
     name: str
     arguments: tuple[str, ...]
@@ -94,10 +116,10 @@ class Plugin:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a table says of how a service is to be run; None where it says nothing.
+class Requested:
+    """What a table says about the execution of a service; None if it does not have the key.
 
-    What that means depends on what the service runs (``netd.config.resolve``).
+    The decision depends on what the service runs (``netd.config.resolve``).
     """
 
     concurrency: Concurrency | None = None
@@ -110,7 +132,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file, and what changes when somebody writes it (stat(2))."""
+    """A file, with the attributes that change when it is written (stat(2))."""
 
     path: str
     inode: int
@@ -119,49 +141,34 @@ class Stamp:
     """Nanoseconds."""
 
 
-THREADS: Final = 100
-"""Handlers at once in a worker process, where nobody says a number: waiting ones cost little."""
-
-BACKLOG: Final = 1024
-"""Connections that wait to be taken, where nobody says a number; 50 lost 785 of 1 000 clients in
-a stall of half a second."""
-
-DATAGRAM_SIZE: Final = 8192
-"""Bytes of the longest datagram, where nobody says a number; ``max_packet_size`` of UDPServer."""
-
-
-HANDSHAKES: Final = 1000
-"""Connections of a service that have not begun to be served, where nobody says a number."""
-
-
 @dataclass(frozen=True)
 class Service:
-    """One service: everything that its worker and its listeners need to know."""
+    """A service: everything that its listeners and its worker need."""
 
     name: str
     listen: tuple[Address, ...]
     runs: Runs | Program | Plugin
     worker: str
     """Services with the same worker share its processes."""
-    own: Wanted = field(default=Wanted(), compare=False)
-    """What the service's own table wants."""
-    defaults: Wanted = field(default=Wanted(), compare=False)
-    """What ``[defaults]`` wants of services that it fits."""
+    own: Requested = field(default=Requested(), compare=False)
+    """What the service's own table says."""
+    defaults: Requested = field(default=Requested(), compare=False)
+    """What ``[defaults]`` says. A key that does not fit what the service runs has no effect."""
     concurrency: Concurrency = "thread"
     threads: int = THREADS
-    """Handlers at once in one process; for a reactor, clients that the scoreboard can list."""
+    """Most concurrent handlers in one process; for a reactor, clients that the scoreboard lists."""
     processes: int = 1
     backlog: int = BACKLOG
     datagram_size: int = DATAGRAM_SIZE
     """Bytes; a longer datagram is dropped."""
     max_requests: int = 0
-    """A worker process is replaced after so many; 0: never."""
+    """Requests after which a worker process is replaced; 0 means never."""
     max_memory: int | None = None
     """Bytes of resident memory above which a worker process is replaced."""
     handler_timeout: float | None = None
-    """Seconds after which a handler loses its connection, and is counted on no more."""
+    """Seconds after which a handler loses its connection, and its thread is abandoned."""
     forks: bool = False
-    """Whether its worker forks for each request, *processes* at a time at most."""
+    """Whether its worker forks for each request, at most ``processes`` at a time."""
     reuse_port: bool = False
     """Whether the listeners share their ports with other processes (SO_REUSEPORT, socket(7))."""
     owner: Owner = Owner()
@@ -169,91 +176,96 @@ class Service:
     access: Access = Access()
     tls: Tls | None = None
     proxies: tuple[str, ...] = ()
-    """Networks, in canonical form, whose clients begin with a header of the PROXY protocol."""
+    """Networks, in canonical form, of the proxies, which send a header of the PROXY protocol."""
     handshakes: int = HANDSHAKES
-    """Connections at once of which the first byte, the header or the handshake is waited for, over
-    all processes."""
+    """Most pending connections, in all processes together: netd waits for their first byte, PROXY
+    header or handshake."""
     amplification: float | None = None
-    """Bytes that are answered for each byte of a UDP datagram, at most."""
+    """Most bytes of answers for each byte of a UDP datagram."""
     socket: tuple[SetOption, ...] = ()
-    """The options of its sockets, in the order in which they are set."""
+    """The options of its sockets, in the order in which to set them."""
     written: frozenset[str] = field(default=frozenset(), compare=False)
-    """The keys that its own table has; the rest is from ``[defaults]``, or from nobody."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    """The keys of its own table. All others are from ``[defaults]``, or are not set."""
+    options: Mapping[str, object] = field(default_factory=dict)
     sources: tuple[Stamp, ...] = ()
-    """The files that it imports from ``python_path``, as they were when it was checked."""
+    """The files that it imports from ``python_path``, as they were when it was checked. If they
+    have changed, a reload replaces its workers."""
 
     @property
     def is_code(self) -> bool:
-        """Whether it is Python that it runs, of modules that are found by ``python_path``."""
+        """Whether it runs Python code, which ``python_path`` finds."""
         return not isinstance(self.runs, Program)
 
     @property
     def is_elastic(self) -> bool:
-        """Whether it has as many workers as are needed, up to ``processes``."""
+        """Whether the number of its workers grows on demand, up to ``processes``."""
         return self.concurrency == "process" and not self.forks
 
     @property
     def workers(self) -> int:
-        """Worker processes, at most."""
+        """Most worker processes."""
         return 1 if self.forks else self.processes
 
     @property
     def places(self) -> int:
-        """Worker processes that there can be at a time: each may be with its successor."""
+        """Most worker processes at a time: each may still run beside its successor."""
         return 2 * self.workers
 
     @property
     def spare_threads(self) -> int:
-        """Threads that may hang beside those that serve, before their process is replaced."""
+        """Threads that may be abandoned before their process is replaced.
+
+        They are in addition to those that serve. A worker with one thread is replaced immediately.
+        """
         if self.handler_timeout is None or self.threads == 1:
             return 0
         return max(1, self.threads // 4)
 
     @property
     def slots_each(self) -> int:
-        """How much of the scoreboard belongs to one worker."""
+        """Slots of the scoreboard for each worker."""
         return self.processes if self.forks else self.threads + self.spare_threads
 
     def handshakes_from(self, first_slot: int) -> int:
-        """How many of ``handshakes`` belong to the worker whose slots begin at *first_slot*."""
+        """Return the share of ``handshakes`` of the worker whose slots begin at *first_slot*."""
         return share(self.handshakes, self.workers, first_slot // self.slots_each)
 
     @property
     def slots(self) -> int:
-        """How long the service's scoreboard is, over all its processes."""
+        """Slots of the service's scoreboard, for all its processes."""
         return self.slots_each * self.places
 
 
 def share(bound: int, processes: int, number: int) -> int:
-    """The part of a service's *bound* that belongs to the process *number*, counted from 0.
+    """Return the share of process *number*, counted from 0, of a service's *bound*.
 
-    The parts of *processes* processes add up to the bound. None is 0: a process without a part
-    could serve no client, so a bound smaller than *processes* comes to 1 for each.
+    The shares of *processes* processes add up to the bound. No share is 0, since such a process
+    could serve no client: if the bound is smaller than *processes*, each share is 1.
     """
     each, rest = divmod(bound, processes)
-    # A successor has a number beyond those of the usual processes.
+    # The number of a successor is at least *processes*.
     return max(1, each + (number % processes < rest))
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All that a file and its includes say; the unit that is applied whole or not at all."""
+    """All that a file and its includes say; a reload applies it as a whole, or not at all."""
 
     file: str
     services: tuple[Service, ...]
     """The enabled ones, in the order of the files."""
     python_path: tuple[str, ...] = ()
-    drain_delay: float = 0.0
-    """Seconds between being told to stop and taking nothing more."""
+    drain_delay: float = DRAIN_DELAY
+    """Seconds between the order to stop and the end of accepting."""
     admin_socket: str | None = None
-    """The path of netdctl's way in; None for the usual one."""
-    graceful_timeout: float = 30.0
+    """The path of the admin socket; None for the default one."""
+    graceful_timeout: float = GRACEFUL_TIMEOUT
     """Seconds that a stop gives running handlers."""
     log: Log = field(default_factory=Log)
     disabled: frozenset[str] = frozenset()
-    """The services that are in the files, and not enabled."""
+    """The names of the services that are in the files, but not enabled."""
     notes: tuple[Problem, ...] = ()
-    """What is worth knowing, and wrong only if it was meant otherwise."""
-    places: Mapping[str, Place] = field(default_factory=dict)
-    """Where a key stands, as in ``services.time.handler``, for problems found later."""
+    """What may be a mistake, but is valid."""
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    """Where each key is written, by its dotted path (``services.time.handler``): for problems that
+    only show after loading."""

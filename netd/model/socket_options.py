@@ -1,4 +1,4 @@
-"""A socket option that a service sets: what, to which value, on which sockets, and when."""
+"""A socket option of a service: its value, the sockets that it is set on, and when it is set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from netd.model.address import Transport
 
 
 class Applied(StrEnum):
-    """When an option is set; the value says it to people.
+    """When an option is set; the value is for people.
 
-    That is about streams: a datagram socket has no connections, and gets all of its options itself.
+    This is about streams. A datagram socket has no connections; all options are set on itself.
     """
 
     BEFORE_BIND = "before bind"
-    """It cannot be changed afterwards, or has no effect then."""
+    """It cannot be changed later, or then has no effect."""
     ON_LISTENER = "on the listener"
-    """Accepted TCP connections inherit it; to those of a Unix socket it is set, too."""
+    """Accepted TCP connections inherit it. On those of a Unix socket it is set, too."""
     ON_CONNECTION = "on each connection"
     """Accepted connections do not inherit it."""
 
@@ -31,23 +31,23 @@ Kind = tuple[int, int]
 
 @dataclass(frozen=True)
 class SetOption:
-    """An option and its value, ready for setsockopt(2). Equal where the same would be set."""
+    """An option and its value, ready for setsockopt(2). Two are equal if they set the same."""
 
     name: str
     level: int
     number: int
     values: tuple[int | bytes, ...]
-    """One for each call: a group to join, say."""
+    """One for each call, for example one for each group to join."""
     applied: Applied
     kinds: frozenset[Kind]
-    """The sockets that it means something to."""
+    """The sockets on which it has an effect."""
     fits_mapped: bool = False
-    """Whether it means something to an IPv6 socket that serves IPv4, too."""
+    """Whether it has an effect on an IPv6 socket that also serves IPv4."""
     leaves: int | None = None
-    """The option that takes one of the values back; None where another value replaces the first."""
+    """The option that reverts one of the values; None if a new value replaces the old one."""
 
     def fits(self, kind: Kind, *, of_both: bool) -> bool:
-        """Whether it means something to such a socket; *of_both* is one of both families."""
+        """Whether it has an effect on such a socket; *of_both*: the socket serves both families."""
         return kind in self.kinds or (of_both and self.fits_mapped and kind[0] == socket.AF_INET6)
 
 
@@ -55,19 +55,19 @@ V6ONLY: Final = "IPV6_V6ONLY"
 
 
 def of_both_families(options: Iterable[SetOption]) -> bool:
-    """Whether IPv6 sockets with *options* serve IPv4, too."""
+    """Whether IPv6 sockets with *options* also serve IPv4."""
     return any(one.name == V6ONLY and one.values == (0,) for one in options)
 
 
 def device_of(options: Iterable[SetOption]) -> Hashable:
-    """The one interface that sockets with *options* are for; None for all."""
+    """Return the interface that *options* bind a socket to; None for all."""
     return next(
         (one.values for one in options if one.name in ("SO_BINDTODEVICE", "SO_BINDTOIFINDEX")), None
     )
 
 
 def fitting(options: Iterable[SetOption], transport: Transport) -> tuple[SetOption, ...]:
-    """Those of a service's *options* that mean something to its listeners of *transport*."""
+    """Return those of a service's *options* that have an effect on listeners of *transport*."""
     options = tuple(options)
     kind = (int(transport.family), int(transport.type))
     of_both = of_both_families(options)
@@ -75,7 +75,7 @@ def fitting(options: Iterable[SetOption], transport: Transport) -> tuple[SetOpti
 
 
 def of_connections(options: Iterable[SetOption], transport: Transport) -> tuple[SetOption, ...]:
-    """Those that are set to each connection of a stream listener of *transport*."""
+    """Return those to set on each connection of a stream listener of *transport*."""
     if transport.is_datagram:
         return ()
     return tuple(
@@ -86,7 +86,7 @@ def of_connections(options: Iterable[SetOption], transport: Transport) -> tuple[
 
 
 def of_sockets(options: Iterable[SetOption], transport: Transport) -> tuple[SetOption, ...]:
-    """Those that are set to the listening, or datagram, socket itself."""
+    """Return those to set on the listening or datagram socket itself."""
     return tuple(
         one
         for one in fitting(options, transport)
@@ -95,7 +95,7 @@ def of_sockets(options: Iterable[SetOption], transport: Transport) -> tuple[SetO
 
 
 def differences(old: Iterable[SetOption], new: Iterable[SetOption]) -> Iterator[str]:
-    """What a reload changes, in words."""
+    """Yield what a reload changes, in words."""
     before = {one.name: one for one in old}
     after = {one.name: one for one in new}
     for name in dict.fromkeys((*before, *after)):
@@ -103,4 +103,4 @@ def differences(old: Iterable[SetOption], new: Iterable[SetOption]) -> Iterator[
             continue
         one = after.get(name) or before[name]
         late = one.applied is Applied.BEFORE_BIND
-        yield f"socket.{name}" + (" (of listeners that are bound from now on)" if late else "")
+        yield f"socket.{name}" + (" (on new listeners only)" if late else "")

@@ -1,7 +1,7 @@
-"""TLS of a service, as the daemon has read it: what workers make their contexts of.
+"""The TLS of a service, as the daemon has read it. Workers create their contexts from it.
 
-The daemon reads the files, since a worker may run as a user who cannot; so a worker never opens
-one, and all workers of a generation serve what was there when it was checked.
+Only the daemon reads the files: the user of a worker may have no access to them, and all workers of
+a generation must have the same certificate, even if a file changes meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that a client has for its handshake, from being taken, where nobody says a number."""
+"""Default: seconds from the accepted connection to the end of the handshake."""
 
 Version = Literal["TLSv1.2", "TLSv1.3"]
 
@@ -22,23 +22,23 @@ class Pem:
     """A file with certificates or a key, in PEM (RFC 7468)."""
 
     path: str
-    """Absolute, for people."""
+    """Absolute; for messages."""
     content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a service is: a certificate, with those that lead to its issuer, and its key."""
+    """A certificate with its intermediate certificates, and its key."""
 
     certificate: Pem
     private_key: Pem
-    """The same file, where the key stands in it."""
+    """The same file as ``certificate``, if that has the key."""
     self_signed: bool = False
-    """Whether it is netd that makes the file, where it is missing or expired."""
+    """Whether netd creates the file if it is missing or expired."""
 
     @property
     def is_missing(self) -> bool:
-        """Whether the file is still to be made."""
+        """Whether netd must still create the file."""
         return not self.certificate.content
 
 
@@ -48,35 +48,35 @@ class Tls:
 
     identity: Identity
     sni: tuple[tuple[str, Identity], ...] = ()
-    """Others, by the name that a client asks for (RFC 6066): in lower case and A-labels, or a
-    wildcard for one label, ``*.host.example``."""
+    """More identities, by the server name that a client asks for (RFC 6066): in lower case and
+    A-labels, or with a wildcard for one label, ``*.host.example``."""
     client_certificate: ClientCertificate = "none"
     client_ca: Pem | None = None
-    """Who may have issued the certificates of clients."""
+    """The certificates of the authorities that may issue client certificates."""
     minimum_version: Version = "TLSv1.2"
     maximum_version: Version | None = None
     ciphers: str | None = None
-    """Of TLS 1.2, in OpenSSL's words; None for netd's choice."""
+    """Ciphers of TLS 1.2, in OpenSSL's syntax; None for netd's choice."""
     alpn: tuple[str, ...] = ()
-    """Protocols that are offered, the preferred one first (RFC 7301)."""
+    """Protocols to offer, the preferred one first (RFC 7301)."""
     handshake_timeout: float = HANDSHAKE_TIMEOUT
     """Seconds."""
     suppress_ragged_eofs: bool = True
-    """Whether a stream that ends without TLS's own end is an ordinary end to a handler."""
+    """Whether a handler sees an ordinary end of file without ``close_notify``."""
 
     @property
     def identities(self) -> tuple[Identity, ...]:
-        """All that it can be."""
+        """All identities, the default one first."""
         return (self.identity, *(identity for _, identity in self.sni))
 
     @property
     def files(self) -> tuple[Pem, ...]:
-        """All that was read."""
+        """All files that were read."""
         own = (pem for each in self.identities for pem in (each.certificate, each.private_key))
         return (*own, *([] if self.client_ca is None else [self.client_ca]))
 
     def without_contents(self) -> Tls:
-        """What the table says, whatever the files have in them."""
+        """Return the table without the contents of its files, to compare what two tables say."""
         return replace(
             self,
             identity=_empty(self.identity),

@@ -8,16 +8,17 @@ from typing import Final
 
 _QUANTITY: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
-"""In each unit of a duration; a bare number is in that of the empty text."""
+"""Seconds in each unit of a duration. A number without a unit has the empty one."""
 
 BYTES: Final = {"B": 1, "": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-"""In each unit of a size."""
+"""Bytes in each unit of a size."""
 
 LONGEST: Final = 100 * 365 * 86400
-"""Seconds: for whoever writes "99999h" for "ever", and less than a thread can wait."""
+"""Seconds. Enough for "99999h", which people write for "for ever"; less than a thread can
+wait."""
 
 LARGEST: Final = 2**63 - 1
-"""Bytes: what the system's own calls count in."""
+"""Bytes, as in the system's own calls (off_t)."""
 
 
 def duration(value: object) -> float:
@@ -51,12 +52,12 @@ def size(value: object) -> int:
 
 
 def pattern(units: Mapping[str, float]) -> str:
-    """The texts that ``duration`` or ``size`` reads, as JSON Schema has patterns (ECMA 262)."""
+    """Return the pattern (ECMA 262) of the texts that ``duration`` or ``size`` reads."""
     return rf"^[0-9]+(\.[0-9]+)? *({'|'.join(filter(None, units))})?$"
 
 
 def duration_text(seconds: float) -> str:
-    """Write a duration in the largest unit that leaves a whole number, to a nanosecond."""
+    """Return a duration in the largest unit that leaves a whole number, to a nanosecond."""
     for unit in ("h", "m", "s"):
         if seconds and seconds % SECONDS[unit] == 0:
             return f"{seconds / SECONDS[unit]:.0f}{unit}"
@@ -65,7 +66,7 @@ def duration_text(seconds: float) -> str:
 
 
 def size_text(count: int) -> str:
-    """Write a size in the largest unit that leaves a whole number."""
+    """Return a size in the largest unit that leaves a whole number."""
     for unit in ("GiB", "MiB", "KiB"):
         if count and count % BYTES[unit] == 0:
             return f"{count // BYTES[unit]}{unit}"
@@ -73,7 +74,7 @@ def size_text(count: int) -> str:
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:
-    """The amount in the unit of a bare number, however large; None for what is no amount."""
+    """Return the amount in the base unit, without a bound; None if *value* is no amount."""
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
         if match is None or match["unit"] not in units:
@@ -81,4 +82,4 @@ def _amount(value: object, units: Mapping[str, float]) -> float | None:
         return float(match["number"]) * units[match["unit"]]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if value >= 0 else None  # None for NaN, too
+    return value if value >= 0 else None  # NaN compares false, so it is no amount either

@@ -1,14 +1,14 @@
-"""A handler: what happens with a client, from the standard library's model of servers."""
+"""A handler, written for the standard library's socketserver."""
 
 from socketserver import StreamRequestHandler
 
 
 class Hello(StreamRequestHandler):
-    """Asks for a name, and greets."""
+    """Asks a client for a name, and greets it."""
 
     def __init__(self, *socketserver: object, greeting: str = "Hello") -> None:
-        # Whatever stands in [services.hello.options] comes after what socketserver passes. The
-        # base class serves the client, so this comes last.
+        # The keys of [services.hello.options] come after the arguments that socketserver passes.
+        # The base class serves the client in its constructor, so this call comes last.
         self.greeting = greeting
         super().__init__(*socketserver)  # type: ignore[arg-type]
 

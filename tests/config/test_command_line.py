@@ -33,11 +33,11 @@ class TestConfiguration:
 
     def test_knows_the_option_of_every_key(self) -> None:
         """Where a problem is that only an import shows."""
-        places = configuration("m:C", ["tcp:0"], "/srv").places
+        places = configuration("m:C", ["tcp:0"], "/srv").locations
         assert places["services.C.handler"] == ("--handler", 0)
         assert places["services.C.listen"] == ("--listen", 0)
         assert places["services.C"] == places[""] == ("--handler", 0)
-        places = configuration("m:listen", ["tcp:0"], "/srv").places
+        places = configuration("m:listen", ["tcp:0"], "/srv").locations
         assert places["services.listen.handler"] == ("--handler", 0)
 
     @pytest.mark.parametrize("handler", ["m:_C", "m:É"])

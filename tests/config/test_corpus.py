@@ -155,8 +155,8 @@ KEYS: Final = [
     ("proxy_protocol.from", "[1]", "must be a string, not 1"),
     ("proxy_protocol.from", '["10.0.0.1/8"]', '"10.0.0.1/8" has host bits set; write "10.0.0.0/8"'
      ' or "10.0.0.1"'),
-    ("proxy_protocol.from", '["uid:0"]', '"uid:0" says who a client is, and a proxy is an'
-     ' address or "unix"'),
+    ("proxy_protocol.from", '["uid:0"]', '"uid:0" is no proxy: write an address, a network'
+     ' or "unix"'),
     ("proxy_protocol.form", "[]", 'unknown key; did you mean "from"?'),
     ("limits.handshakes", "0", "must be 1 or more, not 0"),
     ("limits.handshakes", "1_000_001", "must be 1000000 or less, not 1000001"),
@@ -164,8 +164,8 @@ KEYS: Final = [
     ("hander", '"m:C"', 'unknown key; did you mean "handler"?'),
     ("Threads", "5", 'unknown key; did you mean "threads"?'),
     ("data-gram-size", "5", 'unknown key; did you mean "datagram_size"?'),
-    ("proxy_protocol.from", '["certificate:a.example"]', '"certificate:a.example" says who a client'
-     ' is, and a proxy is an address or "unix"'),
+    ("proxy_protocol.from", '["certificate:a.example"]', '"certificate:a.example" is no proxy:'
+     ' write an address, a network or "unix"'),
     ("telnet", "{}", f"unknown key; known here are {SERVICE}"),
     ("tls", "true", "must be a table, not true"),
     ("tls.certificate", "1", "must be a string, not 1"),
@@ -186,7 +186,7 @@ KEYS: Final = [
     ("program", '"head"', 'must be a list: ["head"], not "head"'),
     ("program", "[]", "must not be empty"),
     ("program", '["head", 1]', "must be a string, not 1"),
-    ("program", '["a\\u0000"]', '"a\\u0000" has a NUL character, and no argument can'),
+    ("program", '["a\\u0000"]', '"a\\u0000" has a NUL character, which an argument cannot have'),
     ("wait", "1", "must be true or false, not 1"),
     ("plugin", "5", "must be a string, not 5"),
     ("plugin", '"a b"', f'"a b" {NAME}'),
@@ -285,7 +285,7 @@ FILES: Final = {
         [
             "netd.toml:2: include: must not be empty",
             "netd.toml:3: include: must be a string, not 5",
-            'netd.toml:4: include: "a\\u0000/*" has a NUL character, and no path can',
+            'netd.toml:4: include: "a\\u0000/*" has a NUL character, which a path cannot have',
         ],
     ),
     "include of a file that is not there": (
@@ -427,14 +427,14 @@ FILES: Final = {
     "a file of the journal": (
         [f"[log]\nfile = 'netd.log'\nformat = 'journald'\n{TIME}"],
         [
-            'netd.toml:2: log.file: there is no file in the format "journald": leave out one of'
+            'netd.toml:2: log.file: has no effect with format = "journald": leave out one of'
             " the two"
         ],
     ),
     "a file of syslog, and other problems": (
         [f"[log]\nformat = 'syslog'\nfile = '/dev/log'\n{TIME}threads = 0\n"],
         [
-            'netd.toml:3: log.file: there is no file in the format "syslog": leave out one of the'
+            'netd.toml:3: log.file: has no effect with format = "syslog": leave out one of the'
             " two",
             "netd.toml:7: services.time.threads: must be 1 or more, not 0",
         ],

@@ -47,7 +47,7 @@ class TestRead:
         found = document(tmp_path, "a = 1\n[b]\nc = 2\n")
         assert found.line(("b", "x")) == 2
         assert found.line(("x", "y")) == 1
-        assert found.place(("b", "x")) == (found.file, 2)
+        assert found.location(("b", "x")) == (found.file, 2)
 
     def test_keeps_the_name_that_it_was_given(self, tmp_path: Path) -> None:
         """Messages name a file as its user does; paths in it start from where it really is."""
@@ -166,7 +166,7 @@ class TestTooMuch:
         line, message = place_and_message(tmp_path, f"a = {start * 5000}{end * 5000}\n")
         assert (line, message) == (
             1,
-            f"lists and tables stand inside each other more than {DEEPEST} deep, which is the most",
+            f"lists and tables are nested more than {DEEPEST} deep: nest fewer of them",
         )
 
     @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ class TestTooMuch:
         text = f"# 1234567890\na = 1\nb = 1{'0' * 5000}\n"
         assert place_and_message(tmp_path, text) == (
             3,
-            "a number has thousands of digits; the largest have 19",
+            "a number has thousands of digits; the largest number has 19",
         )
 
 

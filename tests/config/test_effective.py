@@ -46,7 +46,7 @@ def read(directory: Path, main: str = MAIN) -> Loaded:
 
 def by_key(found: Loaded) -> dict[str, Setting]:
     """All settings by their dotted keys."""
-    every = settings(SCHEMA, found.tables, found.configuration.places)
+    every = settings(SCHEMA, found.tables, found.configuration.locations)
     return {".".join(each.path): each for each in every}
 
 
@@ -62,11 +62,11 @@ class TestSettings:
         assert found["services.one.threads"] == Setting(
             ("services", "one", "threads"), 5, (main, 5)
         )
-        assert found["services.two.threads"].place == (part, 5)
-        assert found["services.two.options.a"].place == (main, 6)
-        assert found["services.one.access.deny"].place == (main, 11)
-        assert found["services.one.backlog"].place is None
-        assert found["daemon.graceful_timeout"].place is None
+        assert found["services.two.threads"].location == (part, 5)
+        assert found["services.two.options.a"].location == (main, 6)
+        assert found["services.one.access.deny"].location == (main, 11)
+        assert found["services.one.backlog"].location is None
+        assert found["daemon.graceful_timeout"].location is None
 
     def test_have_a_default_as_people_write_it(self, tmp_path: Path) -> None:
         """With a unit; and nothing, where nothing is said and that means something."""
@@ -141,7 +141,7 @@ class TestDecided:
         found = self.settled(tmp_path, threads=5, processes=2, datagram_size=1 << 20)
         assert found["services.one.processes"] == Setting(("services", "one", "processes"), 2, None)
         assert found["services.one.datagram_size"].value == "1MiB"
-        assert found["services.one.threads"].place == (str(tmp_path / "netd.toml"), 5)
+        assert found["services.one.threads"].location == (str(tmp_path / "netd.toml"), 5)
         assert found["services.one.worker"].value == "one"
 
     def test_leaves_out_what_came_to_something_else(self, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ class TestDecided:
         """With its place."""
         found = read(tmp_path, MAIN + 'worker = "w"\n')
         setting = by_key(decided(found, found.configuration.services))["services.one.worker"]
-        assert (setting.value, setting.place) == ("w", (str(tmp_path / "netd.toml"), 12))
+        assert (setting.value, setting.location) == ("w", (str(tmp_path / "netd.toml"), 12))
 
 
 def test_free_tables_of_any_name() -> None:

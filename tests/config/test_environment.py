@@ -74,11 +74,11 @@ class TestVariables:
         ("value", "said"),
         [
             ("TZ=UTC", "must be a table"),
-            ({"": "x"}, '"" is no name of a variable: leave = and NUL out'),
-            ({"A=B": "x"}, '"A=B" is no name of a variable: leave = and NUL out'),
-            ({"A\0": "x"}, '"A\\u0000" is no name of a variable: leave = and NUL out'),
+            ({"": "x"}, '"" is no name of a variable: write one without = and NUL'),
+            ({"A=B": "x"}, '"A=B" is no name of a variable: write one without = and NUL'),
+            ({"A\0": "x"}, '"A\\u0000" is no name of a variable: write one without = and NUL'),
             ({"PORT": 80}, "has PORT = 80: write a string, in quotes"),
-            ({"TZ": "U\0TC"}, "has a NUL character in TZ, and no variable can"),
+            ({"TZ": "U\0TC"}, "has a NUL character in TZ, which a variable cannot have"),
         ],
     )  # fmt: skip
     def test_nothing_else(self, value: object, said: str) -> None:

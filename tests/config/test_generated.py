@@ -23,7 +23,7 @@ from netd.config.schema import AccessTable, DaemonTable, LogTable, MainFile, Ser
 from netd.model.address import Address, InetAddress, Transport, UnixAddress
 from netd.model.log import LEVELS, Log
 from netd.model.problem import ConfigurationError
-from netd.model.service import Access, Configuration, Reference, Runs, Wanted
+from netd.model.service import Access, Configuration, Reference, Requested, Runs
 
 unhurried: Final = settings(deadline=None)
 """Every example writes files, on a machine that may have other things to do."""
@@ -216,8 +216,8 @@ def flat(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[An
 WANTED: Final = ("concurrency", "threads", "processes", "backlog", "datagram_size")
 
 
-def wanted(said: dict[str, Said]) -> Wanted:
-    return Wanted(**{key: said[key].meant for key in WANTED if key in said})
+def wanted(said: dict[str, Said]) -> Requested:
+    return Requested(**{key: said[key].meant for key in WANTED if key in said})
 
 
 def check(found: Configuration, name: str, meant: dict[Any, Any], listen: list[Address]) -> None:

@@ -24,9 +24,9 @@ from netd.model.service import (
     Plugin,
     Program,
     Reference,
+    Requested,
     Runs,
     Service,
-    Wanted,
 )
 
 TIME = '[services.time]\nlisten = ["tcp:10037"]\nhandler = "timeserver:TimeServer"\n'
@@ -89,8 +89,8 @@ class TestService:
             listen=(InetAddress(Transport.TCP, 10037),),
             runs=Runs("handler", Reference("timeserver", "TimeServer")),
             worker="time",
-            own=Wanted(),
-            defaults=Wanted(),
+            own=Requested(),
+            defaults=Requested(),
             concurrency="thread",
             threads=100,
             processes=1,
@@ -104,7 +104,7 @@ class TestService:
             handshakes=1000,
             options={},
         )
-        assert (found.own, found.defaults) == (Wanted(), Wanted())
+        assert (found.own, found.defaults) == (Requested(), Requested())
 
     def test_has_what_is_written(self, files: Files) -> None:
         """Every key arrives where the worker reads it."""
@@ -139,8 +139,8 @@ class TestService:
         )
         assert found.runs == Runs("handler", Reference("a.b.c", "D"))
         assert found.worker == "shared"
-        assert found.own == Wanted("process", 10_000, 1_000, 65535, 1 << 20)
-        assert found.defaults == Wanted()
+        assert found.own == Requested("process", 10_000, 1_000, 65535, 1 << 20)
+        assert found.defaults == Requested()
         assert found.options["directory"] == "/srv"
         assert found.access == Access(
             ("10.0.0.0/8", "unix", "uid:5"),
@@ -245,7 +245,8 @@ class TestRuns:
         assert found.runs == Plugin("web", ("--listen", "tcp:1"))
         assert found.listen == ()
         assert files.problems(text, 'listen = ["tcp:2"]') == [
-            "netd.toml:4: services.a.listen: a plugin binds for itself: say where in its arguments"
+            "netd.toml:4: services.a.listen: a plugin binds by itself: set the address in its"
+            " arguments"
         ]
 
     def test_a_plugin_has_no_listeners_of_the_defaults(self, files: Files) -> None:
@@ -323,7 +324,7 @@ class TestRuns:
         name = key.split()[0]
         text = f'handler = "m:C"\n{key}\n'
         assert files.problems(self.LISTEN, text) == [
-            f"netd.toml:4: services.a.{name}: means nothing without {needed}"
+            f"netd.toml:4: services.a.{name}: has no effect without {needed}: leave it out"
         ]
         # In the defaults it is for the services that it fits.
         assert names(files.load(f"[defaults]\n{key}\n", self.LISTEN, 'handler = "m:C"')) == ["a"]
@@ -347,8 +348,8 @@ class TestWanted:
         """A server class comes between them."""
         usual = '[defaults]\nconcurrency = "process"\nprocesses = 4\nthreads = 9\nbacklog = 8\n'
         (found,) = files.load(usual, service("a", 1, "processes = 2", "datagram_size = 7")).services
-        assert found.own == Wanted(processes=2, datagram_size=7)
-        assert found.defaults == Wanted("process", threads=9, backlog=8)
+        assert found.own == Requested(processes=2, datagram_size=7)
+        assert found.defaults == Requested("process", threads=9, backlog=8)
 
     def test_is_not_what_a_reload_compares(self, files: Files) -> None:
         """Only what comes of it counts: the same number from another place is no change."""
@@ -643,8 +644,8 @@ class TestDefaults:
         defaults = 'include = ["a.toml"]\n[defaults]\nthreads = 7\nbacklog = 8\n'
         found = files.load(defaults, service("a", 1, "threads = 9"))
         assert [(each.own, each.defaults) for each in found.services] == [
-            (Wanted(threads=9), Wanted(backlog=8)),
-            (Wanted(), Wanted(threads=7, backlog=8)),
+            (Requested(threads=9), Requested(backlog=8)),
+            (Requested(), Requested(threads=7, backlog=8)),
         ]
 
     def test_may_be_all_that_a_service_has(self, files: Files) -> None:
@@ -837,7 +838,7 @@ class TestConfiguration:
             '[defaults]\nhandler = "m:C"\nthreads = 5\naccess.verify_request = "m:f"\n',
             '[services.a]\nlisten = [\n"tcp:1"\n]\nthreads = 6\n',
         )
-        lines = {key: line for key, (file, line) in found.places.items() if file == found.file}
+        lines = {key: line for key, (file, line) in found.locations.items() if file == found.file}
         assert lines == {
             "": 1,
             "services.a": 6,
@@ -849,14 +850,14 @@ class TestConfiguration:
             "services.b.threads": 4,
             "services.b.access.verify_request": 5,
         }
-        assert found.places["services.b.access"] == (str(included), 4)
-        assert found.places["services.b.handler"] == (str(included), 3)
+        assert found.locations["services.b.access"] == (str(included), 4)
+        assert found.locations["services.b.handler"] == (str(included), 3)
 
     def test_knows_the_place_of_a_key_of_its_own(self, files: Files) -> None:
         """Of the main file's tables, too."""
         found = files.load('[daemon]\ngraceful_timeout = "2m"\n', TIME)
-        assert found.places["daemon"] == (found.file, 1)
-        assert found.places["daemon.graceful_timeout"] == (found.file, 2)
+        assert found.locations["daemon"] == (found.file, 1)
+        assert found.locations["daemon.graceful_timeout"] == (found.file, 2)
 
     def test_is_equal_when_read_again(self, files: Files) -> None:
         """A reload compares values."""
@@ -895,7 +896,7 @@ class TestConfiguration:
         for value in (found.services, found.python_path, only.listen, only.access.deny):
             assert type(value) is tuple
         with pytest.raises(TypeError):
-            found.places["a"] = ("b", 1)  # type: ignore[index]
+            found.locations["a"] = ("b", 1)  # type: ignore[index]
 
 
 class TestLoaded:

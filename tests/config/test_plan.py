@@ -19,10 +19,10 @@ from netd.model.service import (
     Plugin,
     Program,
     Reference,
+    Requested,
     Runs,
     Service,
     Stamp,
-    Wanted,
 )
 from netd.model.socket_options import SetOption
 from netd.model.tls import Identity, Pem, Tls
@@ -42,10 +42,15 @@ def configuration(*services: Service, **keys: Any) -> Configuration:
 
 def planned(old: list[Service], new: list[Service]) -> dict[str, tuple[Action, tuple[str, ...]]]:
     found = plan(configuration(*old), configuration(*new))
-    return {step.service: (step.fate, step.why) for step in found.steps}
+    return {step.service: (step.action, step.why) for step in found.steps}
 
 
-class TestFates:
+def is_empty(found: Plan) -> bool:
+    """Whether every service is kept."""
+    return all(step.action is Action.KEEP for step in found.steps)
+
+
+class TestActions:
     def test_each(self) -> None:
         """Those of the new configuration in its order, then those that go."""
         old = configuration(*map(service, ("kept", "changed", "removed", "disabled")))
@@ -65,21 +70,21 @@ class TestFates:
 
     def test_nothing_at_all(self) -> None:
         """An empty configuration after an empty one."""
-        assert plan(configuration(), configuration()).changes_nothing
+        assert is_empty(plan(configuration(), configuration()))
 
     def test_changes_nothing(self) -> None:
         """Only if everybody is kept; who goes is a change, too."""
-        assert plan(configuration(service("a")), configuration(service("a"))).changes_nothing
-        assert not plan(configuration(service("a")), configuration()).changes_nothing
+        assert is_empty(plan(configuration(service("a")), configuration(service("a"))))
+        assert not is_empty(plan(configuration(service("a")), configuration()))
 
     def test_the_order_is_no_change(self) -> None:
         a, b = service("a"), service("b")
-        assert plan(configuration(a, b), configuration(b, a)).changes_nothing
+        assert is_empty(plan(configuration(a, b), configuration(b, a)))
 
     def test_fates(self) -> None:
         """Who has one of several."""
         made = Plan((Step("a", Action.ADD), Step("b", Action.CHANGE), Step("c", Action.KEEP)))
-        assert made.fates(Action.ADD, Action.CHANGE) == {"a", "b"}
+        assert made.services(Action.ADD, Action.CHANGE) == {"a", "b"}
 
     def test_text(self) -> None:
         """A line of log."""
@@ -101,7 +106,7 @@ class TestSettings:
             admin_socket="/run/netd.sock",
         )
         found = plan(old, new)
-        assert found.changes_nothing
+        assert is_empty(found)
         assert [str(setting) for setting in found.settings] == [
             "change daemon.graceful_timeout: 30.0 to 5.0",
             "change daemon.drain_delay: 0.0 to 1.5",
@@ -109,7 +114,7 @@ class TestSettings:
             'change log.level: "info" to "debug"',
             "change log.connections: true to false",
             'change log.file: nothing to "/var/log/netd"',
-            "keep admin.socket as it is until netd is started anew",
+            "keep admin.socket as it is until netd is restarted",
         ]
         assert found.settings[-1] == Setting("admin.socket", None, "/run/netd.sock", True)
 
@@ -155,7 +160,7 @@ class TestDifferences:
             ([], [KEEPALIVE, read("TCP_KEEPIDLE", 7)],
              ("socket.SO_KEEPALIVE", "socket.TCP_KEEPIDLE")),
             ([], [read("IPV6_V6ONLY", False)],
-             ("socket.IPV6_V6ONLY (of listeners that are bound from now on)",)),
+             ("socket.IPV6_V6ONLY (on new listeners only)",)),
         ],
     )  # fmt: skip
     def test_a_socket_option(
@@ -173,8 +178,8 @@ class TestDifferences:
 
     def test_where_a_value_comes_from_is_no_change(self) -> None:
         """Only what it is."""
-        wanted = service("a", own=Wanted(threads=7), threads=7, written=frozenset({"threads"}))
-        defaulted = service("a", defaults=Wanted(threads=7), threads=7)
+        wanted = service("a", own=Requested(threads=7), threads=7, written=frozenset({"threads"}))
+        defaulted = service("a", defaults=Requested(threads=7), threads=7)
         assert planned([wanted], [defaulted]) == {"a": (Action.KEEP, ())}
 
     def test_defaults_moved_into_a_table(self, tmp_path: Path) -> None:
@@ -185,7 +190,7 @@ class TestDifferences:
         old.write_text("[defaults]\nhandler_timeout = 7\n" + table)
         new.write_text(table + "handler_timeout = 7\n")
         before, after = (replace(load(str(file)), file="netd.toml") for file in (old, new))
-        assert plan(before, after).changes_nothing
+        assert is_empty(plan(before, after))
 
     def test_every_field_is_known_here(self) -> None:
         """Whoever adds one decides whether it is a change."""
@@ -259,7 +264,7 @@ class TestSources:
         """Another ``python_path`` may find other modules, and no other programs."""
         old = configuration(service("a", runs=runs), python_path=("/srv/one",))
         new = configuration(service("a", runs=runs), python_path=("/srv/two",))
-        assert plan(old, new).fates(fate) == {"a"}
+        assert plan(old, new).services(fate) == {"a"}
 
 
 class TestSharedWorkers:

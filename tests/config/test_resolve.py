@@ -20,9 +20,9 @@ from netd.model.service import (
     Plugin,
     Program,
     Reference,
+    Requested,
     Runs,
     Service,
-    Wanted,
 )
 
 STREAMS = ["tcp:10037", "tcp6:10037", "unix:/run/s"]
@@ -46,8 +46,8 @@ def of_server(mixin: MixIn | None = None, **more: Any) -> Facts:
 def service(
     runs: Runs | Program | Plugin = HANDLER,
     listen: tuple[str, ...] = ("tcp:10037",),
-    own: Wanted = Wanted(),  # noqa: B008
-    defaults: Wanted = Wanted(),  # noqa: B008
+    own: Requested = Requested(),  # noqa: B008
+    defaults: Requested = Requested(),  # noqa: B008
     **more: Any,
 ) -> Service:
     return Service("s", tuple(map(parse, listen)), runs, "s", own=own, defaults=defaults, **more)
@@ -124,17 +124,17 @@ class TestConcurrency:
     @pytest.mark.parametrize("wanted", ["thread", "process"])
     def test_of_a_handler(self, wanted: Concurrency) -> None:
         """As its table says, and otherwise as the defaults do."""
-        assert settled(service(own=Wanted(wanted)), BLOCKING).concurrency == wanted
-        assert settled(service(defaults=Wanted(wanted)), BLOCKING).concurrency == wanted
+        assert settled(service(own=Requested(wanted)), BLOCKING).concurrency == wanted
+        assert settled(service(defaults=Requested(wanted)), BLOCKING).concurrency == wanted
         other: Concurrency = "thread" if wanted == "process" else "process"
-        both = service(own=Wanted(wanted), defaults=Wanted(other))
+        both = service(own=Requested(wanted), defaults=Requested(other))
         assert settled(both, BLOCKING).concurrency == wanted
 
     def test_of_the_defaults_for_whom_it_fits(self) -> None:
         """What cannot be run like that is run as is usual for it, without a word."""
-        usual = Wanted("process")
+        usual = Requested("process")
         assert settled(service(PROTOCOL, defaults=usual), REACTOR).concurrency == "reactor"
-        usual = Wanted("reactor")
+        usual = Requested("reactor")
         assert settled(service(defaults=usual), BLOCKING).concurrency == "thread"
         assert settled(service(PROGRAM, defaults=usual), facts_of(PROGRAM)).concurrency == "thread"
 
@@ -146,25 +146,25 @@ class TestConcurrency:
         self, mixin: MixIn | None, expected: Concurrency, usual: Concurrency | None
     ) -> None:
         """By its mix-in, whatever the defaults say."""
-        found = settled(service(SERVER, defaults=Wanted(usual)), of_server(mixin))
+        found = settled(service(SERVER, defaults=Requested(usual)), of_server(mixin))
         assert found.concurrency == expected
 
     @pytest.mark.parametrize("mixin", ["process", "thread", None])
     @pytest.mark.parametrize("own", ["thread", "process"])
     def test_of_a_server_whose_table_says_it(self, mixin: MixIn | None, own: Concurrency) -> None:
         """That is the last word."""
-        assert settled(service(SERVER, own=Wanted(own)), of_server(mixin)).concurrency == own
+        assert settled(service(SERVER, own=Requested(own)), of_server(mixin)).concurrency == own
 
     def test_of_a_function_that_makes_a_server(self) -> None:
         """Nothing is known of its mix-in, so it is run by threads, or as the defaults say."""
         assert settled(service(SERVER), BLOCKING).concurrency == "thread"
-        found = settled(service(SERVER, defaults=Wanted("process")), BLOCKING)
+        found = settled(service(SERVER, defaults=Requested("process")), BLOCKING)
         assert found.concurrency == "process"
 
     @pytest.mark.parametrize("runs", [HANDLER, SERVER])
     def test_the_reactor_for_what_may_wait(self, runs: Runs) -> None:
         """One handler that waits would be all that runs."""
-        assert misfit(service(runs, own=Wanted("reactor")), facts_of(runs)) == (
+        assert misfit(service(runs, own=Requested("reactor")), facts_of(runs)) == (
             "concurrency",
             f'"reactor" cannot run "{runs}", which may wait and would hold up all clients: '
             '"thread" and "process" can',
@@ -173,7 +173,7 @@ class TestConcurrency:
     @pytest.mark.parametrize("own", ["thread", "process"])
     def test_threads_for_what_is_asynchronous(self, own: Concurrency) -> None:
         """A coroutine that nobody awaits does nothing."""
-        assert misfit(service(PROTOCOL, own=Wanted(own)), REACTOR) == (
+        assert misfit(service(PROTOCOL, own=Requested(own)), REACTOR) == (
             "concurrency",
             f'"{own}" cannot run "m:P", which is asynchronous: "reactor" can',
         )
@@ -181,13 +181,13 @@ class TestConcurrency:
     @pytest.mark.parametrize("own", ["process", "reactor"])
     def test_of_a_program(self, own: Concurrency) -> None:
         """It is a process of its own anyway."""
-        key, why = misfit(service(PROGRAM, own=Wanted(own)), facts_of(PROGRAM))
+        key, why = misfit(service(PROGRAM, own=Requested(own)), facts_of(PROGRAM))
         assert key == "concurrency"
         assert why == "a program is a process of its own for each connection: leave it out"
 
     def test_of_a_plugin(self) -> None:
         """It does as it likes."""
-        key, why = misfit(service(PLUGIN, (), own=Wanted("thread")), facts_of(PLUGIN))
+        key, why = misfit(service(PLUGIN, (), own=Requested("thread")), facts_of(PLUGIN))
         assert (key, why) == ("concurrency", "a plugin decides that for itself: leave it out")
 
 
@@ -202,23 +202,24 @@ class TestThreads:
     ) -> None:
         """A hundred, or what the defaults say, or the service itself."""
         runs = SERVER if facts.server is not None else HANDLER
-        found = settled(service(runs, (), Wanted(threads=own), Wanted(threads=usual)), facts)
+        found = settled(service(runs, (), Requested(threads=own), Requested(threads=usual)), facts)
         assert found.threads == expected
 
     @pytest.mark.parametrize("facts", [BLOCKING, of_server("process")], ids=["handler", "server"])
     def test_by_processes(self, facts: Facts) -> None:
         """One handler in each, unless the service itself wants more, not the defaults."""
         runs = SERVER if facts.server is not None else HANDLER
-        by, usual = Wanted("process"), Wanted("process", threads=7)
+        by, usual = Requested("process"), Requested("process", threads=7)
         assert settled(service(runs, own=by, defaults=usual), facts).threads == 1
         assert settled(service(runs, defaults=usual), facts).threads == 1
-        own = Wanted("process", threads=5)
+        own = Requested("process", threads=5)
         assert settled(service(runs, own=own, defaults=usual), facts).threads == 5
 
     @pytest.mark.parametrize(
-        "usual", [Wanted(), Wanted(threads=50), Wanted("thread", 50), Wanted("process", 50, 8)]
+        "usual",
+        [Requested(), Requested(threads=50), Requested("thread", 50), Requested("process", 50, 8)],
     )
-    def test_a_server_without_a_mixin(self, usual: Wanted) -> None:
+    def test_a_server_without_a_mixin(self, usual: Requested) -> None:
         """One request at a time over all its listeners, whatever the defaults say."""
         found = settled(service(SERVER, ("tcp:1", "tcp:2"), defaults=usual), of_server())
         assert how(found) == ("thread", 1, 1)
@@ -226,15 +227,15 @@ class TestThreads:
     @pytest.mark.parametrize(
         ("own", "expected"),
         [
-            (Wanted(threads=5), ("thread", 5, 1)),
-            (Wanted("thread"), ("thread", THREADS, 1)),
-            (Wanted("thread", 5), ("thread", 5, 1)),
-            (Wanted("process"), ("process", 1, CHILDREN)),
-            (Wanted(processes=3), ("thread", 1, 3)),
+            (Requested(threads=5), ("thread", 5, 1)),
+            (Requested("thread"), ("thread", THREADS, 1)),
+            (Requested("thread", 5), ("thread", 5, 1)),
+            (Requested("process"), ("process", 1, CHILDREN)),
+            (Requested(processes=3), ("thread", 1, 3)),
         ],
     )
     def test_a_server_without_a_mixin_whose_table_says_it(
-        self, own: Wanted, expected: tuple[Concurrency, int, int]
+        self, own: Requested, expected: tuple[Concurrency, int, int]
     ) -> None:
         """What the service itself wants, it gets."""
         assert how(settled(service(SERVER, own=own), of_server())) == expected
@@ -245,18 +246,18 @@ class TestThreads:
 
     def test_of_the_reactor(self) -> None:
         """It has one; the scoreboard lists a thousand clients, and counts the others."""
-        usual = Wanted(threads=50)
+        usual = Requested(threads=50)
         assert settled(service(PROTOCOL, defaults=usual), REACTOR).threads == LISTED + 1
-        assert misfit(service(PROTOCOL, own=Wanted(threads=5)), REACTOR) == (
+        assert misfit(service(PROTOCOL, own=Requested(threads=5)), REACTOR) == (
             "threads",
             "the reactor serves all clients in one thread: leave it out",
         )
 
     def test_of_a_program(self) -> None:
         """So many connections at a time; one that takes for itself runs once for each listener."""
-        own = Wanted(threads=5)
+        own = Requested(threads=5)
         assert settled(service(PROGRAM, own=own), facts_of(PROGRAM)).threads == 5
-        usual = Wanted(threads=5)
+        usual = Requested(threads=5)
         two = service(WAITING, ("tcp:1", "udp:1"), defaults=usual)
         assert settled(two, facts_of(WAITING)).threads == 2
 
@@ -277,7 +278,7 @@ class TestProcesses:
         self, own: int | None, usual: int | None, children: int | None, expected: int
     ) -> None:
         """The file before the class's ``max_children``, and forty where nobody says anything."""
-        wanted = Wanted(processes=own), Wanted(processes=usual)
+        wanted = Requested(processes=own), Requested(processes=usual)
         found = settled(service(SERVER, (), *wanted), of_server("process", children=children))
         assert found.processes == expected
 
@@ -289,21 +290,21 @@ class TestProcesses:
         self, runs: Runs | Program, own: int | None, usual: int | None, expected: int
     ) -> None:
         """One, or as many as the file says."""
-        wanted = Wanted(processes=own), Wanted(processes=usual)
+        wanted = Requested(processes=own), Requested(processes=usual)
         assert settled(service(runs, (), *wanted), facts_of(runs)).processes == expected
 
     def test_of_a_server_by_threads(self) -> None:
         """Its handlers share one object's state, so only the service itself can want more."""
-        usual = Wanted(processes=6)
+        usual = Requested(processes=6)
         threading = of_server("thread", children=10)
         assert settled(service(SERVER, defaults=usual), threading).processes == 1
-        own = Wanted(processes=3)
+        own = Requested(processes=3)
         assert settled(service(SERVER, own=own, defaults=usual), threading).processes == 3
 
     @pytest.mark.parametrize("runs", [WAITING, PLUGIN])
     def test_of_what_takes_for_itself(self, runs: Program | Plugin) -> None:
         """Once, whatever the defaults say."""
-        usual = Wanted(processes=6)
+        usual = Requested(processes=6)
         assert settled(service(runs, (), defaults=usual), facts_of(runs)).processes == 1
 
 
@@ -332,7 +333,7 @@ class TestAttributes:
     ) -> None:
         """The service, the defaults, the class's attribute, and then what is usual."""
         found = settled(
-            service(SERVER, own=Wanted(**{key: own}), defaults=Wanted(**{key: usual})),  # type: ignore[arg-type]
+            service(SERVER, own=Requested(**{key: own}), defaults=Requested(**{key: usual})),  # type: ignore[arg-type]
             of_server(None, **{key: of_class}),
         )
         assert getattr(found, key) == (expected or usually)
@@ -349,7 +350,7 @@ class TestForks:
 
     @staticmethod
     def made(facts: Facts = BLOCKING, **more: Any) -> Service:
-        return settled(service(own=Wanted("process"), **{"max_requests": 1, **more}), facts)
+        return settled(service(own=Requested("process"), **{"max_requests": 1, **more}), facts)
 
     def test_forks(self) -> None:
         """Each request has a fork of its worker, which is what ForkingMixIn does."""
@@ -371,12 +372,12 @@ class TestForks:
             (
                 Facts("s", "any", "blocking", (), threads=True),
                 {},
-                "its imports start threads, which do not live on in a fork",
+                "its imports start threads, which a fork does not have",
             ),
             (
                 BLOCKING,
                 {"access": Access(verify_request=Reference("m", "f"))},
-                "verify_request is watched by the worker, which a fork leaves",
+                "the worker enforces verify_timeout, and cannot in a fork",
             ),
         ],
     )
@@ -432,7 +433,7 @@ class TestKeys:
         """That the defaults' rules keep nobody out of such a service is worth knowing."""
         ruled = service(runs, (), access=Access(deny=("192.0.2.1",)))
         assert notes_of(settled(ruled, facts_of(runs)), facts_of(runs)) == (
-            "nobody is refused by the access rules of [defaults]: it takes its clients itself",
+            "the access rules of [defaults] have no effect: it accepts its clients itself",
         )
         assert notes_of(settled(service(runs, ()), facts_of(runs)), facts_of(runs)) == ()
 
@@ -440,13 +441,13 @@ class TestKeys:
 class TestEverything:
     @given(
         st.builds(
-            Wanted,
+            Requested,
             st.sampled_from(["thread", "process", None]),
             st.none() | st.integers(1, 10),
             st.none() | st.integers(1, 10),
         ),
         st.builds(
-            Wanted,
+            Requested,
             st.sampled_from(["thread", "process", "reactor", None]),
             st.none() | st.integers(11, 20),
             st.none() | st.integers(11, 20),
@@ -455,7 +456,7 @@ class TestEverything:
         st.none() | st.integers(21, 30),
     )
     def test_own_keys_win(
-        self, own: Wanted, usual: Wanted, mixin: MixIn | None, children: int | None
+        self, own: Requested, usual: Requested, mixin: MixIn | None, children: int | None
     ) -> None:
         """What a service that may wait says itself, it gets, and there is room for all."""
         found = settled(service(SERVER, (), own, usual), of_server(mixin, children=children))
@@ -466,7 +467,7 @@ class TestEverything:
 
     def test_the_rest_stays(self) -> None:
         """Nothing else of a service is touched, and notes of the probe are kept."""
-        before = service(SERVER, own=Wanted(threads=3), options={"a": 1}, max_memory=5)
+        before = service(SERVER, own=Requested(threads=3), options={"a": 1}, max_memory=5)
         facts = Facts("s", "any", "blocking", (), ServerFacts("thread"), notes=("is so",))
         after = settled(before, facts)
         same = ("name", "listen", "runs", "worker", "own", "defaults", "options", "max_memory")

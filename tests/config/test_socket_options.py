@@ -102,7 +102,7 @@ class TestReading:
 FAULTS: list[tuple[str, str]] = [
     ("SO_KEEPALIV = true", 'unknown socket option; did you mean "SO_KEEPALIVE"?'),
     ("so_keepalive = true", 'unknown socket option; did you mean "SO_KEEPALIVE"?'),
-    ("COLOUR = 1", 'unknown socket option; "netdctl socket-options" lists those that there are'),
+    ("COLOUR = 1", 'unknown socket option; "netdctl socket-options" lists the known ones'),
     ("SO_USELOOPBACK = true",
      "is not on this system: it is for the routing sockets of other systems; leave it out"),
     ("SO_EXCLUSIVEADDRUSE = true",
@@ -202,7 +202,7 @@ class TestFaults:
     def test_both_families_on_one_address(self, write: Write) -> None:
         """Linux sets the option by itself there."""
         assert problems(write("IPV6_V6ONLY = false", '"tcp6:80:interface=[::1]"')) == [
-            "5: a.socket.IPV6_V6ONLY: means nothing on one address, which is of one family: leave"
+            "5: a.socket.IPV6_V6ONLY: has no effect on one address, which has one family: leave"
             " out the interface"
         ]
 
@@ -222,6 +222,6 @@ class TestFaults:
             "socket = {SO_PRIORITY = 1, SO_KEEPALIVE = true}\n"
         )
         assert problems(str(file)) == [
-            "5: a.socket.SO_PRIORITY: is set on each connection, and the program takes its"
+            "5: a.socket.SO_PRIORITY: is set on each connection, but the program accepts its"
             " connections itself: leave it out"
         ]

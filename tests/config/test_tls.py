@@ -161,7 +161,7 @@ class TestTable:
             'private_key = "host.key"\n'
         )
         found = loaded(files.path("netd.toml"))
-        every = settings(json_schema(), found.tables, found.configuration.places)
+        every = settings(json_schema(), found.tables, found.configuration.locations)
         text = as_toml(every, found.files)
         assert "BEGIN" not in text
         (files.directory / "elsewhere").mkdir()
@@ -214,7 +214,7 @@ PROBLEMS: list[tuple[str, list[str]]] = [
                    " self_signed"]),
     ('certificate = "gone.pem"', [f"5: {TLS}.certificate: cannot read gone.pem: No such file or"
                                   " directory"]),
-    ('certificate = "."', [f"5: {TLS}.certificate: cannot read DIR: it is no file"]),
+    ('certificate = "."', [f"5: {TLS}.certificate: cannot read DIR: it is not a file"]),
     ('certificate = "text.pem"', [f"5: {TLS}.certificate: text.pem has no certificate in PEM,"
                                   " -----BEGIN CERTIFICATE-----"]),
     ('certificate = "host.crt"', [f"5: {TLS}.certificate: host.crt has no private key in PEM,"
@@ -227,13 +227,12 @@ PROBLEMS: list[tuple[str, list[str]]] = [
         " ask for: write it without one (openssl pkey)"]),
     ('certificate = "host.crt"\nprivate_key = "other.key"', [
         f"6: {TLS}.private_key: the key in other.key is not that of the certificate in host.crt"]),
-    ('private_key = "host.key"', [f"5: {TLS}.private_key: means nothing without certificate"]),
+    ('private_key = "host.key"', [f"5: {TLS}.private_key: has no effect without certificate"]),
     ('certificate = "future.pem"', [f"5: {TLS}.certificate: future.pem is not valid before WHEN"]),
-    ('certificate = "weak.pem"', [f"5: {TLS}.certificate: OpenSSL does not serve weak.pem: ee key"
+    ('certificate = "weak.pem"', [f"5: {TLS}.certificate: OpenSSL refuses weak.pem: ee key"
                                   " too small"]),
     ('certificate = "host.pem"\nself_signed = "own.pem"', [
-        f"6: {TLS}.self_signed: stands beside certificate: netd makes the one, and reads the"
-        " other"]),
+        f"6: {TLS}.self_signed: stands beside certificate: leave out one of the two"]),
     ('self_signed = "text.pem"', [f"5: {TLS}.self_signed: text.pem is not a self-signed"
                                   " certificate, and is not overwritten: remove it, or name it in"
                                   " certificate"]),
@@ -241,10 +240,10 @@ PROBLEMS: list[tuple[str, list[str]]] = [
                                   " certificate, and is not overwritten: remove it, or name it in"
                                   " certificate"]),
     ('certificate = "host.pem"\nclient_certificate = "required"', [
-        f'6: {TLS}.client_certificate: "required" needs client_ca: the certificates of who may have'
-        " issued those of clients"]),
+        f'6: {TLS}.client_certificate: "required" needs client_ca: the certificates of the'
+        " authorities that issue those of clients"]),
     ('certificate = "host.pem"\nclient_ca = "ca.pem"', [
-        f'6: {TLS}.client_ca: means nothing without client_certificate = "optional" or'
+        f'6: {TLS}.client_ca: has no effect without client_certificate = "optional" or'
         ' "required"']),
     ('certificate = "host.pem"\nclient_certificate = "optional"\nclient_ca = "host.key"', [
         f"7: {TLS}.client_ca: host.key has no certificate in PEM, -----BEGIN CERTIFICATE-----"]),
@@ -261,14 +260,14 @@ PROBLEMS: list[tuple[str, list[str]]] = [
      'sni."A.b.".certificate = "host.pem"', [
         f'7: {TLS}.sni."A.b.": is the same name as "a.b": one of them is enough']),
     ('certificate = "host.pem"\nsni."a.b".private_key = "host.key"', [
-        f'6: {TLS}.sni."a.b".certificate: is required: the certificate, in PEM, and after it those'
-        " that lead to its issuer"]),
+        f'6: {TLS}.sni."a.b".certificate: is required: the file with the certificate, in PEM,'
+        " followed by the intermediate certificates"]),
     ('certificate = "host.pem"\nsni."a.b".certificate = "weak.pem"', [
-        f'6: {TLS}.sni."a.b".certificate: OpenSSL does not serve weak.pem: ee key too small']),
+        f'6: {TLS}.sni."a.b".certificate: OpenSSL refuses weak.pem: ee key too small']),
     ('certificate = "host.pem"\nsni."a.b" = {certificate = "host.pem", key = "host.key"}', [
         f'6: {TLS}.sni."a.b".key: unknown key; known here are certificate, private_key']),
     ('sni."a.b".certificate = "host.pem"', [
-        f"4: {TLS}.certificate: is required beside sni: for all other names"]),
+        f"4: {TLS}.certificate: is required beside sni, for all other names"]),
     # Everything at once.
     ('certificate = "gone.pem"\nciphers = "NONSENSE"\nclient_ca = "gone.ca"\n'
      'client_certificate = "optional"', [
@@ -322,25 +321,26 @@ class TestProblems:
         """Who takes for itself would get no TLS."""
         head = HEAD.replace('handler = "m:C"', 'program = ["sh"]\nwait = true')
         assert files.problems(head, CERTIFICATE) == [
-            "netd.toml:4: services.a.wait: would have the program take clients of tls:1 itself, and"
-            " netd could begin no TLS with them: leave it out, or listen without TLS"
+            "netd.toml:4: services.a.wait: lets the program accept the clients of tls:1 itself, so"
+            " netd cannot do their TLS handshake: leave it out, or listen without TLS"
         ]
 
         assert files.problems(head.replace("tls:", "tcp:"), CERTIFICATE) == [
-            f"netd.toml:5: {TLS}: a program with wait = true takes its clients itself: leave it out"
+            f"netd.toml:5: {TLS}: a program with wait = true accepts its clients itself: leave it"
+            " out"
         ]
 
     def test_plugin(self, files: Files) -> None:
         """Nor would a plugin."""
         assert files.problems('[services.a]\nplugin = "web"\n', CERTIFICATE) == [
-            f"netd.toml:3: {TLS}: a plugin listens for itself: say it in its arguments"
+            f"netd.toml:3: {TLS}: a plugin binds by itself: set up TLS in its arguments"
         ]
 
     def test_entries_that_match_nobody(self, files: Files) -> None:
         """A rule about certificates that nobody is asked for is a mistake, and a dangerous one."""
         access = '[services.a.access]\ndeny = ["::1", "certificate:a.b"]\n'
         assert files.problems(HEAD, CERTIFICATE, access) == [
-            'netd.toml:7: services.a.access.deny: "certificate:a.b" matches nobody, since no client'
+            'netd.toml:7: services.a.access.deny: "certificate:a.b" matches no client, since none'
             ' is asked for a certificate: set client_certificate = "optional" or "required" in'
             " [tls]"
         ]

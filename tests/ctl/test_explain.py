@@ -46,8 +46,8 @@ class TestText:
     def test_each_verdict(self, file: str) -> None:
         """With the list's file and line, and what else there is to know."""
         besides = (
-            "whoever is admitted is shown to verify_request: rules:admits\n"
-            "dry_run is on: a refusal is logged and counted, and the client comes in\n"
+            "an admitted client is then passed to verify_request: rules:admits\n"
+            "dry_run is on: a refusal is logged and counted, but the client is admitted\n"
         )
         for client, said in [
             (
@@ -62,15 +62,15 @@ class TestText:
     def test_what_does_not_fit(self, file: str) -> None:
         """A proxy, and a client of a socket that is not there."""
         _, said = run(file, "a", "--from", "10.2.0.1")
-        assert "it is a proxy: the lists are asked about the client that it names" in said
+        assert "it is a proxy: the lists are evaluated for the client that its header names" in said
         _, said = run(file, "a", "--from", "uid:0")
         assert "services.a listens on no Unix socket" in said
         _, said = run(file, "open", "--from", "::1", "--from", "certificate:a.example")
         assert said.splitlines() == [
             "::1 certificate:a.example: admitted: no entry of services.open.access.deny matches,"
             " and there is no allow list",
-            "services.open listens on no address of the Internet",
-            "services.open has no TLS, and sees no certificate",
+            "services.open listens on no Internet address",
+            "services.open has no TLS, so it sees no certificate",
         ]
 
 

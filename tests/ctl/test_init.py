@@ -13,12 +13,12 @@ from typing import Final
 import pytest
 
 from netd.config.load import load
-from netd.ctl.init import CannotStart, Location, contents, start
+from netd.ctl.init import CannotStart, Installation, contents, start
 
-PLACE: Final = Location("/srv/hello", "/opt/netd/bin/twistd", "alice")
+PLACE: Final = Installation("/srv/hello", "/opt/netd/bin/twistd", "alice")
 
 
-def unit(place: Location) -> configparser.SectionProxy:
+def unit(place: Installation) -> configparser.SectionProxy:
     """What the unit says of the service."""
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
@@ -45,12 +45,14 @@ class TestUnit:
 
     def test_does_not_hide_what_it_runs(self) -> None:
         """A private /tmp would take the directory, or the Python, out of sight."""
-        assert unit(Location("/tmp/x", PLACE.twistd, "alice"))["PrivateTmp"] == "no"
-        assert unit(Location("/srv/x", "/var/tmp/venv/bin/twistd", "alice"))["PrivateTmp"] == "no"
+        assert unit(Installation("/tmp/x", PLACE.twistd, "alice"))["PrivateTmp"] == "no"
+        assert (
+            unit(Installation("/srv/x", "/var/tmp/venv/bin/twistd", "alice"))["PrivateTmp"] == "no"
+        )
 
     def test_has_any_path(self) -> None:
         """What systemd reads as a blank between words, a specifier or a variable means itself."""
-        service = unit(Location("/srv/a b%i$x", "/opt/a b/twistd", "alice"))
+        service = unit(Installation("/srv/a b%i$x", "/opt/a b/twistd", "alice"))
         assert shlex.split(service["ExecStart"]) == [
             "/opt/a b/twistd", "--nodaemon", "--pidfile=", "netd", "--config",
             "/srv/a b%%i$$x/netd.toml",
@@ -62,7 +64,7 @@ class TestUnit:
     def test_refuses_a_path_that_it_cannot_have(self, directory: str) -> None:
         """Better than a unit that means something else."""
         with pytest.raises(CannotStart, match="has a character that a systemd unit cannot have"):
-            contents(Location(directory, PLACE.twistd, "alice"))
+            contents(Installation(directory, PLACE.twistd, "alice"))
 
     @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
     def test_is_one_that_systemd_takes(self, tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ class TestStart:
         """Not even a link that leads nowhere; and then nothing else is made, either."""
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to("nowhere")
-        with pytest.raises(CannotStart, match=f"{tmp_path}/{name} is there already"):
+        with pytest.raises(CannotStart, match=f"{tmp_path}/{name} exists, and is not overwritten"):
             start(str(tmp_path))
         assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [tmp_path / name]
 

@@ -20,7 +20,7 @@ from netd.config.load import load, loaded
 from netd.config.reference.json_schema import json_schema
 from netd.config.secrets import HIDDEN
 from netd.ctl.print_config import as_json, as_toml
-from netd.model.service import Service, Wanted
+from netd.model.service import Requested, Service
 from tests.config.drawn import main_files
 from tests.config.test_generated import CHARACTERS, document, scalars, unhurried
 
@@ -47,9 +47,9 @@ def at_once(service: Service) -> Service:
         field.name: getattr(service.defaults, field.name)
         if getattr(service.own, field.name) is None
         else getattr(service.own, field.name)
-        for field in fields(Wanted)
+        for field in fields(Requested)
     }
-    return replace(service, own=Wanted(**both), defaults=Wanted(), written=frozenset())
+    return replace(service, own=Requested(**both), defaults=Requested(), written=frozenset())
 
 
 class TestToml:
@@ -89,7 +89,7 @@ class TestToml:
     def test_breaks_long_lists(self) -> None:
         """An address a line."""
         listen = [f"tcp:{port}:interface=127.0.0.1" for port in (10037, 10038, 10039)]
-        assert printed(Setting(("listen",), listen, PLACE))[1:] == [
+        assert printed(Setting(("listen",), [*listen], PLACE))[1:] == [
             "listen = [",
             *(f'    "{address}",' for address in listen),
             "]  # conf/netd.toml:12",
@@ -99,8 +99,8 @@ class TestToml:
         """At the head, for who feeds it to netd, and where they are."""
         text = as_toml([Setting(("password",), HIDDEN, PLACE, hidden=True)], ["a.toml", "b.toml"])
         assert text == (
-            "# What a.toml, b.toml and netd's defaults come to.\n"
-            '# Secrets are hidden: before netd reads this, put them where "…" stands.\n'
+            "# The effective configuration of a.toml, b.toml.\n"
+            '# Secrets are hidden. Replace each "…" before netd reads this file.\n'
             "\n"
             'password = "…"  # conf/netd.toml:12, hidden\n'
         )
@@ -121,7 +121,7 @@ class TestToml:
             first = Path(directory) / "netd.toml"
             first.write_text(document(table, headers))
             found = loaded(str(first))
-            every = settings(json_schema(), found.tables, found.configuration.places)
+            every = settings(json_schema(), found.tables, found.configuration.locations)
             second = Path(directory) / "elsewhere" / "netd.toml"
             second.parent.mkdir()
             second.write_text(as_toml(every, found.files))

@@ -140,8 +140,7 @@ class TestInit:
         done = netdctl("init", ".", cwd=project.directory)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            "netdctl: ./netd.toml is there already, and nothing is overwritten: take another"
-            " directory\n"
+            "netdctl: ./netd.toml exists, and is not overwritten: name another directory\n"
         )
 
 

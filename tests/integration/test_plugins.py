@@ -233,7 +233,7 @@ class TestProblems:
         text = web("s", free_port(), project.directory)
         project.configure('[defaults.access]\ndeny = ["127.0.0.1"]\n' + text)
         daemon = project.start()
-        daemon.log.wait("services.s.plugin: nobody is refused by the access rules of .defaults.")
+        daemon.log.wait("services.s.plugin: the access rules of .defaults. have no effect")
 
     @pytest.mark.sweep
     @pytest.mark.parametrize("kind", ["web", "oddly"])

@@ -298,7 +298,7 @@ class TestProblems:
             (["cat"], "wait = true\nprocesses = 2", 6, r"processes: a program with wait = true"),
             (
                 ["cat"], 'wait = true\n[services.p.access]\nallow = ["10.0.0.0/8"]', 6,
-                r"access: a program with wait = true takes its clients itself",
+                r"access: a program with wait = true accepts its clients itself",
             ),
             (["cat"], 'handler = "echo"', 4, r"program: stands beside handler"),
         ],
@@ -336,10 +336,10 @@ class TestProblems:
         assert f"services.p.program: uid {nobody} cannot execute {script}" in done.stderr
 
     def test_rules_from_the_defaults_are_noted(self, project: Project) -> None:
-        """They are for other services as well, so they are no problem; but nobody holds to them."""
+        """They are for other services as well, so they are no problem, but they have no effect."""
         text = service(["cat"], more="wait = true\n")
         daemon = started(project, '[defaults.access]\ndeny = ["127.0.0.1"]\n' + text)
-        daemon.log.wait(r"services.p.program: nobody is refused by the access rules")
+        daemon.log.wait(r"services.p.program: the access rules of \[defaults\] have no effect")
 
 
 class TestStop:

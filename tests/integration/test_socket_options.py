@@ -495,7 +495,7 @@ socket = {{{options}}}
         assert reply.ok
         assert reply.values["steps"][0]["why"] == [
             "socket.SO_KEEPALIVE",
-            "socket.IPV6_V6ONLY (of listeners that are bound from now on)",
+            "socket.IPV6_V6ONLY (on new listeners only)",
             "socket.TCP_KEEPIDLE",
         ]
         assert told() == [0, 1, 77]

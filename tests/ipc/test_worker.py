@@ -42,7 +42,7 @@ from netd.ipc.worker import (
 )
 from netd.model.address import InetAddress, Transport, UnixAddress
 from netd.model.log import WorkerLog
-from netd.model.service import Access, Owner, Reference, Runs, Service, Wanted
+from netd.model.service import Access, Owner, Reference, Requested, Runs, Service
 
 SERVICE = Service(
     "time",
@@ -52,8 +52,8 @@ SERVICE = Service(
     ),
     Runs("server", Reference("timeserver", "TimeServer"), Reference("timeserver", "Handler")),
     "time",
-    own=Wanted("process", 7),
-    defaults=Wanted(processes=3),
+    own=Requested("process", 7),
+    defaults=Requested(processes=3),
     concurrency="process",
     threads=7,
     processes=3,

@@ -1,12 +1,13 @@
-"""The JSON Schema of a configuration file: for editors, and for all that lists or prints keys.
+"""The JSON Schema of a configuration file: for editors, and for code that lists or prints keys.
 
-It accepts every file that ``load`` accepts, and some more: what only makes sense together with
-other files (a key that may come from another file's ``[defaults]``, for one) is ``load``'s to say.
+It accepts every file that ``load`` accepts, and more: an editor sees one file, so it cannot know
+that a required key is missing in all of them, ``[defaults]`` included.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, get_origin
 
 from pydantic import BaseModel, WithJsonSchema
@@ -21,25 +22,27 @@ from pydantic_core.core_schema import (
 
 from netd.config import environment, types
 from netd.config.docstrings import docstrings, keys, unwrapped
-from netd.config.load import SERVICES
-from netd.config.schema import MainFile
+from netd.config.schema import SERVICES, MainFile
 
 TITLE: Final = "netd configuration"
 
 ALIAS_OF: Final = "x-alias-of"
-"""What the JSON Schema says of a key that is another name of the one beside it."""
+"""The keyword of the JSON Schema for a key that is another name of the one beside it."""
+
+Shape = Mapping[str, Any]
+"""A JSON Schema, or a part of one, as the code that walks through it sees it."""
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the main file, which fits the files that it includes, too."""
+def json_schema() -> JsonSchemaValue:
+    """Return the JSON Schema of the main file. It also accepts the files that it includes."""
     schema = MainFile.model_json_schema(schema_generator=_Generator)
-    # As people write a file: the services last, though it inherits them from an included one.
+    # People write the services last, but the model inherits that field, so it comes first.
     schema["properties"][SERVICES] = schema["properties"].pop(SERVICES)
     return {"$schema": _Generator.schema_dialect, "title": TITLE, **schema}
 
 
-def kinds() -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each kind of value, by its title."""
+def kinds() -> dict[str, JsonSchemaValue]:
+    """Return the JSON Schema of each kind of value, by its title."""
     described = (
         told.json_schema
         for kind in (*vars(types).values(), *vars(environment).values())
@@ -51,17 +54,17 @@ def kinds() -> dict[str, dict[str, Any]]:
 
 
 def as_text() -> str:
-    """The JSON Schema as the text of a file."""
+    """Return the JSON Schema as the text of a file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 class _Generator(GenerateJsonSchema):
-    """Describes what can be written in TOML: there is no null, and a default as people write it."""
+    """Describes what TOML can have: no null, and defaults as people write them (``"30s"``)."""
 
     def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
         found = self.generate_inner(schema["schema"])
         default = self.get_default_value(schema)
-        # A table's keys have defaults of their own; and None is what no key at all means.
+        # The keys of a table have their own defaults, and None means that a key is not set.
         if default is not NoDefault and default is not None and not isinstance(default, BaseModel):
             found["default"] = SchemaSerializer(schema["schema"]).to_python(default)
         return found
@@ -81,7 +84,7 @@ class _Generator(GenerateJsonSchema):
         found["description"] = unwrapped(schema["cls"].__doc__ or "")
         for key, text in docstrings(schema["cls"]).items():
             shape = found["properties"][key]
-            # What the key means, then how the value is written.
+            # First what the key means, then how its value is written.
             written = shape.get("description")
             shape["description"] = f"{text}\n\n{written}" if written is not None else text
         for name, field in schema["cls"].model_fields.items():

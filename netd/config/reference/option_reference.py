@@ -1,4 +1,4 @@
-"""The table of socket options for people: as a page, as lines, and as JSON.
+"""The table of socket options, printed: as a page, as lines, and as JSON.
 
 ``python -m netd.config.reference.option_reference`` prints what ``docs/socket-options.md`` has.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from netd.config.toml import literal
 from netd.listening.options.table import IMPOSSIBLE, OPTIONS, Level, Option
@@ -31,50 +31,50 @@ SO_RCVTIMEO = "2.5s"
 IP_ADD_MEMBERSHIP = ["239.1.2.3", "239.1.2.4@lo"]
 ```
 
-Each goes to those listeners of the service that it fits: here `SO_KEEPALIVE` to TCP, the groups to
-UDP, and the time-out to both. One that fits none of them is a problem, unless it is from
-`[defaults]`; so is one that this system does not have, one that is read only, and a value that the
-system does not take. `netdctl check` says all of that.
+netd sets each option on those listeners of the service that it fits: here `SO_KEEPALIVE` on TCP,
+the groups on UDP, and the timeout on both. `netdctl check` reports an option that fits none of them
+(unless it is from `[defaults]`), one that this system does not have, one that is read-only, and a
+value that the system refuses.
 
-`netdctl socket-options` prints this table, as far as the kernel it runs on has the options.
+`netdctl socket-options` prints those options of this table that the running kernel has.
 
 ## When an option is set
 
-* *before bind*: it cannot be changed later, or has no effect then.
+* *before bind*: it cannot be changed later, or then has no effect.
 * *on the listener*: accepted TCP connections inherit it. Connections of a Unix socket inherit
-  nothing; there it is set on each, too.
-* *on each connection*: the worker sets it on what it takes, whatever the service runs. It has the
-  rights of the service's `user` then. A program with `wait = true` takes its connections itself,
-  and gets none of these.
+  nothing, so netd sets it on each of them, too.
+* *on each connection*: the worker sets it on each connection that it accepts, with the rights of
+  the service's `user`. A program with `wait = true` accepts its connections itself, so these
+  options are not set.
 
-A datagram socket has no connections, and gets all of its options itself.
+A datagram socket has no connections; all of its options are set on the socket itself.
 
 ## What a reload does
 
-An option that was added or changed is set on the listeners that stay, and one that was taken out
-gets the value that a new socket has; if the reload comes to nothing, all is as it was. Groups are
-joined and left one by one. What is set before bind holds for listeners that are bound from then on:
-one that stays keeps what it has until netd is started anew, and `netdctl plan` says so. (So does
-the automatic growth of a buffer, once it has been given a size.)
+netd sets an added or changed option on the listeners that stay. A removed option gets the value
+that a new socket has. If the reload fails, all options have their old values. Groups are joined and
+left one by one. An option that is set before bind only changes on new listeners: one that stays
+keeps the old value until netd is restarted, and `netdctl plan` says so. (Likewise, a buffer that
+was given a size does not grow automatically until netd is restarted.)
 
-## Both families by one listener
+## One listener for both families
 
-With `IPV6_V6ONLY = false`, `tcp6:` and `udp6:` on all addresses take IPv4 clients, too, and options
-of IPv4 fit them. Handlers find such a client's address as the system gives it, `::ffff:192.0.2.7`;
-rules for `192.0.2.0/24` match it, and the log has `192.0.2.7`.
+With `IPV6_V6ONLY = false`, `tcp6:` and `udp6:` on all addresses also accept IPv4 clients, and
+options for IPv4 fit them. Handlers see such a client's address as the system reports it,
+`::ffff:192.0.2.7`; rules for `192.0.2.0/24` match it, and the log has `192.0.2.7`.
 """
 
 _COLUMNS: Final = "| option | value | for | set | meaning |\n| --- | --- | --- | --- | --- |"
 
 _IMPOSSIBLE_HEAD: Final = """\
-## Names that no service can have
+## Options that no service can set
 
 | name | why |
 | --- | --- |"""
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page, in Markdown."""
     parts = [_HEAD]
     for level in Level:
         rows = [_row(option) for option in OPTIONS.values() if option.level is level]
@@ -95,12 +95,12 @@ def _row(option: Option) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _listed(example: Any) -> Any:
+def _listed(example: object) -> object:
     return list(example) if isinstance(example, tuple) else example
 
 
-def facts(options: Iterable[Option]) -> list[Mapping[str, Any]]:
-    """What there is to know of each option, for programs."""
+def facts(options: Iterable[Option]) -> list[Mapping[str, object]]:
+    """Return all facts about each option, for programs."""
     return [
         {
             "name": option.name,
@@ -118,12 +118,12 @@ def facts(options: Iterable[Option]) -> list[Mapping[str, Any]]:
 
 
 def as_json(options: Iterable[Option]) -> str:
-    """The same as the text of a file."""
+    """Return the facts as JSON text."""
     return json.dumps(facts(options), indent=1, ensure_ascii=False) + "\n"
 
 
 def as_lines(options: Iterable[Option]) -> str:
-    """A line each, in columns."""
+    """Return one line for each option, in columns."""
     head = ("OPTION", "LEVEL", "VALUE", "FOR", "SET", "MEANING")
     rows = [head] + [
         (one.name, one.level.name, one.form.title, one.fit.words, one.applied.value, one.meaning)

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-from netd.config.load import DEFAULTS
-from netd.config.reference.json_schema import ALIAS_OF, json_schema, kinds
+from netd.config.reference.json_schema import ALIAS_OF, Shape, json_schema, kinds
+from netd.config.schema import DEFAULTS
 from netd.config.socket_options import SPARSE
 from netd.config.toml import literal
 
@@ -26,13 +26,12 @@ handler = "timeserver:TimeServer"
 listen = ["tcp:10037"]
 ```
 
-A key that netd does not know is an error, and so is a value that is not of the kind that the tables
-below say.
+An unknown key is an error, and so is a value of another kind than the tables below say.
 
-`netdctl check FILE` says all that is wrong, with file and line. `netdctl print-config FILE` prints
-every key with its value and where that is from. `netdctl schema` prints the JSON Schema that this
-page is made from; an editor that knows taplo's directive completes, explains and checks the keys
-of a file that starts with `#:schema FILE`.
+`netdctl check FILE` reports every error, with file and line. `netdctl print-config FILE` prints
+every key with its value and where that value is written. `netdctl schema` prints the JSON Schema
+that this page is made from. An editor that supports taplo's directive completes, explains and
+checks the keys of a file that starts with `#:schema FILE`.
 """
 
 _KINDS_HEAD: Final = """\
@@ -45,30 +44,29 @@ _KEYS_HEAD: Final = "| key | value | default | meaning |\n| --- | --- | --- | --
 
 _JSON_TYPES: Final = {
     "boolean": "true or false",
-    "string": "text",
+    "string": "string",
     "object": "table",
     "integer": "whole number",
     "number": "number",
 }
 _BOUNDS: Final = {"minimum": "from", "maximum": "to"}
 
-Shape = Mapping[str, Any]
-"""A JSON Schema, or a part of one."""
-
 
 def reference(schema: Shape, kinds: Mapping[str, Shape]) -> str:
-    """A page about all tables and keys of *schema*, and the *kinds* of values, by their titles."""
+    """Return the page: all tables and keys of *schema*, and the *kinds* of values, by title."""
     pages = _Pages(schema, kinds)
     return "\n".join([_HEAD, *pages.table("The file", (), schema), *pages.kinds()])
 
 
 class _Pages:
+    """Writes the sections of the page."""
+
     def __init__(self, schema: Shape, kinds: Mapping[str, Shape]) -> None:
         self._schema = schema
         self._kinds = kinds
 
     def table(self, title: str, path: tuple[str, ...], shape: Shape) -> Iterator[str]:
-        """The section of a table, and those of the tables in it."""
+        """Yield the section of a table, and those of the tables in it."""
         yield f"## {title}\n\n{shape['description']}\n\n{_KEYS_HEAD}"
         for key, found in shape["properties"].items():
             if ALIAS_OF not in found:
@@ -79,7 +77,7 @@ class _Pages:
             yield from self.table(_title(below[0]), *below)
 
     def kinds(self) -> Iterator[str]:
-        """The section that says how values are written."""
+        """Yield the section about how values are written."""
         yield _KINDS_HEAD
         for title, kind in sorted(self._kinds.items()):
             examples = ", ".join(f"`{literal(each)}`" for each in kind["examples"])
@@ -94,7 +92,7 @@ class _Pages:
         return _cells(name, self._kind(shape), default, self._meaning(shape, below is not None))
 
     def _meaning(self, shape: Shape, has_section: bool) -> str:
-        """What a key means, without what another section says."""
+        """Return what a key means, without what another section of the page already says."""
         text: str = shape["description"]
         if has_section:
             return text.split("\n\n")[0]
@@ -102,7 +100,7 @@ class _Pages:
         return text.removesuffix(kind["description"]) if kind is not None else text
 
     def _kind(self, shape: Shape) -> str:
-        """What can be written, in a few words."""
+        """Return what kinds of values a key can have, in a few words."""
         if shape.get("title") in self._kinds:
             return f"[{shape['title']}](#{_slug(shape['title'])})"
         if "const" in shape or "enum" in shape:
@@ -117,17 +115,17 @@ class _Pages:
         return _JSON_TYPES[shape["type"]] + "".join(bounds)
 
     def _inner(self, path: tuple[str, ...], found: Shape) -> tuple[tuple[str, ...], Shape] | None:
-        """The table that is under a key, or under any name under it, if it has a section."""
+        """Return the table at a key, or at any name below it, if the page has a section for it."""
         if path == (DEFAULTS,):
-            return None  # which has the keys of a service
+            return None  # it has the keys of a service, which have a section already
         for element in found.get("patternProperties", {}).values():
             path, found = (*path, "NAME"), element
-        # What the table says of itself, and not what its key says of it.
+        # The section starts with the docstring of the table, not with that of its key.
         shape = self._resolved({key: found[key] for key in found if key != "description"})
         return (path, shape) if "properties" in shape and SPARSE not in shape else None
 
     def _resolved(self, shape: Shape) -> Shape:
-        """*shape*, or what it refers to, with what is said beside the reference."""
+        """Return *shape*, or what it refers to, with the keywords that stand beside ``$ref``."""
         if "$ref" not in shape:
             return shape
         return {**self._schema["$defs"][shape["$ref"].removeprefix("#/$defs/")], **shape}
@@ -138,13 +136,13 @@ def _title(path: tuple[str, ...]) -> str:
 
 
 def _slug(title: str) -> str:
-    """What a link calls a heading, as GitHub has it."""
+    """Return the anchor that GitHub gives a heading."""
     kept = (each for each in title.lower() if each.isalnum() or each in " -_")
     return "".join(kept).replace(" ", "-")
 
 
 def _cells(*texts: str) -> str:
-    """A row of a table; a line break or a | in a cell would end it."""
+    """Return a row of a table, without line breaks, and with each | escaped: both end a cell."""
     cells = (" ".join(text.split()).replace("|", r"\|") for text in texts)
     return f"| {' | '.join(cells)} |"
 

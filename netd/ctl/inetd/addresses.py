@@ -12,15 +12,15 @@ _NAME: Final = re.compile(r"\.?[\w-]{1,63}(?:\.[\w-]{1,63})*\.?", re.ASCII)
 _ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9a-fA-F]*)\.?", re.ASCII | re.DOTALL)
 
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
-"""IPv4 clients, as an IPv6 socket that takes them too names them (RFC 4291, 2.5.5.2)."""
+"""The addresses of IPv4 clients at an IPv6 socket that serves both (RFC 4291, 2.5.5.2)."""
 
 EVERY_IPV4: Final = "0.0.0.0/0"
 
 
 def elements(text: str) -> tuple[str, ...]:
-    """What one element stands for: networks, each with its prefix length, or the name it is.
+    """Return the networks that one element stands for, with prefix lengths, or the name that it is.
 
-    Raises ValueError for what is neither.
+    Raises ValueError for any other text.
     """
     if "{" in text:
         return tuple(_factorised(text))
@@ -42,7 +42,7 @@ def elements(text: str) -> tuple[str, ...]:
 
 
 def by_zeros(address: str) -> str:
-    """The network of an IPv4 address: zeros at its right stand for any number.
+    """Return the network of an IPv4 address, in which zeros at the end stand for any number.
 
     Raises ValueError.
     """
@@ -58,19 +58,19 @@ def is_network(element: str) -> bool:
 
 
 def shown(network: str) -> str:
-    """A network as people write it: a single address without its prefix length."""
+    """Return a network as people write it: a single address without a prefix length."""
     parsed = ipaddress.ip_network(network)
     return str(parsed.network_address) if parsed.num_addresses == 1 else str(parsed)
 
 
 def has_every_ipv4(network: str) -> bool:
-    """Whether IPv4 clients are in an IPv6 *network*, such as ``::/0``, by their mapped address."""
+    """Whether an IPv6 *network*, such as ``::/0``, has the mapped addresses of IPv4 clients."""
     parsed = ipaddress.ip_network(network)
     return isinstance(parsed, ipaddress.IPv6Network) and _MAPPED.subnet_of(parsed)
 
 
 def _factorised(text: str) -> list[str]:
-    """``128.138.{12,13}``: the part in braces at the end takes each of its values in turn."""
+    """Return the networks of ``128.138.{12,13}``, one for each number in the braces at the end."""
     match = _FACTORISED.fullmatch(text)
     if match is None:
         raise ValueError(f"{text} is no factorised address, which is like 128.138.{{12,13}}")
@@ -94,7 +94,7 @@ def _masked(text: str) -> str:
 
 
 def _network(address: str, length: int, wrong: str) -> str:
-    # A scope id (RFC 4007) means nothing to xinetd when it compares.
+    # xinetd ignores a scope id (RFC 4007) when it compares addresses.
     number = address.partition("%")[0] if ":" in address else address
     try:
         return str(ipaddress.ip_network(f"{number}/{length}", strict=False))

@@ -1,4 +1,4 @@
-"""The attributes of xinetd.conf(5): how each is written, and what becomes of it.
+"""The attributes of xinetd.conf(5): how each is written, and its counterpart in netd.
 
 ``docs/coming-from-inetd.md`` shows this table, and a test holds the two together.
 """
@@ -33,24 +33,24 @@ def _one_of(*known: str) -> Callable[[str], tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute. The first three are for people who look for what they have."""
+    """One attribute. Its name and the first two fields are a row of the documentation."""
 
     becomes: str
-    """The key of netd; empty when there is none."""
+    """The key of netd; empty if there is none."""
     note: str = ""
-    """What is different."""
+    """How they differ."""
     values: tuple[int, int | None] = (1, 1)
-    """How many values it takes, at least and at most."""
+    """Least and most number of values; None for no bound."""
     is_list: bool = False
-    """Whether it may come again, and takes ``+=`` and ``-=``."""
+    """Whether an entry can have it several times, with ``+=`` and ``-=``."""
     in_defaults: bool = False
-    """Whether ``defaults`` may have it."""
+    """Whether ``defaults`` can have it."""
     is_inherited: bool = False
-    """Whether a service starts with what the ``defaults`` before it have, and changes that; any
-    other that ``defaults`` may have counts for services without one of their own."""
+    """Whether a service starts with the value of the ``defaults`` before it, and changes that. Any
+    other attribute of ``defaults`` applies to services that do not have it."""
     only_in_defaults: bool = False
     read: Callable[[str], tuple[str, ...]] = _itself
-    """What one value stands for. Raises ValueError."""
+    """Reads one value; returns what it stands for, or raises ValueError."""
 
 
 SOME: Final = (1, None)

@@ -17,26 +17,26 @@ from netd.ctl.inetd.xinetd import KEYWORDS, Reader
 from netd.model.problem import ConfigurationError, Problem
 
 LONGEST_NAME: Final = 90
-"""Characters of a service's name, of the 100 that netd takes: the rest is for a number after it."""
+"""Most characters of a service's name. netd allows 100; the rest is for a number after it."""
 
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import found."""
+    """The result of an import."""
 
     text: str
     """The configuration, as TOML."""
     problems: tuple[Problem, ...]
-    """Lines that could not be read, in order of place. What has one is off, or left out."""
+    """Lines that could not be read, sorted by location. Their services are off, or left out."""
 
 
 def imported(files: Iterable[str], machine: Machine) -> Imported:
     """Read *files*, some of which may be directories, as one configuration.
 
-    What a file is shows in its first line that says something. Raises ConfigurationError when one
-    of *files* cannot be read.
+    The first significant line shows the format of a file. Raises ConfigurationError if one of
+    *files* cannot be read.
     """
     xinetd = Reader(machine)
     contents = _contents(files, machine, xinetd)
@@ -60,7 +60,7 @@ def imported(files: Iterable[str], machine: Machine) -> Imported:
 
 
 def _contents(files: Iterable[str], machine: Machine, xinetd: Reader) -> list[tuple[str, bytes]]:
-    """The files and what is in them, those of a directory as xinetd's ``includedir`` has it."""
+    """Return the files with their contents, and for a directory those that ``includedir`` reads."""
     found = []
     problems = []
     for file in files:
@@ -87,15 +87,15 @@ def _is_xinetd(file: str, data: bytes) -> bool:
 def _sorted_out(
     of_xinetd: list[Service], of_inetd: list[Service], machine: Machine
 ) -> list[Service]:
-    """All services with names of their own, and no two on the same address."""
+    """Return all services with unique names, and no two enabled ones on the same address."""
     hidden = {service.name for service in of_xinetd}
     ordered = of_xinetd + [_hidden(service, hidden) for service in of_inetd]
-    # A table that netd refuses is no reason to turn another service off, so it goes first.
+    # First the tables that netd refuses: they must not turn off a service on the same address.
     return _compatible(_unshared(_acceptable(_named(ordered), machine)), machine)
 
 
 def _hidden(service: Service, names: set[str]) -> Service:
-    """A line of inetd.conf counts for Debian's xinetd if xinetd has no service of that name."""
+    """Turn off a line of inetd.conf whose name xinetd's files have, as Debian's xinetd does."""
     if service.name not in names or not service.is_enabled:
         return service
     return _turned_off(
@@ -104,20 +104,20 @@ def _hidden(service: Service, names: set[str]) -> Service:
 
 
 def _named(found: list[Service]) -> list[Service]:
-    request: set[str] = set()
+    used: set[str] = set()
     named = []
     for service in found:
-        name = next(name for name in _names(service) if name not in request)
-        request.add(name)
+        name = next(name for name in _names(service) if name not in used)
+        used.add(name)
         named.append(replace(service, name=name))
     return named
 
 
 def _names(service: Service) -> Iterator[str]:
-    """Names for a service, the best first."""
+    """Yield names for a service, the best first."""
     name = _NOT_IN_NAMES.sub("-", service.name).lstrip("_.-")[:LONGEST_NAME] or "service"
     yield name
-    for description in service.table.get("listen", ())[:1]:
+    for description in service.listen[:1]:
         yield f"{name}-{description.partition(':')[0]}"
     number = 2
     while True:
@@ -126,13 +126,13 @@ def _names(service: Service) -> Iterator[str]:
 
 
 def _unshared(found: list[Service]) -> list[Service]:
-    """An address goes to the first of the services that have it and are not off."""
+    """Turn off all enabled services on an address, except for the first one."""
     owners: dict[str, Service] = {}
     unshared = []
     for service in found:
         shared = [
             (description, owners[description])
-            for description in service.table.get("listen", ())
+            for description in service.listen
             if service.is_enabled and description in owners
         ]
         for description, owner in shared[:1]:
@@ -141,16 +141,16 @@ def _unshared(found: list[Service]) -> list[Service]:
                 f"{description} is taken by {owner.name} ({owner.place}), which comes first",
             )
         if service.is_enabled:
-            owners |= dict.fromkeys(service.table["listen"], service)
+            owners |= dict.fromkeys(service.listen, service)
         unshared.append(service)
     return unshared
 
 
 def _acceptable(found: list[Service], machine: Machine) -> list[Service]:
-    """Services that netd would refuse by themselves are refused.
+    """Mark the services that netd would refuse on their own, with the reasons.
 
-    That an account, a program or a host is not there depends on the machine, and netd checks a
-    service that is off, too. Services that are off have nothing to do with each other.
+    An account, a program or a host may be missing on this machine, and netd also checks disabled
+    services. All are disabled for this question, so that they cannot conflict with each other.
     """
     off = {service.name: {**service.table, "enabled": False} for service in found if service.table}
     refusals = machine.refusals(off)
@@ -160,9 +160,9 @@ def _acceptable(found: list[Service], machine: Machine) -> list[Service]:
 
 
 def _compatible(found: list[Service], machine: Machine) -> list[Service]:
-    """Services that netd would refuse beside each other are off: all but the first of them.
+    """Turn off the services that netd would refuse together, except for the first one.
 
-    Different texts can stand for one address.
+    ``_unshared`` compares texts, but different texts can mean the same address.
     """
     refusals = machine.refusals(
         {service.name: service.table for service in found if service.is_printed}
@@ -185,7 +185,7 @@ def _turned_off(service: Service, why: str) -> Service:
 
 
 def _document(found: list[Service], skipped: list[str], problems: list[Problem]) -> Iterator[str]:
-    """The lines of the configuration."""
+    """Yield the lines of the configuration."""
     yield from toml.comment("A netd configuration, written by netdctl import.")
     yield from toml.comment("Comments say what is different from inetd and xinetd, or left out.")
     general = dict.fromkeys(text for service in found for text in service.general)

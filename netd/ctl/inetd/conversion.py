@@ -1,7 +1,6 @@
 """From an entry of xinetd to a service of netd.
 
-Nothing may become more open on the way: where a restriction has no counterpart, the service is
-off, and says why.
+If a restriction has no counterpart, the service is off, and a comment says why.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ _RESTRICTING: Final = {
     "IDONLY": "lets in only whom ident (RFC 1413) names, and netd does not ask it",
     "LABELED": "gives the server the SELinux context of its client, and netd does not",
 }
-"""Flags that keep somebody out, and what is lost with them."""
+"""Flags that refuse clients, and what is lost without them."""
 
 
 def converted(entry: Entry, machine: Machine) -> tuple[Service, list[Problem]]:
-    """What becomes of *entry*, and what is wrong with it beyond how it is written."""
+    """Return the service for *entry*, and the problems beyond those of its syntax."""
     conversion = _Conversion(entry, machine)
     return conversion.service(), conversion.problems
 
 
 class _Conversion:
-    """One entry on its way."""
+    """The conversion of one entry."""
 
     def __init__(self, entry: Entry, machine: Machine) -> None:
         self.problems: list[Problem] = []
@@ -52,12 +51,12 @@ class _Conversion:
         self._draft = Draft(entry.place, entry.identity, machine.has_key)
         self._is_internal = "INTERNAL" in self._types
         self._socket_type, self._protocol = self._socket()
-        # Without a word about it, a server of datagrams is taken for one that waits.
+        # xinetd requires the attribute. Without it, a datagram service most likely waits.
         wait = self._word("wait") or ("yes" if self._socket_type == "dgram" else "no")
         self._waits = wait == "yes" and not self._is_internal
 
     def service(self) -> Service:
-        """Everything in the order in which it is decided."""
+        """Convert the parts in order: a later one depends on the decisions of earlier ones."""
         if self._entry.is_off:
             self._draft.disable()
         for problem in self._entry.problems:
@@ -82,11 +81,11 @@ class _Conversion:
         return () if values is None else values.words
 
     def _word(self, name: str) -> str:
-        """The one value of an attribute; empty when it is not there."""
+        """Return the one value of an attribute; empty if the entry does not have it."""
         return next(iter(self._words(name)), "")
 
     def _socket(self) -> tuple[str, str]:
-        """Socket type and protocol; each follows from the other, as in xinetd."""
+        """Return socket type and protocol; if one is missing, it follows from the other."""
         socket_type, protocol = self._word("socket_type"), self._word("protocol")
         if not socket_type:
             socket_type = next((kind for kind in _TRANSPORTS if _TRANSPORTS[kind] == protocol), "")
@@ -137,7 +136,7 @@ class _Conversion:
                 self._broken(f"it has no {name}, without which xinetd does not offer it")
 
     def _broken(self, why: str) -> None:
-        """Turn the service off for what xinetd itself would not accept."""
+        """Turn the service off, and report a problem: xinetd itself would refuse the entry."""
         self._draft.turn_off(why)
         if not self._entry.is_off:
             self.problems.append(self._entry.place.problem(f"{self._entry.name}: {why}"))
@@ -157,7 +156,7 @@ class _Conversion:
             self._draft.remark(
                 "netd runs one server for each address in listen, xinetd one for both families."
             )
-        self._draft.put("listen", descriptions)
+        self._draft.put("listen", [*descriptions])
 
     def _families(self) -> Families:
         if "IPv4" in self._flags and "IPv6" not in self._flags:
@@ -190,7 +189,7 @@ class _Conversion:
         return UNKNOWN if listed is None else listed
 
     def _own_port(self, listed: int | None) -> int:
-        """The port that it says, which must be the *listed* one of a service that is listed."""
+        """Return the port of the entry; without UNLISTED, it must be the *listed* one."""
         try:
             port = number(self._word("port"), 1, 65535, "port")
         except ValueError as error:
@@ -214,7 +213,7 @@ class _Conversion:
         if "NAMEINARGS" in self._flags:
             argv = arguments or argv
         command, is_renamed = programs.command(server, argv)
-        self._draft.put("program", command)
+        self._draft.put("program", [*command])
         if is_renamed:
             self._draft.remark(programs.renamed(argv[0]))
         if self._waits:

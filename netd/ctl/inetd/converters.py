@@ -1,6 +1,6 @@
-"""From one attribute of xinetd to keys of netd, for those that can be converted by themselves.
+"""From one attribute of xinetd to keys of netd, for attributes that convert independently.
 
-Each is a function of the attribute's values; ValueError is a problem with them.
+Each function gets the attribute's values, and raises ValueError for a problem with them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TIMES: Final = re.compile(r"(\d{1,2}):(\d{1,2})-(\d{1,2}):(\d{1,2})", re.ASCII)
 
 @dataclass(frozen=True)
 class Context:
-    """What an attribute's conversion may have to know besides its own values."""
+    """What the conversion of an attribute may depend on besides its own values."""
 
     draft: Draft
     machine: Machine
@@ -34,7 +34,7 @@ class Context:
     waits: bool
     """Whether a program gets the listening socket, so that netd never sees a client."""
     has_group: bool
-    """Whether the group is said, too."""
+    """Whether the entry has a group, too."""
 
 
 Convert = Callable[[Context, Values], None]
@@ -73,7 +73,7 @@ def _nice(context: Context, values: Values) -> None:
 def _env(context: Context, values: Values) -> None:
     if values.words:
         variables = dict(word.split("=", 1) for word in values.words)
-        context.draft.put("environment", variables)
+        context.draft.put("environment", {**variables})
 
 
 def _rlimit(name: str) -> Convert:
@@ -97,7 +97,7 @@ def _only_from(context: Context, values: Values) -> None:
         else:
             allowed.append(word)
             context.draft.remark_once(_BY_NAME)
-    context.draft.put("access.allow", allowed)
+    context.draft.put("access.allow", [*allowed])
 
 
 def _no_access(context: Context, values: Values) -> None:
@@ -112,11 +112,11 @@ def _no_access(context: Context, values: Values) -> None:
             f"no_access has {word}, and netd asks for no client's name: write networks"
         )
     if denied:
-        context.draft.put("access.deny", denied)
+        context.draft.put("access.deny", [*denied])
 
 
 def _parted(context: Context, values: Values) -> tuple[list[str], list[str]]:
-    """Part a list into networks, for netd, and names of clients."""
+    """Split a list into networks, which netd can match, and names of clients."""
     networks, names = [], []
     for word in values.words:
         named = None if is_network(word) else context.machine.network(word)
@@ -131,7 +131,8 @@ def _parted(context: Context, values: Values) -> tuple[list[str], list[str]]:
 
 
 def _networks(network: str) -> list[str]:
-    # By a socket for both families, as xinetd's is, IPv4 clients have IPv6 addresses.
+    # xinetd's socket serves both families, so IPv4 clients have IPv6 addresses there, and ::/0
+    # admits them, too.
     return [shown(network), *([EVERY_IPV4] if has_every_ipv4(network) else [])]
 
 
@@ -152,7 +153,7 @@ def _access_times(context: Context, values: Values) -> None:
     if context.waits:
         context.draft.turn_off(_unseen("access_times", values))
     else:
-        context.draft.put("access.hours", hours)
+        context.draft.put("access.hours", [*hours])
 
 
 def _interval(text: str) -> str:
@@ -167,7 +168,7 @@ def _interval(text: str) -> str:
 
 
 def _limit(key: str) -> Convert:
-    """An attribute that says how many there may be at once."""
+    """Return the converter of an attribute that limits a number of concurrent connections."""
 
     def convert(context: Context, values: Values) -> None:
         if values.words[0] == _UNLIMITED:
@@ -176,7 +177,7 @@ def _limit(key: str) -> Convert:
         if context.waits:
             context.draft.remark(f"Left out: {most} for {key}. With wait = yes, it has one server.")
         elif most == 0:
-            context.draft.turn_off(f"xinetd lets nobody in, with 0 for {key}")
+            context.draft.turn_off(f"with 0 for {key}, xinetd admits no client")
         else:
             context.draft.put(f"limits.{key}", most)
 
@@ -242,4 +243,5 @@ CONVERTERS: Final[dict[str, Convert]] = {
     "rpc_number": _left_out("rpc_number"),
     "mdns": _left_out("mdns"),
 }
-"""By attribute. Those that are missing say together where a service listens and what it runs."""
+"""By attribute. The missing ones only have a meaning together: where a service listens, and what it
+runs. ``conversion`` converts them."""

@@ -1,12 +1,13 @@
-"""A service on its way to netd: what was carried over, and what was not."""
+"""The result of a conversion: what has a counterpart in netd, and what has none."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from netd.config.document import TomlTable, TomlValue
 from netd.config.toml import literal
 from netd.ctl.inetd.lines import Location
 
@@ -26,11 +27,11 @@ ORDER: Final = (
     "limits",
     "socket",
 )
-"""The keys of a service that an import writes, in the order in which people read them."""
+"""The keys of a service that an import writes, in the order of the output."""
 
 LIMITS: Final = "limits"
-"""The table of keys that only bound how much clients may take. Without one of these, a service is
-open to the same clients at the same times; without any other key, it may be open to more."""
+"""The table of keys that only limit resources. Without one of these, a service still admits the
+same clients; without any other key, it may admit more."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,25 @@ class Service:
 
     place: Location
     name: str
-    """Its name there, which may not do as one of netd's."""
-    table: Mapping[str, Any]
-    """The keys of ``[services.NAME]``, in order; empty when netd has nothing like it."""
+    """Its name there, which may not be a valid name in netd."""
+    table: TomlTable
+    """The keys of ``[services.NAME]``, in order; empty if netd has no counterpart."""
     remarks: tuple[str, ...]
-    """What is different or left out."""
+    """What differs or is left out."""
     general: tuple[str, ...]
-    """Remarks that are the same for many services, and are said once."""
+    """Remarks that apply to many services, and are printed once."""
     why_off: tuple[str, ...]
-    """Why it is not enabled, where the original was."""
+    """Why it is not enabled although the original was."""
     why_none: tuple[str, ...]
-    """Why netd has nothing like it; then there is no table."""
+    """Why netd has no counterpart; then there is no table."""
     why_refused: tuple[str, ...] = ()
-    """Why netd would refuse the table; then it is printed as a comment."""
+    """Why netd would refuse the table; then the table is printed as a comment."""
+
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """The descriptions of its listeners."""
+        found = self.table.get("listen")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def is_printed(self) -> bool:
@@ -65,25 +72,25 @@ class Service:
 
 
 class Draft:
-    """Collects what becomes of one service. One thread, one service, then ``finished``.
+    """Collects the conversion of one service; ``finished`` returns it.
 
-    *has_key* says whether netd has a key of a service, dotted as for ``put``.
+    *has_key*: whether netd has a key of a service, dotted as for ``put``.
     """
 
     def __init__(self, place: Location, name: str, has_key: Callable[[str], bool]) -> None:
         self.place: Final = place
         self.name: Final = name
         self._has_key = has_key
-        self._table: dict[str, Any] = {}
+        self._table: TomlTable = {}
         self._remarks: list[str] = []
         self._general: list[str] = []
         self._why_off: list[str] = []
         self._why_none: list[str] = []
 
-    def put(self, key: str, value: Any) -> bool:
-        """Set a key; ``access.allow`` stands in the table ``access``.
+    def put(self, key: str, value: TomlValue) -> bool:
+        """Set a key; ``access.allow`` is the key ``allow`` of the table ``access``.
 
-        False where netd does not have the key. Then a comment says what would stand there, and the
+        Returns False if netd does not have the key. Then a comment shows what is left out, and the
         service is off unless the key is one of ``LIMITS``.
         """
         if not self._has_key(key):
@@ -92,7 +99,9 @@ class Draft:
         *around, last = key.split(".")
         table = self._table
         for name in around:
-            table = table.setdefault(name, {})
+            below = table.setdefault(name, {})
+            assert isinstance(below, dict)  # the keys that an import writes never clash
+            table = below
         table[last] = value
         return True
 
@@ -104,28 +113,28 @@ class Draft:
             self.turn_off(f"{why}; without it the service would be more open")
 
     def remark(self, text: str) -> None:
-        """Say what is different, or left out."""
+        """Add a remark about what differs or is left out."""
         _add(self._remarks, text)
 
     def remark_once(self, text: str) -> None:
-        """The same, for what is to be said once in a file of many such services."""
+        """Add a remark that is printed once, even if it applies to many services."""
         _add(self._general, text)
 
     def disable(self) -> None:
-        """It was off before."""
+        """Disable the service, because it was disabled before."""
         self.put("enabled", False)
 
     def turn_off(self, why: str) -> None:
-        """Do not open it: with what could not be carried over, it would be too open, or wrong."""
+        """Disable the service: it would admit too many clients, or do something else."""
         self.disable()
         _add(self._why_off, why)
 
     def give_up(self, why: str) -> None:
-        """Netd has nothing like it."""
+        """Leave the service out, because netd has no counterpart."""
         _add(self._why_none, why)
 
     def finished(self) -> Service:
-        """What became of it."""
+        """Return the result."""
         table = {} if self._why_none else copy.deepcopy(self._table)
         return Service(
             place=self.place,

@@ -65,7 +65,7 @@ FIELDS: Final = (
     ),
     Field("`internal`", "`handler`", "echo, discard, chargen, daytime and time"),
 )
-"""What becomes of each field."""
+"""The fields, in the order of the documentation."""
 
 LEAST_FIELDS: Final = 6
 """Name, socket type, protocol, wait, user and program; its arguments may be missing."""
@@ -90,7 +90,7 @@ _GROUPS: Final = "inetd gives a program the supplementary groups of its user; ne
 
 
 def services(file: str, data: bytes, machine: Machine) -> tuple[list[Service], list[Problem]]:
-    """What becomes of each line of a file, and what is wrong with the others."""
+    """Return the services of a file, and the problems with the lines that are none."""
     found: list[Service] = []
     problems: list[Problem] = []
     hosts: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ def services(file: str, data: bytes, machine: Machine) -> tuple[list[Service], l
 def _entries(
     file: str, data: bytes, report: Callable[[Problem], None]
 ) -> Iterator[tuple[Location, list[str]]]:
-    """The words of each entry, which goes on in lines that start with a blank."""
+    """Yield the words of each entry. A line that starts with a blank continues the entry."""
     entry: tuple[Location, list[str]] | None = None
     for line in significant(file, data):
         if not line.is_text:
@@ -127,7 +127,7 @@ def _entries(
 
 
 def _is_entry(line: Line) -> bool:
-    """Whether a line could stand for itself."""
+    """Whether a line could be an entry of its own."""
     return (
         len(line.words) >= LEAST_FIELDS
         and line.words[1] in _SOCKET_TYPES
@@ -136,19 +136,19 @@ def _is_entry(line: Line) -> bool:
 
 
 def _hosts(text: str) -> tuple[str, ...]:
-    """The addresses and names in front of a colon; none for every address."""
+    """Return the addresses and names before a colon; none of them means every address."""
     hosts = tuple(host.removeprefix("[").removesuffix("]") for host in text.split(",") if host)
     return () if "*" in hosts else hosts
 
 
 class _Entry:
-    """One line on its way; ``service`` raises ValueError for what inetd would not read either."""
+    """The conversion of one line. Raises ValueError for a line that inetd would not read either."""
 
     def __init__(
         self, place: Location, words: list[str], hosts: tuple[str, ...], machine: Machine
     ) -> None:
         if words[0].endswith(":"):
-            # A blank may part the addresses from the name.
+            # A blank may separate the addresses from the name.
             words = [words[0] + words[1], *words[2:]] if len(words) > 1 else words
         if len(words) < LEAST_FIELDS:
             raise ValueError(
@@ -175,7 +175,7 @@ class _Entry:
         self._draft = Draft(place, self._short_name(), machine.has_key)
 
     def service(self) -> Service:
-        """Everything in the order in which it is decided."""
+        """Convert the fields, unless netd has no counterpart of the service."""
         reasons = list(self._reasons_against())
         for reason in reasons:
             self._draft.give_up(reason)
@@ -188,7 +188,7 @@ class _Entry:
         return self._draft.finished()
 
     def _reasons_against(self) -> Iterator[str]:
-        """Why netd has nothing like it."""
+        """Yield the reasons why netd has no counterpart."""
         if self._inet is not None and self._inet["rpc"]:
             yield "it is an RPC service, and netd registers nothing with rpcbind"
         elif self._name.startswith("tcpmux"):
@@ -223,7 +223,7 @@ class _Entry:
             raise ValueError(
                 f"{self._name}: {','.join(self._hosts)} is no address of {self._protocol}"
             )
-        self._draft.put("listen", descriptions)
+        self._draft.put("listen", [*descriptions])
         if family == "46":
             self._draft.put("socket.IPV6_V6ONLY", False)
         if families == BOTH and not self._hosts:
@@ -260,7 +260,7 @@ class _Entry:
             self._draft.put("handler", self._name)
             return
         command, is_renamed = programs.command(self._program, self._argv)
-        self._draft.put("program", command)
+        self._draft.put("program", [*command])
         if is_renamed:
             self._draft.remark(programs.renamed(self._argv[0]))
         if any(mark in argument for argument in self._argv for mark in "\"'\\"):
@@ -287,6 +287,6 @@ class _Entry:
             return
         if self._draft.put("limits.connection_rate", f"{most}/m"):
             self._draft.remark(
-                f"netd spreads the {most} over the minute; inetd takes them at once, and shuts the "
-                "service for ten minutes after more."
+                f"netd spreads the {most} over the minute; inetd accepts them immediately, and "
+                "shuts the service for ten minutes after more."
             )

@@ -1,4 +1,4 @@
-"""The lines of a file that say something, each with its place."""
+"""The significant lines of a file, each with its location."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Final
 from netd.model.problem import Problem
 
 _WORD: Final = re.compile(r"[^ \t\r\f\v]+")
-"""What the C locale's isspace(3) parts: neither daemon knows quotes, nor other blanks."""
+"""A word as the C locale's isspace(3) separates them: neither daemon has quotes or other blanks."""
 
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
-"""NUL, which ends a text of C's, and what ``surrogateescape`` makes of bytes that are not UTF-8."""
+"""NUL, which ends a string in C, and the surrogates for bytes that are not UTF-8."""
 
 NO_TEXT: Final = "this line is not text: save the file as UTF-8, without NUL characters"
-"""What is said of a line that has any of them."""
+"""The problem with a line that has one of them."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where something stands: a file as it was named, and a line from 1."""
+    """A file, by the name that the operator used, and a line, counted from 1."""
 
     file: str
     line: int
@@ -30,7 +30,7 @@ class Location:
         return f"{self.file}:{self.line}"
 
     def problem(self, message: str) -> Problem:
-        """A problem with what stands here."""
+        """Return a problem at this location."""
         return Problem(self.file, self.line, "", message)
 
 
@@ -44,21 +44,21 @@ class Line:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is UTF-8 and has no NUL: what can be an argument, and stand in TOML."""
+        """Whether it is UTF-8 without NUL, so that it can be an argument and a TOML string."""
         return _NO_TEXT.search(self.text) is None
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """What blanks part."""
+    """Return the words of *text*."""
     return tuple(_WORD.findall(text))
 
 
 def significant(file: str, data: bytes) -> Iterator[Line]:
-    """The lines of *data* that are neither blank nor comments.
+    """Yield the lines of *data* that are neither blank nor comments.
 
     A comment starts with ``#``, blanks before it or not, and may be in any encoding.
     """
-    # Not splitlines(), which also parts at characters that end no line of these files.
+    # Not splitlines(), which also splits at characters that do not end a line of these files.
     for number, text in enumerate(data.decode(errors="surrogateescape").split("\n"), start=1):
         words = words_of(text)
         if words and not words[0].startswith("#"):

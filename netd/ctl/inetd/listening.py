@@ -1,4 +1,4 @@
-"""Where a service listens, as netd's descriptions."""
+"""The ``listen`` descriptions of a service."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ Families = tuple[Family, ...]
 BOTH: Final[Families] = (4, 6)
 
 UNIX_MODE: Final = "666"
-"""Of the path of a Unix socket: inetd binds with the umask 111."""
+"""The mode of a Unix socket: inetd binds with the umask 111."""
 
 UNKNOWN: Final = 0
-"""The port of a service whose port is not known. Netd takes any for it, so it must be off."""
+"""The port of a service without a known port. netd would bind any free port, so the service must be
+off."""
 
 _SPECIAL: Final = re.compile(r"[\\:\[]")
-"""What needs a backslash in a description: it would end a part, or start a bracket."""
+"""Characters that need a backslash in a description, where they end a part or start a bracket."""
 
 
 def inet(
     transport: Literal["tcp", "udp"], port: int, families: Families, hosts: Sequence[str]
 ) -> Iterator[str]:
-    """Descriptions for a *port* of each of *hosts*, or of all addresses when there are none.
+    """Yield the descriptions for a *port* on each of *hosts*, or on all addresses without hosts.
 
-    An address is listened on if it is of one of *families*; a name in the first of them.
+    An address of another family than *families* is left out. A name gets the first family.
     """
     for family in families if not hosts else ():
         yield f"{_word(transport, family)}:{port}"
@@ -39,13 +40,13 @@ def inet(
 
 
 def unix(socket_type: str, path: str) -> str:
-    """The description of a Unix socket."""
+    """Return the description of a Unix socket."""
     word = "unix" if socket_type == "stream" else "unixgram"
     return f"{word}:{_escaped(path)}:mode={UNIX_MODE}"
 
 
 def family_of(host: str) -> Family | None:
-    """The family of an address; None for a name."""
+    """Return the family of an address; None for a name."""
     try:
         return 6 if ipaddress.ip_address(host).version == 6 else 4
     except ValueError:
@@ -53,12 +54,12 @@ def family_of(host: str) -> Family | None:
 
 
 def is_every(host: str) -> bool:
-    """Whether *host* stands for every address of its family."""
+    """Whether *host* is the unspecified address, for every address of its family."""
     return family_of(host) is not None and ipaddress.ip_address(host).is_unspecified
 
 
 def names(hosts: Collection[str]) -> list[str]:
-    """Those of *hosts* that are no addresses."""
+    """Return those of *hosts* that are names."""
     return [host for host in hosts if family_of(host) is None]
 
 

@@ -1,4 +1,4 @@
-"""What an import asks of the machine it runs on: its files, what names mean there, and its netd."""
+"""The machine of an import: its files, its name databases, and its netd."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from netd.config.document import Document, dotted
+from netd.config.document import Document, TomlTable, dotted
 from netd.config.known import has_key
-from netd.config.load import SERVICES, load
-from netd.config.schema import ServiceTable
+from netd.config.load import load
+from netd.config.schema import SERVICES, ServiceTable
 from netd.model.problem import ConfigurationError, Problem
 
 _NETWORKS: Final = "/etc/networks"
 _WRAPPERS: Final = ("/etc/hosts.allow", "/etc/hosts.deny")
 
 _PRINTED: Final = "netd.toml"
-"""A name for the configuration that is going to be printed; relative paths in it, if there are any,
-are relative to where netdctl runs."""
+"""A file name for the configuration to print. Relative paths in it are relative to the directory in
+which netdctl runs."""
 
 
 class Machine(Protocol):
-    """A machine that inetd or xinetd ran on. Methods that read raise OSError."""
+    """A machine with inetd or xinetd. Methods that read files raise OSError."""
 
     def read(self, file: str) -> bytes:
         """The contents of *file*."""
 
     def listing(self, directory: str) -> list[str] | None:
-        """The names in *directory* in the order of their bytes; None for what is no directory."""
+        """The names in *directory*, sorted by their bytes; None if it is not a directory."""
 
     def identity(self, file: str) -> str:
-        """What two names of the same file have in common."""
+        """A text that is equal for two names of the same file."""
 
     def port(self, service: str, protocol: str) -> int | None:
         """The port of *service* in services(5)."""
@@ -44,11 +44,11 @@ class Machine(Protocol):
         """The files of hosts_access(5) that have rules."""
 
     def has_key(self, key: str) -> bool:
-        """Whether its netd has a key of a service, dotted: ``access.allow``."""
+        """Whether netd has a key of a service, dotted: ``access.allow``."""
 
-    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
-        """What its netd has against a configuration of the services *tables*: for each service that
-        has a problem, by its name, what the problems are."""
+    def refusals(self, tables: Mapping[str, TomlTable]) -> Mapping[str, list[str]]:
+        """Why netd refuses a configuration of the services *tables*: the problems of each service
+        that has any, by its name."""
 
 
 class ThisMachine:
@@ -67,7 +67,7 @@ class ThisMachine:
         return os.path.realpath(file)
 
     def port(self, service: str, protocol: str) -> int | None:
-        # ValueError: a NUL, or what no encoding of a host has.
+        # ValueError: for a NUL, or for a character that cannot be encoded.
         with suppress(OSError, ValueError):
             return socket.getservbyname(service, protocol)
         return None
@@ -84,7 +84,7 @@ class ThisMachine:
     def has_key(self, key: str) -> bool:
         return has_key(ServiceTable, key.split("."))
 
-    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+    def refusals(self, tables: Mapping[str, TomlTable]) -> Mapping[str, list[str]]:
         if not tables:
             return {}
         try:
@@ -95,7 +95,7 @@ class ThisMachine:
 
 
 def _about(name: str, problems: Iterable[Problem]) -> list[str]:
-    """The *problems* with the service *name*, each with its key."""
+    """Return the *problems* of the service *name*, each with its key."""
     service = dotted((SERVICES, name))
     return [
         f"{problem.key.removeprefix(service).removeprefix('.')}: {problem.message}".lstrip(": ")
@@ -105,7 +105,7 @@ def _about(name: str, problems: Iterable[Problem]) -> list[str]:
 
 
 def _rules(file: str) -> Iterator[list[str]]:
-    """The words of each line of a file that says something; none when it cannot be read."""
+    """Yield the words of each significant line of a file; nothing if it cannot be read."""
     with suppress(OSError), open(file, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             words = line.partition("#")[0].split()

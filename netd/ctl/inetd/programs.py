@@ -1,4 +1,4 @@
-"""Programs, as netd starts them."""
+"""Programs as netd's ``program`` starts them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Final
 
 _NAMED: Final = ("/bin/bash", "-c", 'exec -a "$0" -- "$@"')
-"""Runs what comes after its first argument under that name. Bash is the one program for this that
-every Debian machine has: dash cannot do it, and env(1) only of late."""
+"""Runs a program under another name, which is the first argument. Every Debian machine has bash;
+dash cannot do this, and env(1) only in recent versions."""
 
 
 def command(path: str, argv: Sequence[str]) -> tuple[list[str], bool]:
-    """The program at *path* with *argv*, its own name first, as netd's ``program``.
+    """Return netd's ``program`` for the program at *path* with *argv*, and whether it needs bash.
 
-    Netd gives a program its path as its name. Where *argv* has another, which tells tcpd(8) what
-    to run, bash is put before it; the answer says whether that was needed.
+    netd starts a program with its path as ``argv[0]``. tcpd(8) reads there which program to run, so
+    if *argv* starts with another name, bash sets it.
     """
     name, *arguments = argv
     if name in (path, os.path.basename(path)):
@@ -24,5 +24,5 @@ def command(path: str, argv: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def renamed(name: str) -> str:
-    """The remark for a program that needs bash."""
+    """Return the remark for a program that needs bash."""
     return f"Bash starts it, since its own name is to be {name} and not its path."

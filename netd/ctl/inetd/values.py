@@ -1,4 +1,4 @@
-"""Single values of both daemons' files, and what they share. All raise ValueError."""
+"""Values that both daemons' files have. Every function raises ValueError."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 INTERNAL: Final = ("echo", "discard", "chargen", "daytime", "time")
-"""The services that inetd and xinetd have themselves, for streams and datagrams; so has netd."""
+"""The built-in services of inetd and xinetd, for streams and datagrams; netd has them, too."""
 
 LARGEST: Final = 2**63 - 1
-"""Of TOML's integers."""
+"""The largest integer of TOML."""
 
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20}
 
@@ -33,5 +33,5 @@ def size(text: str) -> int:
 
 
 def account(text: str) -> str | int:
-    """A user or group as netd has it: a number where the text is one."""
+    """Return a user or group for netd: a number if the text is one."""
     return number(text, 0, 2**32 - 2, "user or group") if text.isdecimal() else text

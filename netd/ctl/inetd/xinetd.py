@@ -1,4 +1,4 @@
-"""Reading xinetd.conf(5) and what it includes, into entries that say all that counts for them."""
+"""Reads xinetd.conf(5) and the files that it includes, into entries with their defaults merged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from netd.ctl.inetd.machine import Machine
 from netd.model.problem import Problem
 
 KEYWORDS: Final = frozenset({"service", "defaults", "include", "includedir"})
-"""What a line outside of an entry starts with."""
+"""The first words of lines outside an entry."""
 
 DEEPEST: Final = 20
-"""Files that include each other: more than anybody has, and far from the end of the stack."""
+"""Most levels of files that include each other. Nobody has as many, and it is far from the end of
+the stack."""
 
 _ASSIGNMENT: Final = re.compile(
     r"\s*(?P<name>[^\s=]+)\s+(?P<operator>[+-]?=)(?P<values>.*)", re.ASCII
@@ -26,36 +27,36 @@ _ASSIGNMENT: Final = re.compile(
 
 @dataclass(frozen=True)
 class Values:
-    """What an attribute says, after every ``+=`` and ``-=``."""
+    """The values of an attribute, after every ``+=`` and ``-=``."""
 
     words: tuple[str, ...]
     place: Location
     """Where it was last changed."""
     is_default: bool = False
-    """Whether all of it is from the defaults."""
+    """Whether all values are from the defaults."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One service, with what it has from the defaults."""
+    """A service, merged with the defaults."""
 
     place: Location
     name: str
     identity: str
-    """What ``id`` says, or the name."""
+    """The value of ``id``, or the name."""
     attributes: Mapping[str, Values]
     problems: tuple[Problem, ...]
-    """What is wrong with it or with the defaults, so that it may not say what it should."""
+    """Problems with it or with the defaults: a restriction may be missing because of one."""
     is_off: bool
-    """Whether xinetd would not offer it."""
+    """Whether xinetd has it disabled."""
 
 
 class Reader:
-    """Reads files one after another, as one configuration; then ``entries`` is complete."""
+    """Reads files one after another, as one configuration. Call ``entries`` after the last one."""
 
     def __init__(self, machine: Machine) -> None:
         self.skipped: list[str] = []
-        """The files that ``includedir`` leaves out for their names."""
+        """The files that ``includedir`` skips because of their names."""
         self._machine = machine
         self._read: set[str] = set()
         self._problems: list[Problem] = []
@@ -63,12 +64,12 @@ class Reader:
         self._services: list[_Section] = []
 
     def read(self, file: str, data: bytes) -> None:
-        """Read a file that was named, unless an earlier one included it."""
+        """Read a file of the command line, unless an earlier one has included it."""
         if self._is_new(file):
             self._file(file, data, depth=0)
 
     def read_directory(self, directory: str, names: list[str]) -> list[str]:
-        """Of a directory's *names*, the paths that ``includedir`` reads; notes the others."""
+        """Return the paths of those *names* that ``includedir`` reads; record the others."""
         paths = []
         for name in names:
             path = f"{directory.rstrip('/')}/{name}"
@@ -79,11 +80,11 @@ class Reader:
         return paths
 
     def entries(self) -> list[Entry]:
-        """All services that were read."""
+        """Return all services that were read."""
         return [self._entry(section) for section in self._services]
 
     def problems(self) -> list[Problem]:
-        """Everything that is wrong with the files as they are written."""
+        """Return every problem with the syntax of the files."""
         sections = (self._defaults, *self._services)
         return self._problems + [problem for section in sections for problem in section.problems]
 
@@ -117,7 +118,7 @@ class Reader:
             self._services.append(section)
 
     def _body(self, section: _Section, lines: Iterator[Line]) -> bool:
-        """Read an entry from its ``{`` to its ``}``; false when it has no ``{``."""
+        """Read an entry from its ``{`` to its ``}``; return whether it has a ``{``."""
         start = next(lines, None)
         if start is None or start.words != ("{",):
             text = f'{section.name}: the next line must have a "{{" and nothing else; without it'
@@ -184,7 +185,7 @@ class Reader:
         )
 
     def _is_off(self, identity: str) -> bool:
-        """Whether the lists of the defaults have a service off."""
+        """Whether ``enabled`` or ``disabled`` of the defaults turn a service off."""
         enabled = self._defaults.attributes.get("enabled")
         disabled = self._defaults.attributes.get("disabled")
         return (enabled is not None and identity not in enabled.words) or (
@@ -193,7 +194,7 @@ class Reader:
 
 
 class _Section:
-    """An entry that is being read."""
+    """An entry while it is read."""
 
     def __init__(
         self,
@@ -221,7 +222,7 @@ class _Section:
         )
 
     def inherited(self) -> dict[str, Values]:
-        """What a service that comes now starts with."""
+        """Return the attributes that the next service starts with."""
         return {
             name: replace(values, is_default=True)
             for name, values in self.attributes.items()
@@ -229,7 +230,7 @@ class _Section:
         }
 
     def assign(self, line: Line) -> None:
-        """Take in one line between the braces."""
+        """Read one line between the braces."""
         try:
             name, operator, words = _assignment(line)
             attribute = self._attribute(name)
@@ -261,7 +262,7 @@ class _Section:
         if not attribute.is_list and operator != "=":
             raise ValueError(f"{name} takes no {operator}: write {name} = …")
         if name == "env" and operator == "-=":
-            raise ValueError("env takes no -=: write env = with all that there is to be")
+            raise ValueError("env takes no -=: write env = with all variables")
         same = {"bind", "interface"} if name in ("bind", "interface") else {name}
         if not attribute.is_list and self._own & same:
             raise ValueError(f"{name} is there already, and can be given once")
@@ -292,7 +293,7 @@ def _assignment(line: Line) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _skip(lines: Iterator[Line]) -> None:
-    """Pass over everything up to the end of an entry, as xinetd does."""
+    """Skip everything up to the end of an entry, as xinetd does."""
     for line in lines:
         if line.words == ("}",):
             return

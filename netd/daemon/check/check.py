@@ -31,7 +31,7 @@ def check_loaded(configuration: Configuration, owner: Owner = Owner()) -> Config
         answers = ask(configuration, owner)
     except OSError as error:
         why = f"what the services run cannot be imported: {error}"
-        place = configuration.places.get("", (configuration.file, 1))
+        place = configuration.locations.get("", (configuration.file, 1))
         raise ConfigurationError([Problem(*place, "", why)]) from error
     checked, found = resolve(configuration, answers)
     found += _worker_conflicts(checked)

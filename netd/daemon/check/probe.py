@@ -106,6 +106,6 @@ def located_at(error: ProbeError, configuration: Configuration) -> Problem:
     """Locate an error at its key, or at the nearest enclosing table that is in a file."""
     path = ("services", error.service, *error.key.split("."))
     around = (dotted(path[:length]) for length in range(len(path), 0, -1))
-    written = next((key for key in around if key in configuration.places), "")
-    file, line = configuration.places.get(written, (configuration.file, 1))
+    written = next((key for key in around if key in configuration.locations), "")
+    file, line = configuration.locations.get(written, (configuration.file, 1))
     return Problem(file, line, dotted(path), error.message)

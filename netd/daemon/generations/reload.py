@@ -96,7 +96,7 @@ class Reload:
 
     def _make_pools(self) -> None:
         start = PoolStart(self._old.suspended, is_held=True)
-        moving = self._plan.fates(Action.ADD, Action.CHANGE)
+        moving = self._plan.services(Action.ADD, Action.CHANGE)
         for worker, services in by_worker(self._configuration.services).items():
             if moving.isdisjoint(service.name for service in services):
                 continue

@@ -73,7 +73,7 @@ class TestRow:
         ("shape", "kind"),
         [
             ({"type": "boolean"}, "true or false"),
-            ({"type": "string"}, "text"),
+            ({"type": "string"}, "string"),
             ({"type": "object"}, "table"),
             ({"type": "number"}, "number"),
             ({"type": "integer"}, "whole number"),
@@ -81,7 +81,7 @@ class TestRow:
             ({"type": "integer", "minimum": -20, "maximum": 19}, "whole number from -20 to 19"),
             ({"enum": ["a", "b"]}, '`"a"`, `"b"`'),
             ({"const": "a"}, '`"a"`'),
-            ({"type": "array", "items": {"type": "string"}}, "list of text"),
+            ({"type": "array", "items": {"type": "string"}}, "list of string"),
             ({"title": "duration"}, "[duration](#duration)"),
             ({"anyOf": [{"const": False}, {"title": "duration"}]},
              "`false` or [duration](#duration)"),
@@ -94,7 +94,7 @@ class TestRow:
     def test_is_one_row(self) -> None:
         """Whatever is in the docstring or the default."""
         shape = {"type": "string", "description": "a | b\n\nc", "default": "|"}
-        assert rows(key=shape) == ['| `key` | text | `"\\|"` | a \\| b c |']
+        assert rows(key=shape) == ['| `key` | string | `"\\|"` | a \\| b c |']
 
     def test_leaves_to_the_kind_how_it_is_written(self) -> None:
         """Which the link leads to; an editor has no links and is told both."""

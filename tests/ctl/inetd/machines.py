@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from netd.config.document import TomlTable
 from netd.ctl.inetd.command import imported
 from netd.ctl.inetd.machine import ThisMachine
 
@@ -66,7 +67,7 @@ class FakeMachine:
     def has_key(self, key: str) -> bool:
         return key not in self.lacking
 
-    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+    def refusals(self, tables: Mapping[str, TomlTable]) -> Mapping[str, list[str]]:
         return {name: self.refused[name] for name in tables if name in self.refused}
 
 
@@ -76,7 +77,7 @@ class StrictMachine(FakeMachine):
     def has_key(self, key: str) -> bool:
         return ThisMachine().has_key(key)
 
-    def refusals(self, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, list[str]]:
+    def refusals(self, tables: Mapping[str, TomlTable]) -> Mapping[str, list[str]]:
         return ThisMachine().refusals(tables)
 
 

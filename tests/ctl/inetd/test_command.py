@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netd.config.types import check_name
+from netd.config.reading import check_name
 from netd.ctl.inetd.command import imported
 from netd.model.problem import ConfigurationError
 from tests.ctl.inetd.machines import FakeMachine, Result, StrictMachine, import_files, import_text

@@ -75,7 +75,7 @@ class TestNetd:
         assert ThisMachine().refusals(tables) == {
             "a.b": [
                 "nice: must be 19 or less, not 99",
-                "wait: means nothing without program",
+                "wait: has no effect without program: leave it out",
             ],
             "a-b": ['listen: port "x" is not a number from 0 to 65535'],
         }

@@ -82,7 +82,7 @@ class TestAssignments:
             ("server_args =", "server_args takes 1 or more values, not 0"),
             ("wait = maybe", "maybe is not known here: write any of yes, no"),
             ("port += 7", "port takes no +=: write port = …"),
-            ("env -= A=1", "env takes no -=: write env = with all that there is to be"),
+            ("env -= A=1", "env takes no -=: write env = with all variables"),
             ("env = A", "A is no variable: write NAME=VALUE"),
             ("env = =1", "=1 is no variable: write NAME=VALUE"),
             ("flags = IPV4", "IPV4 is not known here: write any of REUSE"),

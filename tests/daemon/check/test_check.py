@@ -170,7 +170,7 @@ def configuration(*owners: Owner) -> Configuration:
     for number in range(len(owners)):
         places[f"services.s{number}"] = ("netd.toml", 1 + 3 * number)
         places[f"services.s{number}.user"] = ("netd.toml", 2 + 3 * number)
-    return Configuration("netd.toml", services, places=places)
+    return Configuration("netd.toml", services, locations=places)
 
 
 AS_NOBODY = """

@@ -89,7 +89,7 @@ def configuration(*services: Service) -> Configuration:
     for number, one in enumerate(services):
         places[f"services.{one.name}"] = ("netd.toml", 1 + 3 * number)
         places[f"services.{one.name}.handler"] = ("netd.toml", 2 + 3 * number)
-    return Configuration("netd.toml", services, places=places)
+    return Configuration("netd.toml", services, locations=places)
 
 
 class TestSettle:
@@ -123,7 +123,7 @@ class TestSettle:
         )
         assert found == []
         assert [one.concurrency for one in after.services] == ["process", "reactor"]
-        assert (after.file, after.places) == (before.file, before.places)
+        assert (after.file, after.locations) == (before.file, before.locations)
 
     def test_notes_stand_where_the_thing_is_named(self) -> None:
         """A note is kept, with its location."""
