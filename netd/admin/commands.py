@@ -15,7 +15,7 @@ from netd.daemon.generations.reload import Outcome
 from netd.daemon.generations.upgrade import Upgraded
 from netd.daemon.service import Daemon
 from netd.daemon.workers.pool import Pool
-from netd.ipc.scoreboard import ActiveConnection
+from netd.ipc.layout import ActiveConnection
 from netd.model.log import Level
 from netd.model.problem import ConfigurationError
 

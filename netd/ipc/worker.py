@@ -38,8 +38,8 @@ class ServiceStart:
     listeners: tuple[int, ...]
     """One for each address in ``service.listen``, in that order."""
     scoreboard: int
-    first_slot: int = 0
-    """Of the worker's slots in the service's scoreboard, which all its processes share."""
+    index: int = 0
+    """The worker's index in the service's scoreboard, which all its processes share."""
     suspended: bool = False
     """Whether nothing is to be taken yet."""
     queues: tuple[int | None, ...] = ()
@@ -74,12 +74,11 @@ class Recheck:
 
 @dataclass(frozen=True)
 class Disconnect:
-    """End the connection of *service* in a slot of its scoreboard, if it is still that one."""
+    """End a connection of *service*, if it is still active."""
 
     service: str
-    slot: int
-    stamp: int
-    """Since when it has been inside (``scoreboard.Occupant.stamp``)."""
+    connection: int
+    """Its ID (``layout.ActiveConnection.id``)."""
 
 
 @dataclass(frozen=True)

@@ -207,8 +207,8 @@ class Worker:
                 self._drain()
             case Recheck(service, access):
                 self._serving[service].recheck(AccessLists.of(access))
-            case Disconnect(service, slot, stamp):
-                self._disconnect(service, slot, stamp)
+            case Disconnect(service, connection):
+                self._serving[service].disconnect(connection)
             case LogAs(log):
                 self._stream.log_buffer.change(log)
                 set_level(log.level)
@@ -226,12 +226,6 @@ class Worker:
                 for serving in self._serving.values():
                     serving.kill()
                 self._leave(at_once=True)
-
-    def _disconnect(self, service: str, slot: int, stamp: int) -> None:
-        """End a connection; *slot* is counted over all processes of the service."""
-        for start in self._start.services:
-            if start.service.name == service:
-                self._serving[service].disconnect(slot - start.first_slot, stamp)
 
     # What services say to the daemon (services.Office). Any thread.
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from netd.daemon.forkserver.spawn import command
 from netd.ipc.forkserver import Ended, Fork, Forked, Give, NotForked, Packet, orders, receive, send
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import (
     LENGTH,
@@ -110,7 +111,7 @@ class Server:
         listen = tuple(parse("tcp:0") for _ in listeners)
         runs = Runs("handler", Reference("facts", "Facts"))
         service = Service(name, listen, runs, name, threads=1)
-        page = Scoreboard.make(name, service.slots)
+        page = Scoreboard.make(name, Geometry.of(service))
         ours, theirs = socket.socketpair()
         here = dict(enumerate([theirs.fileno(), page, *(x.fileno() for x in listeners)], start=3))
         for packet, descriptors in orders(number, name, {1: self.output, 2: self.output, **here}):

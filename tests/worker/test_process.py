@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from netd.admission.lists import AccessLists
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
@@ -64,8 +65,8 @@ class FakeExecution:
         self._is("stop")
         self.stopped = stopped
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        self._is(f"disconnect {number} {stamp}")
+    def disconnect(self, connection: int) -> None:
+        self._is(f"disconnect {connection}")
 
     def recheck(self, lists: AccessLists) -> None:
         self.lists = lists
@@ -95,7 +96,7 @@ class Scene:
             processes=3,
         )
         listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        page = Scoreboard.make(name, service.slots)
+        page = Scoreboard.make(name, Geometry.of(service))
         return ServiceStart(
             service, (os.dup(listener.fileno()),), page, 2 * number, name in suspended
         )
@@ -166,13 +167,13 @@ class TestStart:
         assert scene.told == [("time", "start"), ("date", "start without taking")]
         scene.close()
 
-    def test_its_own_slots(self, scene: Scene) -> None:
-        """Each service writes the part of the page that the worker has been given."""
+    def test_its_own_blocks(self, scene: Scene) -> None:
+        """Each service writes the block that the worker has been given."""
         for number, name in enumerate(NAMES):
             context = scene.services[name].context
-            context.slots[1].enter("somebody", 1.0)
-            assert [each.slot for each in context.board.active_connections()] == [2 * number + 1]
-            assert len(context.slots) == 2
+            context.block.begin(0, 0, None, "client", None, 1.0)
+            assert [each.worker for each in context.board.active_connections()] == [number]
+            assert len(context.block.lanes) == 2
 
     def test_no_descriptor_is_left(self, made: Scene) -> None:
         """Each service has one more than it was given: of the socket that its handlers see."""
@@ -256,11 +257,10 @@ class TestOffice:
         assert scene.services["time"].lists is None
 
     def test_disconnect(self, scene: Scene) -> None:
-        """A slot is counted from the first of this process."""
-        first = scene.services["date"].context.first_slot
+        """The service of the connection gets its ID."""
         scene.told.clear()
-        scene.daemon.orders(Disconnect("date", first + 1, 7))
-        assert scene.told == [("date", "disconnect 1 7")]
+        scene.daemon.orders(Disconnect("date", 7))
+        assert scene.told == [("date", "disconnect 7")]
 
 
 class TestDrain:

@@ -14,6 +14,7 @@ from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.worker import ServiceRuntime
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.binding import Listeners
 from netd.model.log import Form, Log, WorkerLog
@@ -116,9 +117,10 @@ def _all_placed(
 def _runtime(
     service: Service, listeners: Listeners, reactor: Any, undo: ExitStack
 ) -> ServiceRuntime:
-    page = Scoreboard.make(service.name, service.slots)
+    geometry = Geometry.of(service)
+    page = Scoreboard.make(service.name, geometry)
     undo.callback(os.close, page)
-    board = Scoreboard(page, service.slots)
+    board = Scoreboard(page, geometry)
     undo.callback(board.close)
     sockets = tuple(listener.socket for listener in listeners.of(service.name))
     entrances = tuple(_entrances(service, sockets, reactor, undo))

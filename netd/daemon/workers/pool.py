@@ -19,10 +19,11 @@ from netd.daemon.states import SERVICE, TAKES_NOBODY, ServiceEvent, ServiceState
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.scaling import Scaling, View
 from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
-from netd.ipc.scoreboard import ActiveConnection, Counts
+from netd.ipc.layout import ActiveConnection
+from netd.ipc.scoreboard import Counts
 from netd.ipc.worker import AllSuspended, Disconnect, Order, Recheck, Resume, Suspend
 from netd.log.format import line_form
-from netd.log.record import Traffic
+from netd.log.record import AccessRecord, Traffic
 from netd.model.log import WorkerLog, is_enabled
 from netd.model.service import Program, Service
 
@@ -131,13 +132,13 @@ class Pool:
                 self.order(Recheck(service.name, service.access))
 
     def disconnect(self, service: str, active_connection: ActiveConnection) -> None:
-        """Have the connection of an occupant of the service's scoreboard ended."""
+        """Have a worker end a connection that the service's scoreboard lists."""
         for runtime in self.runtime:
             if runtime.service.name == service:
-                index = active_connection.slot // runtime.service.slots_each
-                if index in self._places:
-                    order = Disconnect(service, active_connection.slot, active_connection.stamp)
-                    self._places[index].order(order)
+                # The block's index, not what a worker's user code may have written there.
+                place = self._places.get(active_connection.worker)
+                if place is not None:
+                    place.order(Disconnect(service, active_connection.id))
 
     def relog(self, worker_log: WorkerLog) -> None:
         """Have the workers log otherwise, those too that are started later."""
@@ -322,14 +323,11 @@ class Pool:
         return worn is not None and _stays(worn)
 
     def _view(self, place: WorkerHandle) -> View:
-        slots = busy = 0
-        counts = Counts()
+        slots = busy = accepted = 0
         for runtime in self.runtime:
-            part = place.slots(runtime)
-            slots += len(part)
-            busy += runtime.board.busy(part)
-            counts += runtime.board.counts(part)
-        accepted = counts.served + counts.refused + counts.dropped
+            slots += runtime.service.records
+            busy += runtime.board.busy(place.index)
+            accepted += runtime.board.accepted(place.index)
         is_up = place.state is WorkerState.SERVING
         return View(place.index, place.pid or 0, slots, busy, accepted, is_up)
 
@@ -408,12 +406,10 @@ class Pool:
     ) -> None:
         """Log a client that was not handed on, as workers do."""
         if self._worker_log.connections and is_enabled("info", self._worker_log.level):
-            form = line_form(self._worker_log.form)
-            seconds = time.monotonic() - since
+            form, now = line_form(self._worker_log.form), time.monotonic()
             verdict = f"refused: {reason}"
-            self._lines(
-                form.served(time.time(), service, transport, client, verdict, seconds, *carried)
-            )
+            record = AccessRecord(now, service, transport, client, verdict, now - since, carried)
+            self._lines(form.served(time.time(), record))
 
     # Suspension.
 

@@ -97,7 +97,7 @@ class Owner(Protocol):
 class WorkerHandle:
     """Keeps a worker running for *placed* services, until it is drained. Reactor's thread only.
 
-    The worker has the part of each scoreboard that belongs to *index*. *lines* gets its log, as
+    The worker writes the block of *index* of each scoreboard. *lines* gets its log, as
     *worker_log* has it.
     """
 
@@ -208,7 +208,7 @@ class WorkerHandle:
         if self.state is not WorkerState.DRAINING:
             return
         for runtime in self._runtime:
-            inside = runtime.board.active_connections(self.slots(runtime))
+            inside = runtime.board.active_connections(self.index)
             if inside:
                 log.warn(
                     "service {service}: {clients} still served when the time was over",
@@ -226,7 +226,7 @@ class WorkerHandle:
 
     def _kill_unless_it_serves(self) -> None:
         """End what was told to drain before it was ready, though it may have become so just now."""
-        if not any(runtime.board.busy(self.slots(runtime)) for runtime in self._runtime):
+        if not any(runtime.board.busy(self.index) for runtime in self._runtime):
             self.kill()
 
     def _start_order(self, channel: int) -> tuple[dict[int, int], Start]:
@@ -241,7 +241,7 @@ class WorkerHandle:
                     runtime.service,
                     tuple(number(listener.fileno()) for listener in runtime.listeners),
                     page,
-                    self.slots(runtime).start,
+                    self.index,
                     self._owner.is_suspended(runtime.service.name),
                     tuple(
                         None if entrance is None else number(entrance.queue.fileno())
@@ -370,26 +370,20 @@ class WorkerHandle:
             then=then,
         )
 
-    def slots(self, runtime: ServiceRuntime) -> range:
-        """The part of a service's scoreboard that the worker here writes."""
-        each = runtime.service.slots_each
-        return range(self.index * each, (self.index + 1) * each)
-
     def _take_stock(self) -> tuple[list[str], int]:
-        """Add up what the process had done, clear its slots; return whom it held.
+        """Add up what the process had done, clear its block; return whom it held.
 
         And how many requests it had taken.
         """
         lost, requests = [], 0
         for runtime in self._runtime:
-            slots = self.slots(runtime)
-            inside = runtime.board.active_connections(slots)
-            counts = runtime.board.counts(slots)
+            inside = runtime.board.active_connections(self.index)
+            counts = runtime.board.counts(self.index)
             requests += len(inside) + counts.served
             lost += [active_connection.client for active_connection in inside]
             name = runtime.service.name
             self.counts_of[name] = self.counts_of.get(name, Counts()) + counts
-            runtime.board.clear(slots)
+            runtime.board.clear(self.index)
         return lost, requests
 
     def _advance(self, event: WorkerEvent) -> bool:

@@ -31,11 +31,12 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
 from netd.core.reactor import DelayedCall
+from netd.execution.active_connections import ActiveConnections
 from netd.execution.forks.output import _Words
 from netd.execution.interfaces import InnerSource, Service, Source
+from netd.execution.outcome import FAILED
 from netd.execution.request import Refused, Request, TooLong
-from netd.execution.serving import BY_LISTS, DISCONNECTED
-from netd.ipc.scoreboard import Scoreboard, Slot
+from netd.ipc.scoreboard import WorkerBlock
 from netd.log.buffer import LogBuffer
 
 BATCH: Final = 16
@@ -55,32 +56,32 @@ SUSPENSION: Final = 10.0
 
 @dataclass
 class Child:
-    """A process that serves one request."""
+    """A process that serves one request, by the lane and the record *slot*."""
 
     pid: int
+    connection: int
+    """The ID of its request in the scoreboard."""
     slot: int
-    source: Source
+    listener: _Listener
     request: Request
+    pidfd: int
     deadline: DelayedCall | None = None
 
 
 class ForkPerRequest:
-    """Forks for each request of one service, at most as often as it has *slots*, at the same time.
+    """Forks for each request of one service, concurrently at most once for each lane of *block*.
 
-    *sources* says who serves what is taken from each, *inner* who serves what is passed on later.
-    *slots* are those of *board* from *first* on, which these write. *leave* is called first in
-    every child, to close what is the worker's own, with what asks the worker for a suspension
-    there; *suspend* is what that comes to here. *say* logs a level and a text, *relay* lines that
-    a child has written. All in the reactor's thread.
+    *sources* names the service for each source, *inner* the service for requests that are passed on
+    later. *leave* is called first in every child, to close what is the worker's own, with what asks
+    the worker for a suspension there; *suspend* is what that comes to here. *say* logs a level and
+    a text, *relay* lines that a child has written. All in the reactor's thread.
     """
 
     def __init__(
         self,
         sources: Mapping[Source, Service],
         inner: Mapping[InnerSource, Service],
-        slots: list[Slot],
-        board: Scoreboard,
-        first: int,
+        block: WorkerBlock,
         handler_timeout: float | None,
         reactor: Any,
         log_buffer: LogBuffer,
@@ -90,9 +91,7 @@ class ForkPerRequest:
         suspend: Callable[[], None],
     ) -> None:
         self._inner = inner
-        self._slots = slots
-        self._board = board
-        self._first = first
+        self._block = block
         self._timeout = handler_timeout
         self._reactor = reactor
         self._log_buffer = log_buffer
@@ -100,7 +99,7 @@ class ForkPerRequest:
         self._leave = leave
         self._resting = Pause(reactor, say)
         self._listeners = [_Listener(self, source, serving) for source, serving in sources.items()]
-        self._free = list(reversed(range(len(slots))))
+        self._free = list(reversed(range(len(block.lanes))))
         self._children: dict[int, Child] = {}
         self._words = _Words(reactor, relay, suspend)
         # Readable, for the children, while nothing is taken.
@@ -148,24 +147,20 @@ class ForkPerRequest:
             _kill(pidfd)
 
     def recheck(self, lists: AccessLists) -> None:
-        """End the children of those whom *lists* do not admit."""
-        for pidfd, child in self._children.items():
-            of_unix = child.source.transport.is_unix
-            gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
-            reason = gate.refuses(*child.request.facts)
-            if reason is not None:
-                self._say("info", f"{child.request.client}: {BY_LISTS}: {reason}")
-                _kill(pidfd)
+        """End the children that serve clients that *lists* do not admit."""
+        for listener in self._listeners:
+            of_unix = listener.source.transport.is_unix
+            listener.active.recheck(Gate(lists, None, of_unix=of_unix, is_proxied=True))
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """End the child in the slot *number*, if its request is that of *stamp*."""
-        at = self._first + number
-        if not any(one.stamp == stamp for one in self._board.active_connections(range(at, at + 1))):
-            return
-        for pidfd, child in self._children.items():
-            if child.slot == number:
-                self._say("info", f"{child.request.client}: {DISCONNECTED}")
-                _kill(pidfd)
+    def disconnect(self, connection: int) -> None:
+        """End the child that serves the connection with this ID, if there is one."""
+        for listener in self._listeners:
+            listener.active.disconnect(connection)
+
+    def expel(self, child: Child, why: str) -> None:
+        """End a child, which has the connection, and log why."""
+        self._say("info", f"{child.request.client}: {why}")
+        _kill(child.pidfd)
 
     def may_accept(self) -> bool:
         """Whether there is room for a child, and more is to be taken."""
@@ -190,12 +185,12 @@ class ForkPerRequest:
             request = listener.source.take()
         except TooLong as too_long:
             number = self._free[-1]
-            self._refresh(number)
+            self._block.lanes[number].reload()
             listener.serving.drop(number, too_long)
             return True
         except Refused as refused:
             number = self._free[-1]
-            self._refresh(number)
+            self._block.lanes[number].reload()
             listener.serving.refuse(number, refused)
             return True
         except OSError as error:
@@ -222,24 +217,24 @@ class ForkPerRequest:
     def _fork(self, listener: _Listener, request: Request) -> None:
         """Let a child serve what was taken. Raises OSError."""
         slot = self._free.pop()
+        # Drawn here, so that the worker knows the child by the ID that the daemon will name.
+        connection = self._block.ids_of_fork()
         try:
             pid = os.fork()
             if pid == 0:
-                self._serve_and_end(listener.serving, slot, request)
+                self._serve_and_end(listener.serving, slot, connection, request)
             # First, for the next needs a descriptor.
             _close(request)
-            self._follow(Child(pid, slot, listener.source, request), _pidfd_of(pid))
+            self._follow(Child(pid, connection, slot, listener, request, _pidfd_of(pid)))
         except OSError:
             _close(request)
             self._free.append(slot)
             raise
 
-    def _refresh(self, slot: int) -> None:
-        """Read a slot anew: children have written there, and a copy is as old as it is."""
-        self._slots[slot] = self._board.slot(self._first + slot)
-
-    def _follow(self, child: Child, pidfd: int) -> None:
+    def _follow(self, child: Child) -> None:
+        pidfd = child.pidfd
         self._children[pidfd] = child
+        child.listener.active.add(child.connection, child)
         self._reactor.addReader(_Ended(pidfd, self._ended))
         if self._timeout is not None:
             child.deadline = self._reactor.callLater(self._timeout, self._overdue, pidfd)
@@ -262,6 +257,7 @@ class ForkPerRequest:
         self._reactor.removeReader(ended)
         pidfd = ended.fileno()
         child = self._children.pop(pidfd)
+        child.listener.active.remove(child.connection, None)
         os.close(pidfd)
         _, status = os.waitpid(child.pid, 0)
         if child.deadline is not None and child.deadline.active():
@@ -274,12 +270,13 @@ class ForkPerRequest:
         self._tell_stopped()
 
     def _see_slot(self, child: Child, code: int) -> None:
-        number = self._first + child.slot
-        if self._board.busy(range(number, number + 1)):
-            slot = self._board.slot(number)
-            slot.served += 1
-            slot.failed += 1
-            slot.leave()
+        if self._block.is_active(child.slot):
+            lane = self._block.lanes[child.slot]
+            lane.reload()
+            # Its end is logged below, with its status in place of an outcome's words.
+            FAILED.add_to(lane)
+            lane.publish()
+            self._block.clear(child.slot)
         elif code == 0:
             return
         text = f"{child.request.client}: its process (pid {child.pid}) ended with {ending(code)}"
@@ -287,14 +284,16 @@ class ForkPerRequest:
 
     # In the child.
 
-    def _serve_and_end(self, serving: Service, slot: int, request: Request) -> NoReturn:
+    def _serve_and_end(
+        self, serving: Service, slot: int, connection: int, request: Request
+    ) -> NoReturn:
         code = 1
         try:
             for pidfd in self._children:
                 os.close(pidfd)
             self._leave(self._ask_for_suspension)
             self._words.begin_to_send(self._log_buffer)
-            self._refresh(slot)
+            self._block.in_fork(slot, connection)
             serving.after_fork()
             serving.serve(slot, request)
             for source, late in self._inner.items():
@@ -323,6 +322,7 @@ class _Listener:
         self.source = source
         self.serving = serving
         self.fileno = source.fileno
+        self.active = ActiveConnections[Child](_request_of, forks.expel)
         self._forks = forks
 
     def watch(self) -> None:
@@ -370,6 +370,10 @@ class _Ended:
 
     def logPrefix(self) -> str:
         return "netd"
+
+
+def _request_of(child: Child) -> Request:
+    return child.request
 
 
 def _pidfd_of(pid: int) -> int:

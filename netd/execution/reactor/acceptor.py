@@ -21,15 +21,15 @@ from netd.accept.pause import Pause
 from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
+from netd.execution.outcome import refused, would_be_refused
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.pending import Desk
 from netd.execution.reactor.tls import Tls
 from netd.execution.reactor.transport import Build, ListenerContext, StreamTransport, UnixTransport
 from netd.execution.request import Request
-from netd.execution.serving import BY_LISTS, DISCONNECTED
-from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
+from netd.log.record import NOTHING
 from netd.proxy.header import Header
 
 BATCH: Final = 32
@@ -51,9 +51,15 @@ class Acceptor:
         reactor: Any,
         desk: Desk | None = None,
         tls: Tls | None = None,
+        number: int = 0,
     ) -> None:
-        """*desk* receives connections that do not begin by being served; *tls* is the service's."""
-        self._place = ListenerContext(service, source.transport.value, accounts, reactor, tls)
+        """*desk* receives connections that do not begin by being served; *tls* is the service's.
+
+        *number* is the listener's index in the service's ``listen``.
+        """
+        self._place = ListenerContext(
+            service, source.transport.value, accounts, reactor, tls, number
+        )
         self._desk = desk
         if desk is not None:
             desk.host = self
@@ -100,21 +106,12 @@ class Acceptor:
             of_unix=self._kind is UnixTransport,
             is_proxied=self._desk is not None and self._desk.knows_proxies,
         )
-        for transport in list(self._place.open):
-            reason = self._refuses(transport.request)
-            if reason is not None:
-                self._expel(transport, f"{BY_LISTS}: {reason}")
+        if self._admission.gate is not None:
+            self._place.open.recheck(self._admission.gate)
 
-    def disconnect(self, slot: Slot) -> None:
-        """End the connection of whoever has *slot*."""
-        for transport in list(self._place.open):
-            if transport.slot is slot:
-                self._expel(transport, DISCONNECTED)
-
-    def _expel(self, transport: StreamTransport, why: str) -> None:
-        """End a connection, and say why."""
-        self._accounts.say("info", f"{transport.request.client}: {why}")
-        transport.abortConnection()  # type: ignore[no-untyped-call]
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is one of the listener's."""
+        self._place.open.disconnect(connection)
 
     def doRead(self) -> None:
         """Take a bounded number of connections. Raises nothing."""
@@ -159,33 +156,28 @@ class Acceptor:
 
     def turn_away(self, request: Request, reason: str, since: float) -> None:
         """Count and log a client that has not begun, and close its connection."""
-        accounts = self._accounts
-        accounts.shared.refused += 1
-        accounts.log(
-            self._place.name, request.client, f"refused: {reason}", since, traffic(request.raw)
-        )
+        self._place.record(request.client, refused(reason), since, traffic(request.raw))
         with suppress(OSError):
             request.raw.close()
-        accounts.show()
+        self._accounts.publish()
 
     def admit(self, request: Request, since: float, header: Header | None) -> None:
         """Ask the rules, and serve."""
         # Most connections come here, and each call from here would cost all of them something.
         accounts, gate = self._accounts, self._admission.gate
-        slot = accounts.enter(request.client, since)
+        connection = accounts.begin(self._place.number, request, since)
         reason = None if gate is None else gate.refuses(*request.facts)
-        if reason is not None and not self._is_dry(request, slot, since, reason):
-            slot.refused += 1
+        if reason is not None and not self._is_dry(request, since, reason):
             carried = traffic(request.raw)
             with suppress(OSError):
                 request.raw.close()
-            accounts.log(self._place.name, request.client, f"refused: {reason}", since, carried)
-            accounts.leave(slot)
+            self._place.record(request.client, refused(reason), since, carried)
+            accounts.end(connection)
             return
         if accounts.recycle is not None:
             accounts.recycle.took()
         self._number += 1
-        transport = self._kind(request, slot, since, self._place, self._number, header)
+        transport = self._kind(request, connection, since, self._place, self._number, header)
         if self._admission.filter is None:
             transport.open(self._build)
         else:
@@ -193,16 +185,14 @@ class Acceptor:
 
     def transport(self, request: Request, since: float, header: Header | None) -> StreamTransport:
         """Make the transport of a client, who is inside from now on, for its handshake."""
-        slot = self._accounts.enter(request.client, since)
+        connection = self._accounts.begin(self._place.number, request, since)
         self._number += 1
-        return self._kind(request, slot, since, self._place, self._number, header)
+        return self._kind(request, connection, since, self._place, self._number, header)
 
     def admit_shaken(self, transport: StreamTransport) -> None:
         """Ask all rules, now that the client has shown its certificate, and serve."""
         reason = self._refuses(transport.request)
-        if reason is None or self._is_dry(
-            transport.request, transport.slot, transport.since, reason
-        ):
+        if reason is None or self._is_dry(transport.request, transport.since, reason):
             if self._accounts.recycle is not None:
                 self._accounts.recycle.took()
             self._ask(transport)
@@ -236,16 +226,13 @@ class Acceptor:
             return
         if transport.is_leaving():
             transport.refuse(reason or REFUSED)
-        elif reason is None or self._is_dry(request, transport.slot, transport.since, reason):
+        elif reason is None or self._is_dry(request, transport.since, reason):
             transport.open(self._build)
         else:
             transport.refuse(reason)
 
-    def _is_dry(self, request: Request, slot: Slot, since: float, reason: str) -> bool:
+    def _is_dry(self, request: Request, since: float, reason: str) -> bool:
         """Whether a refusal is only counted and logged, which it then has been."""
         if self._admission.dry_run:
-            slot.refused += 1
-            self._accounts.log(
-                self._place.name, request.client, f"would be refused: {reason}", since
-            )
+            self._place.record(request.client, would_be_refused(reason), since, NOTHING)
         return self._admission.dry_run

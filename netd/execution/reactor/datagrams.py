@@ -13,11 +13,11 @@ from netd.accept.errors import NEXT
 from netd.accept.pause import Pause
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
+from netd.execution.outcome import DROPPED, FAILED, SERVED, refused, would_be_refused
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.ports import DatagramTransport
 from netd.execution.request import Refused, Request, TooLong
-from netd.ipc.scoreboard import Slot
 from netd.listening import replies as senders
 from netd.listening.replies import Sender
 from netd.listening.traffic import traffic
@@ -43,12 +43,18 @@ class Datagrams:
         resting: Pause,
         *,
         is_proxied: bool = False,
+        number: int = 0,
     ) -> None:
-        """With *is_proxied* a datagram may be of another client than its sender."""
+        """*number* is the listener's index in the service's ``listen``.
+
+        With *is_proxied* a datagram may be from another client than its sender.
+        """
         self.service = service
         self._is_proxied = is_proxied
         self.name = source.transport.value
         self.accounts = accounts
+        self.record = accounts.recorder(self.name)
+        self._number = number
         self.transport: DatagramTransport
         self._take = source.take
         self._admission = admission
@@ -89,11 +95,11 @@ class Datagrams:
             try:
                 request = self._take()
             except TooLong as too_long:
-                self.accounts.shared.dropped += 1
+                DROPPED.add_to(self.accounts.lane)
                 self.accounts.say("warn", f"dropped: {too_long}")
                 continue
-            except Refused as refused:
-                self._refuse(refused)
+            except Refused as error:
+                self._refuse(error)
                 continue
             except OSError as error:
                 if error.errno not in NEXT:
@@ -107,7 +113,7 @@ class Datagrams:
                 self.rest(error)
                 break
             self._begin(request)
-        self.accounts.show()
+        self.accounts.publish()
 
     def rest(self, error: BaseException) -> None:
         """The listener cannot be received from."""
@@ -122,19 +128,19 @@ class Datagrams:
         """Log what the user's code has raised."""
         self.accounts.say_raised(self.name, client, what, error)
 
-    def hold(self, request: Request, since: float) -> Slot:
+    def hold(self, request: Request, since: float) -> int:
         """A datagram is under way until ``release``."""
         self._under_way += 1
         if self._under_way == AT_ONCE:
             self.transport.stopReading()  # type: ignore[no-untyped-call]
-        return self.accounts.enter(request.client, since)
+        return self.accounts.begin(self._number, request, since)
 
-    def release(self, slot: Slot) -> None:
+    def release(self, connection: int) -> None:
         """A datagram that was under way is done."""
         self._under_way -= 1
         if self._under_way == AT_ONCE - 1:
             self.transport.startReading()
-        self.accounts.leave(slot)
+        self.accounts.end(connection)
 
     def _begin(self, request: Request) -> None:
         admission, recycle = self._admission, self.accounts.recycle
@@ -155,8 +161,8 @@ class Datagrams:
         assert asked is not None
         asked.addCallback(partial(self._answered, request, since, admission))
         if not asked.called:
-            slot = self.hold(request, since)
-            asked.addBoth(lambda _: self.release(slot))
+            connection = self.hold(request, since)
+            asked.addBoth(lambda _: self.release(connection))
 
     def _answered(
         self, request: Request, since: float, asked_by: Admission, reason: str | None
@@ -168,21 +174,17 @@ class Datagrams:
         if reason is None or self._passes(request, reason, since):
             self._serve(request)
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, error: Refused) -> None:
         """Count and log a datagram that is not as it has to be."""
-        request = refused.request
-        self.accounts.shared.refused += 1
-        carried = traffic(request.raw)
-        why = f"refused: {refused.reason}, {refused.detail}"
-        self.accounts.log(self.name, request.client, why, refused.since, carried)
+        request = error.request
+        outcome = refused(error.reason, error.detail)
+        self.record(request.client, outcome, error.since, traffic(request.raw))
 
     def _passes(self, request: Request, reason: str, since: float) -> bool:
         """Count and log a refusal; whether the client comes in all the same."""
         dry = self._admission.dry_run
-        kind = "would be refused" if dry else "refused"
-        self.accounts.shared.refused += 1
-        carried = traffic(request.raw)
-        self.accounts.log(self.name, request.client, f"{kind}: {reason}", since, carried)
+        outcome = would_be_refused(reason) if dry else refused(reason)
+        self.record(request.client, outcome, since, traffic(request.raw))
         return dry
 
 
@@ -194,7 +196,7 @@ class ProtocolDatagrams:
 
     def __init__(self, datagrams: Datagrams, protocol: DatagramProtocol, *, of_inet6: bool) -> None:
         self._datagrams = datagrams
-        self._shared = datagrams.accounts.shared
+        self._lane = datagrams.accounts.lane
         self._protocol = protocol
         self._of_inet6 = of_inet6
 
@@ -203,13 +205,14 @@ class ProtocolDatagrams:
         (data, _), address, client, *_ = request
         if self._of_inet6 or isinstance(address, Proxied):
             address = _pair(address)
-        self._shared.served += 1
+        outcome = SERVED
         self._datagrams.transport.answered = address
         try:
             self._protocol.datagramReceived(data, address)
         except BaseException as error:
-            self._shared.failed += 1
+            outcome = FAILED
             self._datagrams.say_raised(client, "the protocol", error)
+        outcome.add_to(self._lane)
 
 
 def _pair(address: Any) -> Any:

@@ -31,7 +31,7 @@ from netd.execution.reactor.runnable import factory_of, is_handler
 from netd.execution.reactor.tls import Tls
 from netd.execution.reactor.transport import Build
 from netd.execution.recycle import Recycle
-from netd.ipc.scoreboard import Slot
+from netd.ipc.scoreboard import WorkerBlock
 from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from netd.model.peer import Credentials
@@ -55,6 +55,8 @@ class Listener:
     """Whether connections begin with a TLS handshake."""
     is_proxy: IsProxy | None = None
     """Whether a peer, by its address and its credentials, has to say for whom it connects."""
+    number: int = 0
+    """Its index in the service's ``listen``."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,9 @@ class ReactorService:
     """Serves all listeners of one service in the thread of *reactor*.
 
     *what* is a Protocol or DatagramProtocol class, an IProtocolFactory or a class of one, or an
-    asynchronous handler class; *options* are keyword arguments for it. The last of *slots* is
-    the one for everybody whom the others have no room for. *datagram_size* is what protocols
-    may ask their transport for; the sources hold to it. After *handler_timeout* seconds an
-    asynchronous handler is ended. *begins* is for listeners that wait for something first.
+    asynchronous handler class; *options* are keyword arguments for it. *datagram_size* is what
+    protocols may ask their transport for; the sources hold to it. An asynchronous handler is ended
+    after *handler_timeout* seconds. *begins* is for listeners that wait for something first.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ReactorService:
         what: Any,
         options: Mapping[str, Any],
         listeners: Sequence[Listener],
-        slots: Sequence[Slot],
+        block: WorkerBlock,
         reactor: Any,
         log_buffer: LogBuffer,
         datagram_size: int = 8192,
@@ -102,8 +103,7 @@ class ReactorService:
         self._options = options
         self._reactor = reactor
         self._datagram_size = datagram_size
-        self._slots = slots
-        self._accounts = Accounts(name, slots, log_buffer, recycle)
+        self._accounts = Accounts(name, block, log_buffer, recycle)
         self._resting = Pause(reactor, partial(log_buffer.say, name))
         self._tls = begins.tls
         self._reception = Reception(begins.handshakes, begins.timeout, reactor)
@@ -143,12 +143,10 @@ class ReactorService:
         for datagrams in self._datagrams:
             datagrams.recheck(lists)
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """End the connection in the slot *number*, if it is still that one."""
-        slot = self._slots[number]
-        if slot.stamp == stamp:
-            for acceptor in self._acceptors:
-                acceptor.disconnect(slot)
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is active here."""
+        for acceptor in self._acceptors:
+            acceptor.disconnect(connection)
 
     def kill(self) -> None:
         """Nothing of it is outside this process."""
@@ -207,6 +205,7 @@ class ReactorService:
             self._reactor,
             self._desk(listener),
             self._tls,
+            listener.number,
         )
 
     def _desk(self, listener: Listener) -> Desk | None:
@@ -235,6 +234,7 @@ class ReactorService:
             self._accounts,
             self._resting,
             is_proxied=listener.is_proxy is not None,
+            number=listener.number,
         )
         if is_handler(self._what):
             protocol = DatagramProtocol()

@@ -19,19 +19,17 @@ from twisted.python.failure import Failure
 from twisted.python.log import callWithLogger
 
 from netd.accept.first_bytes import GONE
+from netd.execution.active_connections import ActiveConnections
 from netd.execution.handler_timeout import overdue
+from netd.execution.outcome import FAILED, LOST, SERVED, Outcome, refused
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.hangups import Hangups
 from netd.execution.reactor.starttls import StartTls
 from netd.execution.reactor.tls import Tls, TlsTransport
 from netd.execution.request import Request
-from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
 from netd.log.record import NOTHING
 from netd.proxy.header import Header
-
-TRUNCATED: Final = "truncated"
-"""What has become of a TLS stream that ended without TLS's own end."""
 
 NO_PROTOCOL: Final = "no-protocol"
 """Why a client is not served for which ``buildProtocol`` has returned None."""
@@ -83,21 +81,52 @@ class Sending:
 class ListenerContext:
     """What the connections of one listener have in common. In the thread of *reactor*."""
 
-    __slots__ = ("accounts", "hangups", "name", "open", "reactor", "sending", "service", "tls")
+    __slots__ = (
+        "accounts",
+        "hangups",
+        "name",
+        "number",
+        "open",
+        "reactor",
+        "record",
+        "sending",
+        "service",
+        "tls",
+    )
 
     def __init__(
-        self, service: str, name: str, accounts: Accounts, reactor: Any, tls: Tls | None = None
+        self,
+        service: str,
+        name: str,
+        accounts: Accounts,
+        reactor: Any,
+        tls: Tls | None = None,
+        number: int = 0,
     ) -> None:
-        """*name* is the transport's word for the log; *tls* is there if the service has that."""
+        """*name* is the transport's word for the log; *tls* is there if the service has that.
+
+        *number* is the listener's index in the service's ``listen``.
+        """
         self.service = service
         self.name = name
+        self.number = number
+        self.record = accounts.recorder(name)
         self.accounts = accounts
         self.reactor = reactor
         self.sending = Sending(service, reactor)
         self.hangups = Hangups(service, reactor)
         self.tls = tls
-        self.open: set[StreamTransport] = set()
+        self.open = ActiveConnections(_request_of, self._expel)
         """Those that have a protocol, and are connected."""
+
+    def _expel(self, transport: StreamTransport, why: str) -> None:
+        """End a connection, and log why."""
+        self.accounts.say("info", f"{transport.request.client}: {why}")
+        transport.abortConnection()  # type: ignore[no-untyped-call]
+
+
+def _request_of(transport: StreamTransport) -> Request:
+    return transport.request
 
 
 class StreamTransport(tcp.Server):
@@ -115,7 +144,7 @@ class StreamTransport(tcp.Server):
     def __init__(
         self,
         request: Request,
-        slot: Slot,
+        connection: int,
         since: float,
         place: ListenerContext,
         number: int,
@@ -127,9 +156,10 @@ class StreamTransport(tcp.Server):
         self.sessionno = number
         self.client = request.client_address
         self.request = request
-        self.slot = slot
+        self.connection = connection
+        """Its ID in the scoreboard."""
         self.since = since
-        self._verdict: str | None = None
+        self._outcome: Outcome | None = None
         self._is_queued = False
         self._is_watched = False
         self._is_paused = False
@@ -175,7 +205,6 @@ class StreamTransport(tcp.Server):
 
     def open(self, build: Build) -> None:
         """Make the protocol and connect it. Raises nothing."""
-        self.slot.served += 1
         try:
             protocol = build(self)
         except BaseException as error:
@@ -183,11 +212,10 @@ class StreamTransport(tcp.Server):
             self._close()
             return
         if protocol is None:
-            self.slot.served -= 1
             self.refuse(NO_PROTOCOL)
             return
-        self._verdict = "served"
-        self._place.open.add(self)
+        self._outcome = SERVED
+        self._place.open.add(self.connection, self)
         self._may_read = True
         try:
             self.reactor.addReader(self)
@@ -243,8 +271,7 @@ class StreamTransport(tcp.Server):
 
         What a filter or TLS has written is sent first, unless that may take its time.
         """
-        self.slot.refused += 1
-        self._verdict = f"refused: {reason}"
+        self._outcome = refused(reason)
         if self.layer is not None and not self._aborting:
             self.layer.encrypt()
         if (self.dataBuffer or self._tempDataLen) and not (at_once or self._aborting):
@@ -386,7 +413,7 @@ class StreamTransport(tcp.Server):
         if self.disconnected:
             return
         self._carried = traffic(self.socket)
-        self._place.open.discard(self)
+        self._place.open.remove(self.connection, None)
         if self._is_paused:
             self._forget_hangup()
         try:
@@ -408,15 +435,13 @@ class StreamTransport(tcp.Server):
         """Who said ``hold`` is done, or the connection is closed: the last one logs the end."""
         self._holds -= 1
         if not self._holds:
-            if self._verdict is None:
-                self.slot.refused += 1
-                self._verdict = f"refused: {GONE}"
+            outcome = self._outcome
+            if outcome is None:
+                outcome = refused(GONE)
             elif self._is_truncated:
-                self.slot.truncated += 1
-                self._verdict = f"{self._verdict}: {TRUNCATED}"
-            place, client = self._place, self.request.client
-            place.accounts.log(place.name, client, self._verdict, self.since, self._carried)
-            place.accounts.leave(self.slot)
+                outcome = outcome.truncated()
+            self._place.record(self.request.client, outcome, self.since, self._carried)
+            self._place.accounts.end(self.connection)
 
     def fail(self, what: str, error: BaseException) -> None:
         """Log what the user's code has raised, and end the connection."""
@@ -425,18 +450,13 @@ class StreamTransport(tcp.Server):
 
     def say_raised(self, what: str, error: BaseException) -> None:
         """Log what the user's code has raised; the request has failed."""
-        self._fail()
+        self._outcome = FAILED
         place = self._place
         place.accounts.say_raised(place.name, self.request.client, what, error)
 
-    def _fail(self) -> None:
-        if self._verdict != "failed":
-            self._verdict = "failed"
-            self.slot.failed += 1
-
     def say_overdue(self, where: str, seconds: float) -> None:
         """The handler has run for too long, and was at *where*; the request has failed."""
-        self._fail()
+        self._outcome = FAILED
         self._place.accounts.say("error", overdue(self.request.client, seconds, where))
 
     def note_certificate(self) -> str | None:
@@ -460,8 +480,8 @@ class StreamTransport(tcp.Server):
 
     def say_lost(self) -> None:
         """The client has gone before it was served to the end."""
-        if self._verdict == "served":
-            self._verdict = "lost"
+        if self._outcome is SERVED:
+            self._outcome = LOST
 
 
 class UnixTransport(StreamTransport, unix.Server):

@@ -57,12 +57,12 @@ class BlockingService:
         if isinstance(self._taking, ForkPerRequest):
             self._taking.recheck(lists)
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """End the connection in the slot *number*, if it is still that one."""
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is active here."""
         for serving in self._servings:
-            serving.disconnect(number, stamp)
+            serving.disconnect(connection)
         if isinstance(self._taking, ForkPerRequest):
-            self._taking.disconnect(number, stamp)
+            self._taking.disconnect(connection)
 
     def kill(self) -> None:
         """End programs at once; forks end with their worker."""
@@ -116,9 +116,7 @@ def by_forks(context: ServiceContext) -> BlockingService:
             )
         },
         build.inner,
-        context.slots,
-        context.board,
-        context.first_slot,
+        context.block,
         context.service.handler_timeout,
         context.reactor,
         context.log_buffer,
@@ -177,14 +175,7 @@ class _Handlers(_Build):
 
     def add(self, bound: BoundListener) -> None:
         context = self._context
-        serving = Serving(
-            context.service.name,
-            bound.transport.value,
-            context.gate(bound, self._filter),
-            context.service.access.dry_run,
-            context.slots,
-            context.log_buffer,
-        )
+        serving = Serving(context.served_listener(bound, self._filter))
         host = HandlerHost(context.say, context.suspend)
         server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
@@ -204,12 +195,7 @@ class _Servers(_Build):
     def add(self, bound: BoundListener) -> None:
         context = self._context
         serving = OverridingServing(
-            context.service.name,
-            bound.transport,
-            context.gate(bound, self._filter),
-            context.service.access.dry_run,
-            context.slots,
-            context.log_buffer,
+            context.served_listener(bound, self._filter),
             context.suspend,
             context.board.busy_pids,
         )

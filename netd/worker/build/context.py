@@ -14,6 +14,7 @@ from netd.admission.lists import AccessLists
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
 from netd.execution.recycle import Recycle
+from netd.execution.serving import ServedListener
 from netd.execution.sources.datagram import (
     Amplification,
     InetDatagram,
@@ -25,6 +26,7 @@ from netd.execution.sources.options import ConnectionOptions
 from netd.execution.sources.proxied import ProxiedDatagrams
 from netd.execution.sources.stream import HandoffSource, InetStream, UnixStream
 from netd.execution.tracebacks import user_traceback
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import ServiceStart
 from netd.listening.handler_view import ListenerSocket
@@ -96,11 +98,10 @@ class ServiceContext:
             for bound in self.listeners:
                 if bound.transport.is_datagram and not bound.transport.is_unix:
                     bound.shown.allowance_of = bound_by.of
-        self.board = Scoreboard(start.scoreboard, self.service.slots)
+        self.board = Scoreboard(start.scoreboard, Geometry.of(self.service))
         os.close(start.scoreboard)  # the mapping stays
-        self.first_slot = start.first_slot
-        numbers = range(start.first_slot, start.first_slot + self.service.slots_each)
-        self.slots = [self.board.slot(number) for number in numbers]
+        self.index = start.index
+        self.block = self.board.block(start.index)
         self.office = office
         self.asks_for_ancillary = False
         """Whether handlers of datagrams want to know what came with them."""
@@ -135,7 +136,7 @@ class ServiceContext:
     @property
     def handshakes(self) -> int:
         """This process's share of the connections of the service that may not have begun."""
-        return self.service.handshakes_from(self.first_slot)
+        return self.service.handshakes_of(self.index)
 
     @property
     def code(self) -> Runs:
@@ -199,6 +200,20 @@ class ServiceContext:
             is_proxied=bool(self.service.proxies),
         )
         return None if gate.is_open else gate
+
+    def served_listener(
+        self, bound: BoundListener, request_filter: RequestFilter | None
+    ) -> ServedListener:
+        """What a listener's ``Serving`` is made of."""
+        return ServedListener(
+            self.service.name,
+            bound.transport,
+            self.gate(bound, request_filter),
+            self.service.access.dry_run,
+            self.block,
+            self.log_buffer,
+            self.listeners.index(bound),
+        )
 
     def filter_function(self) -> Callable[[Any, Any], Any] | None:
         """The service's ``verify_request``, if it has one. Raises ``importing.CannotImport``."""

@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from netd.admission.filter import RequestFilter
-from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms
+from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms, WaitListener
 from netd.execution.programs.serving import ProgramServing
 from netd.execution.threads.pool import AcceptingThreads, Bounds
 from netd.execution.threads.service_thread import ServiceThread
@@ -52,16 +52,7 @@ def _serving(
 ) -> ProgramServing:
     service = context.service
     serving = ProgramServing(
-        service.name,
-        bound.transport.value,
-        context.gate(bound, asks),
-        service.access.dry_run,
-        context.slots,
-        context.log_buffer,
-        program=program,
-        transport=bound.transport,
-        handler_timeout=service.handler_timeout,
-        environment=os.environ,
+        context.served_listener(bound, asks), program, service.handler_timeout, os.environ
     )
     # Which closes those who are refused.
     host = HandlerHost(context.say, context.suspend)
@@ -75,10 +66,8 @@ def by_inetd_wait(context: ServiceContext, program: Program) -> InetdWaitProgram
         [
             InetdWaitProgram(
                 program,
-                bound.transport,
-                bound.socket,
+                WaitListener(bound.transport, bound.socket, context.block, number),
                 os.environ,
-                context.slots[number],
                 context.reactor,
                 context.say,
             )

@@ -25,14 +25,17 @@ def by_reactor(context: ServiceContext) -> ReactorService:
     what = load(context.code.reference, context.python_path)
     context.asks_for_ancillary = is_handler(what) and asks(what)
     request_filter = _request_filter(context)
-    listeners = [_listener(context, bound, request_filter) for bound in context.listeners]
+    listeners = [
+        _listener(context, bound, number, request_filter)
+        for number, bound in enumerate(context.listeners)
+    ]
     try:
         return ReactorService(
             service.name,
             what,
             service.options,
             listeners,
-            context.slots,
+            context.block,
             context.reactor,
             context.log_buffer,
             service.datagram_size,
@@ -46,7 +49,7 @@ def by_reactor(context: ServiceContext) -> ReactorService:
 
 
 def _listener(
-    context: ServiceContext, bound: BoundListener, request_filter: ReactorFilter | None
+    context: ServiceContext, bound: BoundListener, number: int, request_filter: ReactorFilter | None
 ) -> Listener:
     host = HandlerHost(context.say, context.suspend)
     server = server_of(bound.transport, bound.shown, host)
@@ -54,7 +57,9 @@ def _listener(
     is_proxy = None
     if context.service.proxies:
         is_proxy = Proxies(context.service.proxies, of_unix=bound.transport.is_unix).has
-    return Listener(context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
+    return Listener(
+        context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy, number
+    )
 
 
 def _begins(context: ServiceContext) -> Begins:

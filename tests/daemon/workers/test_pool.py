@@ -15,6 +15,7 @@ from netd.core.pool_size import LOOK_INTERVAL
 from netd.daemon.states import WorkerState
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.worker import ServiceRuntime, WorkerHandle
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
@@ -78,9 +79,9 @@ class Scene:
         )
 
     def _runtime(self, of: Service) -> ServiceRuntime:
-        page = Scoreboard.make(of.name, of.slots)
+        page = Scoreboard.make(of.name, Geometry.of(of))
         listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        return ServiceRuntime(of, (listener,), page, Scoreboard(page, of.slots))
+        return ServiceRuntime(of, (listener,), page, Scoreboard(page, Geometry.of(of)))
 
     def _changed(self) -> None:
         self.changes += 1
@@ -99,11 +100,11 @@ class Scene:
         told = self.channel(worker).transport.orders()
         return [order for order in told if not isinstance(order, Start)]
 
-    def first_slot(self, worker: int, of: int = 0) -> int:
-        """Where a worker that has not been asked for its orders has its part of a page."""
+    def index(self, worker: int, of: int = 0) -> int:
+        """The index of a worker that has not been asked for its orders."""
         (start,) = self.channel(worker).transport.orders()
         assert isinstance(start, Start)
-        return start.services[of].first_slot
+        return start.services[of].index
 
     def is_suspended(self, worker: int, of: int = 0) -> bool:
         """Whether such a worker has been told at its start that it takes nothing."""
@@ -126,21 +127,22 @@ class Scene:
         for worker in range(len(self.processes)):
             self.orders(worker)
 
-    def holds(self, slot: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
-        """Somebody is inside."""
+    def holds(self, worker: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
+        """A worker has an active connection."""
         page = self._page(of)
-        page.slot(slot).enter(client, 1.0)
+        page.block(worker).begin(0, 0, None, client, None, 1.0)
         page.close()
 
-    def has_done(self, slot: int, counts: Counts, of: int = 0) -> None:
+    def has_done(self, worker: int, counts: Counts, of: int = 0) -> None:
         page = self._page(of)
-        own = page.slot(slot)
+        own = page.block(worker).lanes[0]
         own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
-        own.leave()
+        own.accepted = counts.served + counts.refused + counts.dropped
+        own.publish()
         page.close()
 
     def _page(self, of: int) -> Scoreboard:
-        return Scoreboard(self.runtime[of].page, self.runtime[of].board.slots)
+        return Scoreboard(self.runtime[of].page, self.runtime[of].board.geometry)
 
     def client(self, of: int = 0) -> None:
         """Somebody comes, and waits in the backlog."""
@@ -207,7 +209,7 @@ class TestStart:
         """Services of threads have just so many workers, each with a part of the page."""
         made.append(scene := Scene(service(processes=3, threads=5)))
         scene.pool.start()
-        assert [scene.first_slot(worker) for worker in range(3)] == [0, 5, 10]
+        assert [scene.index(worker) for worker in range(3)] == [0, 1, 2]
         assert not scene.pool.is_up
         scene.is_ready(0, 1)
         assert not scene.pool.is_up
@@ -294,7 +296,7 @@ class TestGrowth:
         elastic.client()
         elastic.look(5)
         assert len(elastic.processes) == 2
-        assert elastic.first_slot(1) == 1
+        assert elastic.index(1) == 1
         elastic.is_ready(1)
         elastic.look(50)
         assert len(elastic.processes) == 2
@@ -381,7 +383,7 @@ class TestGrowth:
         assert elastic.pool.size == 2
         elastic.ends(1)
         elastic.pool.grow(1)
-        assert elastic.first_slot(3) == 1
+        assert elastic.index(3) == 1
 
     def test_never_beyond_the_page(self, elastic: Scene) -> None:
         """Workers that take long to leave have their parts: no worker is started without one."""
@@ -409,8 +411,8 @@ class TestViews:
         made.append(scene := Scene(service(threads=2), service("date", threads=3)))
         scene.serve()
         scene.holds(0)
-        scene.holds(2, of=1)
-        scene.has_done(1, Counts(5, 1, 3, 2))
+        scene.holds(0, of=1)
+        scene.has_done(0, Counts(5, 1, 3, 2))
         scene.has_done(0, Counts(served=1), of=1)
         (view,) = scene.pool.views()
         assert (view.index, view.pid) == (0, scene.processes[0].pid)
@@ -430,7 +432,7 @@ class TestDeath:
         """What those that have gone have done is added up, whether they were replaced or left."""
         pair.has_done(0, Counts(5, 1, 2, 3))
         pair.ends(0, "signal SIGSEGV")
-        pair.has_done(4, Counts(served=10))
+        pair.has_done(1, Counts(served=10))
         pair.pool.drain()
         pair.ends(1)
         assert pair.pool.counts == Counts(15, 1, 2, 3)
@@ -666,7 +668,7 @@ class TestWear:
         """The old one leaves when the new one is ready; nobody else is touched."""
         pair.channel(0).says(NeedsRecycling("time", "has served 5 requests"))
         assert len(pair.processes) == 3
-        assert pair.first_slot(2) == 8
+        assert pair.index(2) == 2
         assert pair.orders(0) == []
         assert pair.pool.size == 2
         pair.is_ready(2)

@@ -21,6 +21,7 @@ from netd.daemon.workers.worker import (
     ServiceRuntime,
     WorkerHandle,
 )
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     LONGEST_REPORT,
@@ -95,9 +96,9 @@ class Scene:
 
     def _runtime(self, name: str, listeners: int) -> ServiceRuntime:
         made = service(name, listeners)
-        page = Scoreboard.make(name, made.slots)
+        page = Scoreboard.make(name, Geometry.of(made))
         sockets = tuple(socket.socket() for _ in range(listeners))
-        return ServiceRuntime(made, sockets, page, Scoreboard(page, made.slots))
+        return ServiceRuntime(made, sockets, page, Scoreboard(page, Geometry.of(made)))
 
     # Owner.
 
@@ -138,21 +139,22 @@ class Scene:
     def holds(self, *clients: str, of: int = 0) -> None:
         """Let the worker have clients inside, in its first service or another one."""
         page = self._page(of)
+        block = page.block(INDEX)
         for number, client in enumerate(clients):
-            page.slot(INDEX * THREADS + number).enter(client, float(number))
+            block.begin(0, 0, None, client, None, float(number))
         page.close()
 
-    def has_done(self, counts: Counts, of: int = 0, slot: int = 0) -> None:
+    def has_done(self, counts: Counts, of: int = 0, lane: int = 0) -> None:
         """Let a thread of the worker have counted."""
         page = self._page(of)
-        own = page.slot(INDEX * THREADS + slot)
+        own = page.block(INDEX).lanes[lane]
         own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
-        own.leave()
+        own.publish()
         page.close()
 
     def _page(self, of: int) -> Scoreboard:
         """A mapping of its own, as a worker has it."""
-        return Scoreboard(self.runtime[of].page, PLACES * THREADS)
+        return Scoreboard(self.runtime[of].page, self.runtime[of].board.geometry)
 
     def close(self) -> None:
         self.reactor.close()
@@ -216,16 +218,15 @@ class TestStart:
                 listener.fileno() for listener in runtime.listeners
             ]
 
-    def test_slots(self, scene: Scene) -> None:
-        """A worker has a part of each page to itself, behind that of the place before it."""
+    def test_index(self, scene: Scene) -> None:
+        """A worker writes the block of its own index in each scoreboard."""
         scene.place.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, Start)
         for start, runtime in zip(order.services, scene.runtime, strict=True):
-            part = scene.place.slots(runtime)
-            assert start.first_slot == part.start == INDEX * THREADS
-            assert len(part) == THREADS
-            assert part.stop < runtime.board.slots
+            assert start.index == INDEX
+            assert runtime.board.geometry.lanes == runtime.board.geometry.records == THREADS
+            assert runtime.board.geometry.workers - 1 > INDEX
 
     def test_suspended(self, scene: Scene) -> None:
         """A worker is told at its start of which services nothing is to be taken."""
@@ -352,7 +353,7 @@ class TestDeath:
         """What a worker had done is kept when it dies, and its page is clean for the next."""
         scene.serve()
         scene.has_done(Counts(5, 1, 2, 3))
-        scene.has_done(Counts(10, 0, 0, 0), slot=3)
+        scene.has_done(Counts(10, 0, 0, 0), lane=3)
         scene.has_done(Counts(100, 0, 0, 0), of=1)
         scene.process.ended("signal SIGSEGV")
         assert scene.place.counts == Counts(115, 1, 2, 3)
@@ -365,12 +366,12 @@ class TestDeath:
     def test_others_are_left_alone(self, scene: Scene) -> None:
         """What the workers of other places have on the same page is theirs."""
         scene.serve()
-        page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.slots)
-        for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
-            slot = page.slot(number)
-            slot.served = 7
-            slot.leave()
-            slot.enter("another's", 1.0)
+        page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.geometry)
+        for index in (INDEX - 1, INDEX + 1):
+            block = page.block(index)
+            block.lanes[0].served = 7
+            block.lanes[0].publish()
+            block.begin(0, 0, None, "another's", None, 1.0)
         page.close()
         scene.process.ended("signal SIGSEGV")
         assert scene.place.counts == Counts()
