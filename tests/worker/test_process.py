@@ -97,9 +97,7 @@ class Scene:
         )
         listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         page = Scoreboard.make(name, Geometry.of(service))
-        return ServiceStart(
-            service, (os.dup(listener.fileno()),), page, 2 * number, name in suspended
-        )
+        return ServiceStart(service, (os.dup(listener.fileno()),), page, number, name in suspended)
 
     def _join(self, context: ServiceContext) -> FakeExecution:
         for bound in context.listeners:

@@ -6,17 +6,12 @@ import os
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from fcntl import ioctl
-from socket import NI_NUMERICHOST, NI_NUMERICSERV, getnameinfo
-from termios import TIOCOUTQ
 from typing import Any, Final
 
 from twisted.internet import error, main, tcp, unix
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.python.log import callWithLogger
 
 from netd.accept.first_bytes import GONE
 from netd.execution.active_connections import ActiveConnections
@@ -24,8 +19,10 @@ from netd.execution.handler_timeout import overdue
 from netd.execution.outcome import FAILED, LOST, SERVED, Outcome, refused
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.hangups import Hangups
+from netd.execution.reactor.sending import ENDINGS, Sending
 from netd.execution.reactor.starttls import StartTls
 from netd.execution.reactor.tls import Tls, TlsTransport
+from netd.execution.reactor.watching import WatchingServer
 from netd.execution.request import Request
 from netd.listening.traffic import traffic
 from netd.log.record import NOTHING
@@ -36,46 +33,6 @@ NO_PROTOCOL: Final = "no-protocol"
 
 Build = Callable[["StreamTransport"], IProtocol | None]
 """Makes the protocol for a connection; None refuses it. What it raises is logged."""
-
-_ENDINGS: Final[dict[type[BaseException], Failure]] = {
-    error.ConnectionDone: Failure(main.CONNECTION_DONE),
-    error.ConnectionLost: Failure(main.CONNECTION_LOST),
-}
-"""As in Twisted's reactor, because a Failure takes as long to make as half a connection."""
-
-
-class Sending:
-    """Sends what connections have written, at the end of the reactor's turn.
-
-    Twisted asks the kernel first whether there is room, which there nearly always is: two
-    system calls and a turn for each connection. All at once, because a client that is awake
-    for the first costs little for the next ones.
-    """
-
-    def __init__(self, service: str, reactor: Any) -> None:
-        self._service = service
-        self._reactor = reactor
-        self._queue: list[StreamTransport] = []
-
-    def add(self, transport: StreamTransport) -> None:
-        """Call its ``send`` soon."""
-        if not self._queue:
-            self._reactor.callLater(0, callWithLogger, self, self._send_all)
-        self._queue.append(transport)
-
-    def logPrefix(self) -> str:
-        """The service: what its code says meanwhile is said by it."""
-        return self._service
-
-    def _send_all(self) -> None:
-        queue, self._queue = self._queue, []
-        for transport in queue:
-            try:
-                transport.send()
-            # No memory, or a bug of ours. Not only Exception: a user's producer may be paused by
-            # what is sent, and must not keep the others from being sent.
-            except BaseException as error:
-                transport.end(error)
 
 
 class ListenerContext:
@@ -129,17 +86,18 @@ def _request_of(transport: StreamTransport) -> Request:
     return transport.request
 
 
-class StreamTransport(tcp.Server):
+class StreamTransport(WatchingServer):
     """Twisted's transport of a TCP connection, which tells the accounts of its end.
 
-    What a protocol's method raises ends its connection, and is logged here with the client.
+    Its bases are its roles: addresses, sending, hang-ups. What a protocol's method raises ends its
+    connection, and is logged here with the client.
     What is written is sent at the end of the reactor's turn (Sending). Where there is TLS,
     ``layer`` is the transport that the protocol knows, and the protocol of this one.
 
     *header* is what a proxy has said of the client: who is at which end.
     """
 
-    layer: TlsTransport | None = None
+    _place: ListenerContext
 
     def __init__(
         self,
@@ -171,35 +129,6 @@ class StreamTransport(tcp.Server):
         self._carried = NOTHING
         self.connected = 1
         self._name()
-
-    def _name(self) -> None:
-        """Set what Twisted's getPeer() looks at."""
-        if self._header is not None:  # which says all of it
-            self.hostname = self.request.client
-            return
-        if len(self.client) == 4:
-            self._addressType = IPv6Address
-            self.client = _with_scope(self.client)
-        self.hostname = self.client[0]
-
-    def getPeer(self) -> Any:
-        """The client; the real one, where a proxy has named it."""
-        if self._header is not None:
-            return _twisted_address(self._header.source)
-        return super().getPeer()  # type: ignore[no-untyped-call]
-
-    def getHost(self) -> Any:
-        """Where the client has connected to, also where that was a proxy."""
-        if self._header is not None:
-            return _twisted_address(self._header.destination)
-        return super().getHost()  # type: ignore[no-untyped-call]
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} #{self.sessionno} of {self.request.client}>"
-
-    def logPrefix(self) -> str:
-        """The service: what is logged while its code runs is said by it."""
-        return self._place.service
 
     # From taken to served.
 
@@ -287,48 +216,13 @@ class StreamTransport(tcp.Server):
 
     def _close(self) -> None:
         if not self.disconnected:
-            self.connectionLost(_ENDINGS[error.ConnectionDone])
+            self.connectionLost(ENDINGS[error.ConnectionDone])
 
     # What the user's code does.
 
     def startReading(self) -> None:
         if self._may_read:  # not for a filter: what is read would be lost
             self.reactor.addReader(self)
-
-    def startWriting(self) -> None:
-        if not (self._is_queued or self._is_watched):
-            self._is_queued = True
-            self._place.sending.add(self)
-
-    def will_send(self) -> bool:
-        """Whether ``send`` will be called at the end of this turn; it is not while there is no
-        room."""
-        if self._is_watched:
-            return False
-        self.startWriting()
-        return True
-
-    def stopWriting(self) -> None:
-        if self._is_watched:
-            self._is_watched = False
-            self.reactor.removeWriter(self)
-
-    def send(self) -> None:
-        """Send what is waiting, and close if that is waiting; watch for room for the rest."""
-        if self.layer is not None:
-            self.layer.encrypt()
-        self._is_queued = False
-        why = self.doWrite()
-        if why is not None:
-            self.end(why)
-        elif self.dataBuffer and not (self._is_queued or self.disconnected or self._aborting):
-            self._is_watched = True
-            self.reactor.addWriter(self)
-
-    def end(self, why: BaseException) -> None:
-        """The connection is over, because of *why*."""
-        if not self.disconnected:
-            self.connectionLost(_ENDINGS.get(type(why)) or Failure(why))
 
     def _dataReceived(self, data: bytes | None) -> Any:
         if not data:
@@ -360,36 +254,6 @@ class StreamTransport(tcp.Server):
             self.fail("the protocol", error)
         self._watch_for_hangup()
 
-    def pauseProducing(self) -> None:
-        super().pauseProducing()  # type: ignore[no-untyped-call]
-        self._watch_for_hangup()
-
-    def resumeProducing(self) -> None:
-        if self._has_finished:  # it would be told so again
-            return
-        if self._is_paused:
-            self._forget_hangup()
-        super().resumeProducing()  # type: ignore[no-untyped-call]
-
-    def _watch_for_hangup(self) -> None:
-        if self.connected:
-            self._is_paused = True
-            self._place.hangups.watch(self)
-
-    def _forget_hangup(self) -> None:
-        self._is_paused = False
-        self._place.hangups.forget(self)
-
-    def hung_up(self, *, broken: bool) -> None:
-        """Nobody reads, and both directions have ended.
-
-        If *broken*, or if everything has been read and there could still be an answer, the
-        client has gone.
-        """
-        self._is_paused = False
-        if broken or (self._has_finished and not self._writeDisconnected):
-            self.end(main.CONNECTION_LOST)
-
     def _closeWriteConnection(self) -> None:
         with suppress(OSError):
             self.socket.shutdown(1)
@@ -400,12 +264,6 @@ class StreamTransport(tcp.Server):
             protocol.writeConnectionLost()
         except BaseException as error:
             self.fail("the protocol", error)
-
-    def pending(self) -> int:
-        """Bytes that the client has not taken: those here, and the kernel's (tcp(7), TIOCOUTQ)."""
-        queued = array("i", [0])
-        ioctl(self.fileno(), TIOCOUTQ, queued)
-        return len(self.dataBuffer) - self.offset + self._tempDataLen + queued[0]
 
     # The end.
 
@@ -519,24 +377,6 @@ class UnixTransport(StreamTransport, unix.Server):
 def _close_all(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def _twisted_address(address: Any) -> Any:
-    """An address that a proxy has named, as Twisted has it."""
-    if not isinstance(address, tuple):
-        return UNIXAddress(address)
-    return (IPv4Address if len(address) == 2 else IPv6Address)("TCP", *address)
-
-
-def _with_scope(client: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An IPv6 address as Twisted has it: with the link's name where it is one of a link."""
-    if not client[3]:
-        return client
-    try:
-        host, _ = getnameinfo(client, NI_NUMERICHOST | NI_NUMERICSERV)
-    except OSError:  # the link has gone in the meantime
-        host = f"{client[0]}%{client[3]}"
-    return (host, *client[1:])
 
 
 _NOBODY: Final = Protocol()

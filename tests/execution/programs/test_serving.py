@@ -43,7 +43,7 @@ class TestEnvironment:
     """The names of UCSPI; nothing that a client can choose but its address."""
 
     @pytest.mark.parametrize(
-        ("transport", "taken", "local", "expected"),
+        ("transport", "accepted", "local", "expected"),
         [
             (
                 Transport.TCP, INET, ("192.0.2.1", 80),
@@ -85,9 +85,13 @@ class TestEnvironment:
         ],
     )  # fmt: skip
     def test_names(
-        self, transport: Transport, request: Request | None, local: object, expected: dict[str, str]
+        self,
+        transport: Transport,
+        accepted: Request | None,
+        local: object,
+        expected: dict[str, str],
     ) -> None:
-        assert environment_of(transport, request, local, {}) == expected
+        assert environment_of(transport, accepted, local, {}) == expected
 
     def test_nothing_is_left_over(self) -> None:
         """What the daemon was started with of these would lie; all else is kept."""

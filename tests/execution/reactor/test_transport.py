@@ -12,7 +12,9 @@ import pytest
 from twisted.internet.protocol import Protocol
 
 from netd.execution.reactor.accounts import Accounts
-from netd.execution.reactor.transport import ListenerContext, Sending, StreamTransport, _with_scope
+from netd.execution.reactor.addressing import with_scope
+from netd.execution.reactor.sending import Sending
+from netd.execution.reactor.transport import ListenerContext, StreamTransport
 from netd.execution.sources.stream import InetStream
 from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
@@ -163,4 +165,4 @@ NOWHERE = 99_999
 )
 def test_client_on_a_link(client: tuple[Any, ...], shown: str) -> None:
     """As Twisted has it: the address tells the link, by name where it has one."""
-    assert _with_scope(client) == (shown, *client[1:])
+    assert with_scope(client) == (shown, *client[1:])

@@ -527,9 +527,9 @@ class TestProcessRequest:
         request, client = stage.client()
         stage.serving.serve(0, request)
         assert read_all(client) == b"HELLO\n"
-        [(request, address)] = seen
+        [(raw, address)] = seen
         assert address == "somebody"
-        assert request.fileno() == -1
+        assert raw.fileno() == -1
         [record] = stage.log_buffer.records
         assert record.client == request.client  # type: ignore[union-attr]
 
