@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from netd.model.address import inet6_text
 from netd.model.peer import Credentials
@@ -151,9 +151,11 @@ class Geometry:
         return cls(service.places, service.lanes, service.records)
 
 
-@dataclass(frozen=True)
-class ActiveConnection:
-    """A connection that is being served, or accepted."""
+class ActiveConnection(NamedTuple):
+    """A connection that is being served, or accepted.
+
+    A tuple, because a list of all connections makes thousands of them.
+    """
 
     id: int
     """Unique in the service: over its workers, and over their restarts."""

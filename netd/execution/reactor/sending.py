@@ -52,7 +52,7 @@ class Sending:
         self._queue.append(transport)
 
     def logPrefix(self) -> str:
-        """The service: what its code says meanwhile is said by it."""
+        """The service, under whose name Twisted logs while its code runs."""
         return self._service
 
     def _send_all(self) -> None:
@@ -83,7 +83,7 @@ class SendingServer(AddressedServer):
     _is_watched: bool
 
     def logPrefix(self) -> str:
-        """The service: what is logged while its code runs is said by it."""
+        """The service, under whose name Twisted logs while its code runs."""
         return self._place.service
 
     def startWriting(self) -> None:

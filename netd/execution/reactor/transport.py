@@ -90,11 +90,11 @@ class StreamTransport(WatchingServer):
     """Twisted's transport of a TCP connection, which tells the accounts of its end.
 
     Its bases are its roles: addresses, sending, hang-ups. What a protocol's method raises ends its
-    connection, and is logged here with the client.
-    What is written is sent at the end of the reactor's turn (Sending). Where there is TLS,
-    ``layer`` is the transport that the protocol knows, and the protocol of this one.
+    connection, and is logged here with the client. With TLS, ``layer`` is the transport that the
+    protocol knows, and the protocol of this one.
 
-    *header* is what a proxy has said of the client: who is at which end.
+    *connection* is the ID in the scoreboard; *number* counts the connections of the listener, as
+    Twisted's ports do. *header* is what a proxy has sent: the addresses of both ends.
     """
 
     _place: ListenerContext
@@ -209,7 +209,7 @@ class StreamTransport(WatchingServer):
             self._close()
 
     def is_leaving(self) -> bool:
-        """Whether somebody has closed the connection, or has said that it is to be closed."""
+        """Whether the connection is closed, or is to be closed."""
         if self.disconnected or self.disconnecting or self._aborting:
             return True
         return self.layer is not None and bool(self.layer.disconnecting)
@@ -286,11 +286,11 @@ class StreamTransport(WatchingServer):
         self.release()
 
     def hold(self) -> None:
-        """Somebody serves the connection, beside the protocol: it ends when he says so, too."""
+        """A handler serves the connection, so its outcome waits for ``release``, too."""
         self._holds += 1
 
     def release(self) -> None:
-        """Who said ``hold`` is done, or the connection is closed: the last one logs the end."""
+        """The handler has returned, or the connection is closed: the last of them records it."""
         self._holds -= 1
         if not self._holds:
             outcome = self._outcome
@@ -318,7 +318,7 @@ class StreamTransport(WatchingServer):
         self._place.accounts.say("error", overdue(self.request.client, seconds, where))
 
     def note_certificate(self) -> str | None:
-        """Keep who the client is by the certificate of its handshake; or why nobody can tell."""
+        """Keep the certificate of the handshake; return why it cannot be read, if it cannot."""
         assert self.layer is not None
         try:
             certificate = self.layer.peer_certificate()
@@ -329,15 +329,15 @@ class StreamTransport(WatchingServer):
         return None
 
     def say_handshake_failed(self, reason: str) -> None:
-        """TLS was started on a connection that has begun, and in vain."""
+        """Log that the handshake of STARTTLS has failed."""
         self._place.accounts.say("info", f"{self.request.client}: no TLS: {reason}")
 
     def say_truncated(self) -> None:
-        """The client's TLS stream has ended without TLS's own end."""
+        """The client's TLS stream has ended without ``close_notify``."""
         self._is_truncated = True
 
     def say_lost(self) -> None:
-        """The client has gone before it was served to the end."""
+        """The client has closed the connection before its handler returned."""
         if self._outcome is SERVED:
             self._outcome = LOST
 

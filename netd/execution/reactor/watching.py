@@ -18,7 +18,7 @@ class WatchingServer(SendingServer):
         self._watch_for_hangup()
 
     def resumeProducing(self) -> None:
-        if self._has_finished:  # it would be told so again
+        if self._has_finished:  # the protocol would be told of the end again
             return
         if self._is_paused:
             self._forget_hangup()
@@ -34,7 +34,7 @@ class WatchingServer(SendingServer):
         self._place.hangups.forget(self)
 
     def hung_up(self, *, broken: bool) -> None:
-        """Nobody reads, and both directions have ended.
+        """Both directions have ended while the protocol does not read.
 
         If *broken*, or if everything has been read and there could still be an answer, the
         client has gone.

@@ -142,11 +142,11 @@ class TestSending:
         error = MemoryError()
         broken, sound = Waiting(error), Waiting(None)
         for one in (broken, sound):
-            sending.add(one)  # type: ignore[arg-type]
+            sending.add(one)
         reactor.advance(0)
         assert broken.told == ["send", error]
         assert sound.told == ["send"]
-        sending.add(sound)  # type: ignore[arg-type]
+        sending.add(sound)
         reactor.advance(0)
         assert sound.told == ["send", "send"]
 
