@@ -106,18 +106,11 @@ class Serving:
         """Call *admitted* for each request that the lists admit, before user code sees it."""
         self._admitted = admitted
 
-    def serve(self, thread: int, request: Request) -> None:
-        """Admit and serve one request, close it, count it, log it. Raises nothing of a user's."""
-        self._run(thread, request, self._admit_and_serve)
+    def serve(self, thread: int, request: Request, is_admitted: bool = False) -> None:
+        """Admit and serve one request, close it, count it, log it. Raises nothing of a user's.
 
-    def _admit_and_serve(self, request: Request, lane: Lane, started: float) -> None:
-        if self._admits(request, lane, started):
-            self._serve(request, lane, started)
-
-    def _run(
-        self, thread: int, request: Request, serve: Callable[[Request, Lane, float], None]
-    ) -> None:
-        """List the request as active while *serve* has it."""
+        *is_admitted*: a server has passed the request on late, after it was admitted.
+        """
         started = time.monotonic()
         lane = self._lanes[thread]
         if self._accepting:
@@ -128,7 +121,10 @@ class Serving:
         # Before the lists are asked, so that ``recheck`` finds a client that the old lists admit.
         self._add_active(number, request)
         try:
-            serve(request, lane, started)
+            if is_admitted:
+                self._handle(request, lane, started)
+            elif self._admits(request, lane, started):
+                self._serve(request, lane, started)
         finally:  # no memory for a line of log, say
             self._remove_active(number, None)
             if self._became:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from netd.model.address import inet6_text
-from netd.model.peer import Credentials
 from netd.model.service import Service
 
 VERSION: Final = 1
@@ -78,7 +77,7 @@ TEXT_SIZE: Final = 64
 
 LANE_AT: Final = 6
 
-_CREDENTIALS: Final = struct.Struct("<IIi4x")
+CREDENTIALS: Final = struct.Struct("<IIi4x")
 """The address of a Unix peer: uid, gid, pid."""
 
 # A row of the counts by source.
@@ -169,24 +168,6 @@ class ActiveConnection(NamedTuple):
     """Seconds of CLOCK_MONOTONIC, the same clock in every process of a machine."""
 
 
-def raw_address(
-    address: Any, client: str, peer: Credentials | None
-) -> tuple[int, int, bytes, int] | None:
-    """Return family, port, address and scope of a client that is no IPv4 one.
-
-    None if only *client*, its text, describes it.
-    """
-    if peer is not None and client.startswith("uid:") and peer.pid:
-        return UNIX, 0, _CREDENTIALS.pack(peer.uid, peer.gid, peer.pid), 0
-    try:
-        host, port, _, scope = address
-        # What an override makes up may have numbers that do not fit.
-        struct.pack("<HI", port, scope)
-        return INET6, port, socket.inet_pton(socket.AF_INET6, host), scope
-    except (OSError, TypeError, ValueError, struct.error):
-        return None
-
-
 def client_of(record: tuple[Any, ...]) -> str:
     """Write the client of an unpacked record for people. Raises nothing, whatever the bytes."""
     state, family, port, _, _, _, _, address, _, length, _, _, text = record
@@ -197,7 +178,7 @@ def client_of(record: tuple[Any, ...]) -> str:
     if family == INET6:
         return inet6_text((socket.inet_ntop(socket.AF_INET6, address), port))
     if family == UNIX:
-        uid, _, pid = _CREDENTIALS.unpack(address)
+        uid, _, pid = CREDENTIALS.unpack(address)
         return f"uid:{uid},pid:{pid}"
     written: bytes = text[: min(length, TEXT_SIZE)]
     return written.decode(errors="replace")

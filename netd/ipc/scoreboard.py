@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from socket import AF_INET, inet_pton
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Final
 
 from netd.ipc.layout import (
@@ -29,7 +29,9 @@ from netd.ipc.layout import (
     BEGIN_INET6,
     COUNTERS,
     COUNTERS_AT,
+    CREDENTIALS,
     INET,
+    INET6,
     LANE_AT,
     LANE_SIZE,
     PID,
@@ -39,11 +41,11 @@ from netd.ipc.layout import (
     TEXT_AT,
     TEXT_LENGTH_AT,
     TEXT_SIZE,
+    UNIX,
     ActiveConnection,
     Geometry,
     client_of,
     first_id,
-    raw_address,
 )
 from netd.model.peer import Credentials
 
@@ -172,30 +174,45 @@ class WorkerBlock:
             return number
         self._records[number] = at
         try:
-            # First, because most clients are of this kind and pay only for one attempt.
-            host, port = address
-            packed = inet_pton(AF_INET, host)
-            BEGIN_INET.pack_into(
-                self._page, at, ACTIVE, INET, port, listener, lane, number, since, packed
-            )
-        except Exception:  # an address of another family, or whatever user code has made of it
-            self._begin(
-                at, (listener, lane, number, since), raw_address(address, client, peer), client
-            )
+            if peer is not None:
+                self._begin_unix(at, (listener, lane, number, since), client, peer)
+            elif len(address) == 4:
+                host, port, _, scope = address
+                packed = inet_pton(AF_INET6, host)
+                BEGIN_INET6.pack_into(
+                    self._page,
+                    at,
+                    ACTIVE,
+                    INET6,
+                    port,
+                    listener,
+                    lane,
+                    number,
+                    since,
+                    packed,
+                    scope,
+                )
+            else:
+                host, port = address
+                packed = inet_pton(AF_INET, host)
+                BEGIN_INET.pack_into(
+                    self._page, at, ACTIVE, INET, port, listener, lane, number, since, packed
+                )
+        except Exception:  # no address, or whatever user code has made of one
+            self._begin_text(at, (listener, lane, number, since), client)
         return number
 
-    def _begin(
-        self,
-        at: int,
-        fields: tuple[int, int, int, float],
-        raw: tuple[int, int, bytes, int] | None,
-        client: str,
+    def _begin_unix(
+        self, at: int, fields: tuple[int, int, int, float], client: str, peer: Credentials
     ) -> None:
-        """Write the record of a client that has no IPv4 address: its raw address or else a text."""
-        if raw is not None:
-            family, port, packed, scope = raw
-            BEGIN_INET6.pack_into(self._page, at, ACTIVE, family, port, *fields, packed, scope)
-            return
+        """Write the record of a Unix peer. Raises ValueError if its pid is not known."""
+        if not (peer.pid and client.startswith("uid:")):
+            raise ValueError
+        packed = CREDENTIALS.pack(peer.uid, peer.gid, peer.pid)
+        BEGIN_INET6.pack_into(self._page, at, ACTIVE, UNIX, 0, *fields, packed, 0)
+
+    def _begin_text(self, at: int, fields: tuple[int, int, int, float], client: str) -> None:
+        """Write the record of a client that only a text describes."""
         text = client.encode(errors="replace")[:TEXT_SIZE]
         # Before the state, so that a reader does not see the text of the last client.
         self._page[at + TEXT_LENGTH_AT] = len(text)

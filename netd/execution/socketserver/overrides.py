@@ -83,7 +83,7 @@ class OverridingServing(Serving):
 
     # The thread that took the request.
 
-    def serve(self, thread: int, request: Request) -> None:
+    def serve(self, thread: int, request: Request, is_admitted: bool = False) -> None:
         if self._gets_what_was_taken:
             self._get(thread, request)
         else:
@@ -142,7 +142,7 @@ class OverridingServing(Serving):
 
     def serve_handed(self, thread: int, request: Request) -> None:
         """Serve a request that was passed on late. Raises nothing."""
-        self._run(thread, request, self._handle)
+        super().serve(thread, request, is_admitted=True)
 
     def _is_verified(self, request: Request, lane: Lane, started: float) -> bool:
         reason = RAISED
