@@ -141,7 +141,7 @@ def decode_reply(line: str) -> Answer:
     """Read a line that ``encode_answer`` wrote. Raises ValueError for anything else."""
     try:
         kind, values = json.loads(line)
-        if kind == "Fault":
+        if kind == ProbeError.__name__:
             return ProbeError(str(values["service"]), str(values["key"]), str(values["message"]))
         if kind == "Facts":
             return Facts(
