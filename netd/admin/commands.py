@@ -17,7 +17,7 @@ from netd.daemon.daemon import Daemon
 from netd.daemon.generations.reload import Outcome
 from netd.daemon.generations.upgrade import Upgraded
 from netd.daemon.workers.pool import Pool
-from netd.ipc.scoreboard import ActiveConnection
+from netd.ipc.layout import ActiveConnection
 from netd.model.log import Level
 from netd.model.problem import ConfigurationError
 
@@ -106,7 +106,7 @@ class DaemonCommands:
         deadline = self._reactor.seconds() + DISCONNECT_PATIENCE
 
         def look() -> None:
-            # The id has a stamp of the connection, so a later one in the same slot is another.
+            # A later connection has another ID, even if it has the same record.
             if self._find(connection) is None:
                 gone.callback(None)
             elif self._reactor.seconds() < deadline:

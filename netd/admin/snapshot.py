@@ -12,7 +12,8 @@ from netd.daemon.generations.generation import Generation
 from netd.daemon.states import DaemonState
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.runtime import ServiceRuntime
-from netd.ipc.scoreboard import ActiveConnection, Counts
+from netd.ipc.layout import ActiveConnection
+from netd.ipc.scoreboard import Counts
 
 
 def snapshot(
@@ -33,7 +34,7 @@ def snapshot(
             {
                 "service": runtime.service.name,
                 "state": pool.state(runtime.service.name),
-                "connections": len(runtime.board.active_connections()),
+                "connections": runtime.board.busy(),
             }
             for pool in retiring
             for runtime in pool.runtime
@@ -52,7 +53,7 @@ def _service(runtime: ServiceRuntime, pool: Pool, generation: Generation) -> dic
         "concurrency": service.concurrency,
         "listeners": [listener.bound for listener in generation.listeners.of(service.name)],
         "processes": [{"pid": place.pid, "state": place.state} for place in pool if place.pid],
-        "active": runtime.board.busy(range(service.slots)),
+        "active": runtime.board.busy(),
         **_counts(counts),
     }
 
@@ -68,7 +69,7 @@ def _counts(counts: Counts) -> dict[str, int]:
 
 
 def connections(pools: Iterable[Pool], service: str | None) -> list[dict[str, Any]]:
-    """Who is inside *service*, or any, the longest first."""
+    """List the active connections of *service*, or of all, oldest first."""
     now = time.monotonic()
     found = [
         (active_connection, name)
@@ -80,7 +81,7 @@ def connections(pools: Iterable[Pool], service: str | None) -> list[dict[str, An
 
 
 def active_connections(pools: Iterable[Pool]) -> Iterator[tuple[Pool, str, ActiveConnection]]:
-    """Everybody who is inside, with the pool and the name of the service."""
+    """Yield all active connections, with their pool and the name of their service."""
     for pool in pools:
         for runtime in pool.runtime:
             for active_connection in runtime.board.active_connections():
@@ -88,8 +89,8 @@ def active_connections(pools: Iterable[Pool]) -> Iterator[tuple[Pool, str, Activ
 
 
 def connection_id(service: str, active_connection: ActiveConnection) -> str:
-    """What a connection is called: like no other, as long as the machine runs."""
-    return f"{service}-{active_connection.slot}-{active_connection.stamp:x}"
+    """What a connection is called: no other connection of any service is ever called so."""
+    return f"{service}-{active_connection.id:016x}"
 
 
 def _connection(active_connection: ActiveConnection, service: str, now: float) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def credentials_of(request: socket.socket, *, with_groups: bool) -> tuple[int, C
     packed = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
     pid, uid, gid = UCRED.unpack(packed)
     groups = _peer_groups(request) if with_groups else frozenset[int]()
-    return pid, Credentials(uid, gid, groups)
+    return pid, Credentials(uid, gid, groups, pid)
 
 
 def _peer_groups(request: socket.socket) -> frozenset[int]:

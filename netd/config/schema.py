@@ -53,7 +53,7 @@ DEFAULTS: Final = "defaults"
 SERVICES: Final = "services"
 
 MOST_THREADS: Final = 10_000
-"""Threads of a service. Each has a slot of the scoreboard and, while it runs, a stack."""
+"""Threads of a service. Each has a record of the scoreboard and, while it runs, a stack."""
 
 MOST_PROCESSES: Final = 1_000
 """Worker processes of a service. Each costs megabytes, and the daemon has a channel to each."""

@@ -101,8 +101,8 @@ class Execution(Protocol):
     def recheck(self, lists: AccessLists) -> None:
         """Replace the lists by *lists*, and end the connections that they do not admit."""
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """End the connection in the slot *number* of this process, if it is still that one."""
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is active in this process."""
 
     def kill(self) -> None:
         """Kill what is outside this process, and would outlive it."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from netd.accept.errors import Rejected
 from netd.accept.first_bytes import FirstBytes
-from netd.accept.refusal import Refusal
 from netd.model.peer import Credentials, PeerCertificate
 
 
@@ -26,11 +25,6 @@ class Refused(Rejected):
         self.detail = detail
         self.since = time.monotonic() if since is None else since
         """When it was accepted."""
-
-    @property
-    def text(self) -> str:
-        """The reason, with its detail if there is one."""
-        return str(Refusal(self.reason, self.detail))
 
 
 class TooLong(Rejected):

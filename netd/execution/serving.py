@@ -1,4 +1,4 @@
-"""One request from taken to closed: admission, handler, traffic, scoreboard, journal."""
+"""One request from accepted to closed: admission, handler, traffic, scoreboard, log."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import Any, Final
 
@@ -15,13 +16,24 @@ from netd.accept.pending import Client
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.shutting_down import shut_down
+from netd.execution.active_connections import ActiveConnections
 from netd.execution.blocking_tls import Handshakes, TlsSocket, end_stream
+from netd.execution.outcome import (
+    DROPPED,
+    FAILED,
+    SERVED,
+    Outcome,
+    Outcomes,
+    refused,
+    would_be_refused,
+)
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.tracebacks import _end_fork, user_traceback
-from netd.ipc.scoreboard import Slot
+from netd.ipc.scoreboard import Lane, WorkerBlock
 from netd.listening.traffic import traffic
 from netd.log.buffer import LogBuffer
-from netd.log.record import NOTHING, AccessRecord, Traffic
+from netd.log.record import NOTHING
+from netd.model.address import Transport
 
 Handler = Callable[[Any, Any, BaseServer], object]
 """A request handler class, or anything that is called like one and returns when it is done."""
@@ -29,55 +41,64 @@ Handler = Callable[[Any, Any, BaseServer], object]
 
 HANDLER: Final = "the handler"
 
-BY_LISTS: Final = "ended by the new lists"
-DISCONNECTED: Final = "disconnected by an administrator"
-"""Why a connection was ended, beside what its handler does."""
 
-TRUNCATED: Final = "truncated"
-"""What has become of a TLS stream that ended without TLS's own end."""
+@dataclass(frozen=True)
+class ServedListener:
+    """What a ``Serving`` knows of its listener and its service."""
+
+    service: str
+    transport: Transport
+    gate: Gate | None
+    """None admits every client."""
+    dry_run: bool
+    """Whether a client that the gate refuses is only logged and counted, and served."""
+    block: WorkerBlock
+    """The scoreboard's, with a lane for each thread, the same for all listeners of a service."""
+    log_buffer: LogBuffer
+    number: int = 0
+    """The listener's index in the service's ``listen``."""
 
 
 class Serving:
-    """Serves what is taken from one source, in the thread that took it.
+    """Serves the requests of one listener, each in the thread that accepted it.
 
-    What leaves a handler is logged, once, with its traceback. With *dry_run* a client that *gate*
-    refuses is logged and counted, and served. *slots* are the scoreboard's, one a thread, and the
-    same for all sources of a service.
+    What leaves a handler is logged, once, with its traceback.
     """
 
     _server: BaseServer
     _handler: Handler
 
-    def __init__(
-        self,
-        service: str,
-        transport: str,
-        gate: Gate | None,
-        dry_run: bool,
-        slots: Sequence[Slot],
-        log_buffer: LogBuffer,
-    ) -> None:
-        self._service = service
-        self._transport = transport
-        self._gate = gate
-        self._dry_run = dry_run
-        self._slots = slots
-        self._log_buffer = log_buffer
-        self._is_unix = transport.startswith("unix")
+    def __init__(self, listener: ServedListener) -> None:
+        self._service = listener.service
+        self._transport = listener.transport.value
+        self._gate = listener.gate
+        self._dry_run = listener.dry_run
+        self._number = listener.number
+        self._block = listener.block
+        self._lanes = listener.block.lanes
+        self._log_buffer = listener.log_buffer
+        self._outcomes = Outcomes(self._service, self._transport, self._log_buffer)
+        self._record = self._outcomes.record
+        self._is_unix = listener.transport.is_unix
         self._pid = os.getpid()
-        self._inside: dict[int, Request] = {}
-        """Whom each thread serves."""
+        self._active = ActiveConnections(_itself, self._expel)
+        self._add_active = self._active.add
+        self._remove_active = self._active.remove
+        self._begin_record = self._block.begin
+        self._finish_record = self._block.finish
+        self._accepting: dict[int, int] = {}
+        """By thread, the ID of the record that marks it as busy (``mark_busy``)."""
         self._became: dict[socket.socket, socket.socket] = {}
-        """Sockets that have given their descriptor to another one, since TLS was started on it by a
-        handler or an override; and to which."""
+        """Sockets that have given their descriptor to another one, because a handler or an override
+        has started TLS, and the sockets that have it now."""
         self._admitted: Callable[[], None] | None = None
         # So that a connection is not ended by a socket that is just giving its descriptor away.
         self._becoming = threading.Lock()
 
     def serve_by(self, server: BaseServer, handler: Handler) -> None:
-        """Serve by *handler* from now on, under the *server* object that it sees.
+        """Set the handler, and the server object that it sees, which closes every connection.
 
-        The server ends every connection.
+        Not a parameter of the constructor: the server is made with an object that needs this one.
         """
         self._server = server
         self._handler = handler
@@ -86,93 +107,95 @@ class Serving:
         """Call *admitted* for each request that the lists admit, before user code sees it."""
         self._admitted = admitted
 
-    def serve(self, thread: int, request: Request) -> None:
-        """Admit and serve one request, close it, count it, log it. Raises nothing of a user's."""
-        started = time.monotonic()
-        slot = self._slots[thread]
-        slot.enter(request.client, started)
-        # Before the lists are asked: whoever is asked by the old ones is found by ``recheck``.
-        self._inside[thread] = request
-        try:
-            if self._admits(request, slot, started):
-                self._serve(request, slot, started)
-        finally:  # no memory for a line of log, say
-            self._leave(thread, request, slot)
+    def serve(self, thread: int, request: Request, is_admitted: bool = False) -> None:
+        """Admit and serve one request, close it, count it, log it. Raises nothing of a user's.
 
-    def _admits(self, request: Request, slot: Slot, started: float) -> bool:
+        *is_admitted*: a server has passed the request on late, after it was admitted.
+        """
+        started = time.monotonic()
+        lane = self._lanes[thread]
+        if self._accepting:
+            self._end_accepting(thread)
+        number = self._begin_record(
+            thread, self._number, request[1], request[2], request[3], started
+        )
+        # Before the lists are asked, so that ``recheck`` finds a client that the old lists admit.
+        self._add_active(number, request)
+        try:
+            if is_admitted:
+                self._handle(request, lane, started)
+            elif self._admits(request, lane, started):
+                self._serve(request, lane, started)
+        finally:  # no memory for a line of log, say
+            self._remove_active(number, None)
+            if self._became:
+                self._forget(request.raw)
+            self._finish_record(number, lane)
+
+    def _end_accepting(self, thread: int) -> None:
+        number = self._accepting.pop(thread, None)
+        if number is not None:
+            self._block.end(number)
+
+    def _admits(self, request: Request, lane: Lane, started: float) -> bool:
         """Ask the rules; count a request that user code is going to see, be it only the filter."""
         gate, reason = self._gate, None
         if gate is not None:
             reason = gate.refuses_by_lists(
                 request.client_address, request.peer, request.certificate
             )
-            if reason is not None and not self._comes_in_all_the_same(
-                request, slot, started, reason
-            ):
+            if reason is not None and not self._passes_dry(request, lane, started, reason):
                 return False
         if self._admitted is not None:
             self._admitted()
         if gate is None or reason is not None:
             return True
         reason = gate.refuses_by_filter(request.raw, request.client_address, request.client)
-        return reason is None or self._comes_in_all_the_same(request, slot, started, reason)
-
-    def _leave(self, thread: int, request: Request, slot: Slot) -> None:
-        del self._inside[thread]
-        if self._became:
-            self._forget(request.raw)
-        slot.leave()
+        return reason is None or self._passes_dry(request, lane, started, reason)
 
     def refuses_early(self, client: Client) -> str | None:
-        """Ask the lists before the client has shown who it is. Any thread.
+        """Ask the lists before the client has shown its certificate. Any thread.
 
-        In a dry run they are only asked when it has, so that it is logged once.
+        A dry run asks them only afterwards, so that a client is logged once.
         """
         if self._gate is None or self._dry_run:
             return None
         return self._gate.refuses_early(client.client_address, client.peer)
 
-    def refuse(self, thread: int, refused: Refused) -> None:
-        """Count and log a client that does not come to be served, and close its connection."""
-        slot = self._slots[thread]
-        slot.refused += 1
-        slot.leave()
-        request, detail = refused.request, refused.detail
-        reason = f"{refused.reason}, {detail}" if detail else refused.reason
+    def refuse(self, thread: int, error: Refused) -> None:
+        """Count and log a client that was refused before it could be served; close it."""
+        request = error.request
         carried = traffic(request.raw)
-        if not isinstance(request.raw, tuple):  # of a datagram there is nothing to close
+        if not isinstance(request.raw, tuple):  # a datagram has no connection
             request.raw.close()
-        self._end(request, f"refused: {reason}", refused.since, carried)
+        outcome = refused(error.reason, error.detail)
+        self._record(self._lanes[thread], request.client, outcome, error.since, carried)
+        self.mark_idle(thread)
 
-    def _comes_in_all_the_same(
-        self, request: Request, slot: Slot, started: float, reason: str
-    ) -> bool:
-        """Count and log a refusal, and unless that is all, close the connection."""
-        slot.refused += 1
+    def _passes_dry(self, request: Request, lane: Lane, started: float, reason: str) -> bool:
+        """Count and log a refusal; close the connection unless this is a dry run."""
         if self._dry_run:
-            self._end(request, f"would be refused: {reason}", started, NOTHING)
+            self._record(lane, request.client, would_be_refused(reason), started, NOTHING)
             return True
         # Not nothing: the client may have been sent something by a filter, or sent a header.
         carried = traffic(request.raw)
         self._close(request, "close_request")
-        self._end(request, f"refused: {reason}", started, carried)
+        self._record(lane, request.client, refused(reason), started, carried)
         return False
 
-    def _serve(self, request: Request, slot: Slot, started: float) -> None:
-        """Serve a request that was admitted; overridden where the server has a say in that."""
-        self._handle(request, slot, started)
+    def _serve(self, request: Request, lane: Lane, started: float) -> None:
+        """Serve a request that was admitted; overridden where a server's overrides are called."""
+        self._handle(request, lane, started)
 
-    def _handle(self, request: Request, slot: Slot, started: float) -> None:
+    def _handle(self, request: Request, lane: Lane, started: float) -> None:
         """Run the handler, and close, count and log the request."""
-        slot.served += 1
-        verdict = "served"
+        outcome: Outcome = SERVED
         try:
             self._handler(request.raw, request.client_address, self._server)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: a handler can end its own connection only.
             self._leave_a_fork(error)
-            slot.failed += 1
-            verdict = "failed"
+            outcome = FAILED
             # Whatever the error, or an override that is told of it, is like.
             with suppress(BaseException):
                 self._report(request, error)
@@ -183,9 +206,8 @@ class Serving:
         carried = traffic(request.raw)
         self._close(request, "shutdown_request")
         if isinstance(request.raw, TlsSocket) and request.raw.is_truncated:
-            slot.truncated += 1
-            verdict = f"{verdict}: {TRUNCATED}"
-        self._end(request, verdict, started, carried)
+            outcome = outcome.truncated()
+        self._record(lane, request.client, outcome, started, carried)
 
     def start_tls(
         self, handshakes: Handshakes, seconds: float, connection: socket.socket
@@ -219,7 +241,7 @@ class Serving:
             _end_fork(error)
 
     def _close(self, request: Request, method: str) -> None:
-        """End a connection by a method of the server; if that raises, end it all the same."""
+        """Close a connection by a method of the server, and if that raises, by the socket's."""
         try:
             getattr(self._server, method)(request.raw)
         except BaseException as error:  # an override's
@@ -228,36 +250,30 @@ class Serving:
                 request.raw.close()
 
     def mark_busy(self, thread: int) -> None:
-        """Count the thread as busy: a client that is being taken may keep it for long."""
-        self._slots[thread].enter("unknown", time.monotonic())
+        """Count the thread as busy: accepting a client may take long (``get_request``)."""
+        self._accepting[thread] = self._block.accepting(thread, time.monotonic())
 
     def mark_idle(self, thread: int) -> None:
-        """Count it as free again."""
-        self._slots[thread].leave()
+        """Count the thread as free again."""
+        self._lanes[thread].publish()
+        self._end_accepting(thread)
 
     def drop(self, thread: int, why: TooLong) -> None:
         """Count and log a datagram that was too long."""
-        slot = self._slots[thread]
-        slot.dropped += 1
-        slot.leave()
+        DROPPED.add_to(self._lanes[thread])
         self._log_buffer.say(self._service, "warn", f"dropped: {why}")
+        self.mark_idle(thread)
 
     def recheck(self, lists: AccessLists) -> None:
-        """Ask *lists* from now on, and end the connections that they do not admit. Any thread."""
+        """Change to *lists*, and end the connections that they do not admit. Any thread."""
         by_lists = Gate(lists, None, of_unix=self._is_unix, is_proxied=True)
         self._gate = by_lists if self._gate is None else self._gate.by(lists)
         self._dry_run = False
-        for request in list(self._inside.values()):
-            reason = by_lists.refuses(*request.facts)
-            if reason is not None:
-                self._expel(request, f"{BY_LISTS}: {reason}")
+        self._active.recheck(by_lists)
 
-    def disconnect(self, thread: int, stamp: int) -> None:
-        """End the connection that a thread serves, if it is that of *stamp*. Any thread."""
-        request = self._inside.get(thread)
-        # In this order: whoever is inside has written the slot before he was.
-        if request is not None and self._slots[thread].stamp == stamp:
-            self._expel(request, DISCONNECTED)
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is one of these. Any thread."""
+        self._active.disconnect(connection)
 
     def _expel(self, request: Request, why: str) -> None:
         """End the connection of a client, and say why."""
@@ -284,9 +300,9 @@ class Serving:
             return connection.detach()
 
     def lost(self, thread: int) -> None:
-        """The connection of a handler that does not come back is closed: nobody is inside."""
-        # The thread's own slot, but that is in the handler; it will say the same if it comes back.
-        self._slots[thread].leave()
+        """The connection of a handler that does not return is closed, so it is not active."""
+        # If the handler returns after all, its thread ends the same record, which does nothing.
+        self._block.end_lane(thread)
 
     def _report(self, request: Request, error: BaseException, what: str = HANDLER) -> None:
         """Say what left the handler, or *what*; called while it is being handled."""
@@ -296,13 +312,9 @@ class Serving:
         text = f"{request.client} {self._transport}: {what} raised\n{user_traceback(error)}"
         self._log_buffer.say(self._service, "error", text)
 
-    def _end(self, request: Request, verdict: str, started: float, carried: Traffic) -> None:
-        now = time.monotonic()
-        self._log_buffer.add(
-            AccessRecord(
-                now, self._service, self._transport, request.client, verdict, now - started, carried
-            )
-        )
+
+def _itself(request: Request) -> Request:
+    return request
 
 
 class WithServing:

@@ -43,8 +43,8 @@ class ServiceStart:
     """The listening socket of each address in ``service.listen``, in that order."""
     scoreboard: int
     """The memory of the service's page (``Scoreboard.make``)."""
-    first_slot: int = 0
-    """Number of the worker's first slot in the page, which all processes of the service share."""
+    index: int = 0
+    """The worker's index in the service's scoreboard, which all its processes share."""
     suspended: bool = False
     """Whether the worker must wait for ``Resume`` before it accepts."""
     queues: tuple[int | None, ...] = ()
@@ -79,14 +79,11 @@ class Recheck:
 
 @dataclass(frozen=True)
 class Disconnect:
-    """End one connection of *service*, if it is still the one that the operator has seen."""
+    """End a connection of *service*, if it is still active."""
 
     service: str
-    slot: int
-    """Its slot, counted over all processes of the service."""
-    stamp: int
-    """When it began (``scoreboard.ActiveConnection.stamp``): the slot may have the next connection
-    by now, and that one must stay."""
+    connection: int
+    """Its ID (``layout.ActiveConnection.id``)."""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,4 @@ class LogBuffer:
             with self._lock:
                 self._said -= length
             return self._form.said(ended + offset, service, level, text)
-        ended, service, transport, client, verdict, seconds, carried = record
-        return self._form.served(
-            ended + offset, service, transport, client, verdict, seconds, *carried
-        )
+        return self._form.served(record[0] + offset, record)

@@ -12,6 +12,7 @@ import time
 from json.encoder import encode_basestring_ascii as _string
 from typing import Final, Protocol
 
+from netd.log.record import AccessRecord
 from netd.model.log import Form
 
 _ESCAPES: Final = {
@@ -37,19 +38,8 @@ class LineForm(Protocol):
     def said(self, when: float, service: str | None, level: str, text: str) -> str:
         """The line of a text; *service* is None for netd's own."""
 
-    def served(
-        self,
-        when: float,
-        service: str,
-        transport: str,
-        client: str,
-        verdict: str,
-        seconds: float,
-        received: int | None,
-        sent: int | None,
-        round_trip: float | None = None,
-    ) -> str:
-        """The line of a request that has ended; *verdict* may have a reason after a colon."""
+    def served(self, when: float, record: AccessRecord) -> str:
+        """The line of a request that ended at *when*."""
 
 
 class TextLines:
@@ -63,21 +53,9 @@ class TextLines:
         text = escape_controls(text).replace("\n", "\n\t")
         return f"{self._time(when)} [{service or 'netd'}#{level}] {text}\n"
 
-    def served(
-        self,
-        when: float,
-        service: str,
-        transport: str,
-        client: str,
-        verdict: str,
-        seconds: float,
-        received: int | None,
-        sent: int | None,
-        round_trip: float | None = None,
-    ) -> str:
+    def served(self, when: float, record: AccessRecord) -> str:
         """See ``LineForm``."""
-        outcome = _outcome(transport, client, verdict, seconds, received, sent, round_trip)
-        return f"{self._time(when)} [{service}#info] {outcome}\n"
+        return f"{self._time(when)} [{record[1]}#info] {_outcome(record)}\n"
 
     def _time(self, when: float) -> str:
         """ISO 8601 with the zone, in the format of twisted.logger; computed once a second."""
@@ -108,20 +86,10 @@ class JsonLines:
             f'"message":{_string(text)}}}\n'
         )
 
-    def served(
-        self,
-        when: float,
-        service: str,
-        transport: str,
-        client: str,
-        verdict: str,
-        seconds: float,
-        received: int | None,
-        sent: int | None,
-        round_trip: float | None = None,
-    ) -> str:
+    def served(self, when: float, record: AccessRecord) -> str:
         """See ``LineForm``."""
-        message = _outcome(transport, client, verdict, seconds, received, sent, round_trip)
+        _, service, transport, client, verdict, seconds, (received, sent, round_trip) = record
+        message = _outcome(record)
         what, _, reason = verdict.partition(": ")
         return (
             f'{{"time":"{self._time(when)}","level":"info","service":{_string(service)},'
@@ -145,15 +113,9 @@ class JsonLines:
         return f"{stamp}.{int(when % 1 * 1000):03}{zone}"
 
 
-def _outcome(
-    transport: str,
-    client: str,
-    verdict: str,
-    seconds: float,
-    received: int | None,
-    sent: int | None,
-    round_trip: float | None,
-) -> str:
+def _outcome(record: AccessRecord) -> str:
+    # Unpacked at once: attributes of a named tuple would cost a lookup each.
+    _, _, transport, client, verdict, seconds, (received, sent, round_trip) = record
     measured = "" if round_trip is None else f" rtt={round_trip * 1000:.2f}ms"
     return (
         f"{client} {transport} {verdict} {seconds * 1000:.1f}ms"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -14,6 +14,8 @@ class Credentials:
     gid: int
     groups: frozenset[int] = frozenset()
     """The supplementary groups."""
+    pid: int = field(default=0, compare=False)
+    """The process that connected, for people: it may have ended since. 0: unknown."""
 
 
 class PeerCertificate(Protocol):

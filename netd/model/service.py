@@ -222,18 +222,18 @@ class Service:
         return max(1, self.threads // 4)
 
     @property
-    def slots_each(self) -> int:
-        """Slots of the scoreboard for each worker."""
+    def records(self) -> int:
+        """Active connections that the scoreboard lists for one worker."""
         return self.processes if self.forks else self.threads + self.spare_threads
 
-    def handshakes_from(self, first_slot: int) -> int:
-        """Return the share of ``handshakes`` of the worker whose slots begin at *first_slot*."""
-        return share(self.handshakes, self.workers, first_slot // self.slots_each)
-
     @property
-    def slots(self) -> int:
-        """Slots of the service's scoreboard, for all its processes."""
-        return self.slots_each * self.places
+    def lanes(self) -> int:
+        """Writers of counters in one worker: its threads or forks, or a reactor's only thread."""
+        return 1 if self.concurrency == "reactor" else self.records
+
+    def handshakes_of(self, worker: int) -> int:
+        """How many of ``handshakes`` belong to the worker of this index."""
+        return share(self.handshakes, self.workers, worker)
 
 
 def share(bound: int, processes: int, number: int) -> int:

@@ -111,8 +111,8 @@ class Worker:
                 self._drain()
             case Recheck(service, access):
                 self._executions[service].recheck(AccessLists.of(access))
-            case Disconnect(service, slot, stamp):
-                self._disconnect(service, slot, stamp)
+            case Disconnect(service, connection):
+                self._executions[service].disconnect(connection)
             case ConfigureLog(log):
                 self._log_stream.log_buffer.change(log)
                 set_level(log.level)
@@ -130,12 +130,6 @@ class Worker:
                 # Programs first: the daemon kills this process a second after the order.
                 self._kill_programs()
                 self._abort()
-
-    def _disconnect(self, service: str, slot: int, stamp: int) -> None:
-        """End a connection; *slot* is counted over all processes of the service."""
-        for start in self._starts:
-            if start.service.name == service:
-                self._executions[service].disconnect(slot - start.first_slot, stamp)
 
     def _daemon_lost(self) -> None:
         self._exit.daemon_lost()

@@ -16,6 +16,7 @@ from netd.config.plan import Plan
 from netd.daemon.generations.generation import Generation
 from netd.daemon.states import ServiceState
 from netd.daemon.workers.pool import Pool
+from netd.ipc.scoreboard import WorkerBlock
 from netd.ipc.worker import Disconnect, Suspend, Suspended
 from netd.model.problem import ConfigurationError, Problem
 from tests.daemon.estates import Stage, configuration, service
@@ -51,16 +52,22 @@ class Scene(Stage):
         self.daemon = FakeDaemon(self.now)
         self.commands = DaemonCommands(self.daemon, self.reactor)  # type: ignore[arg-type]
         self.ended: list[Any] = []
+        self._blocks: dict[int, WorkerBlock] = {}
 
-    def enters(self, slot: int) -> str:
-        """Make a connection of ``a`` active; return its id."""
-        board = self.now.pools["a"].runtime[0].board
-        board.slot(slot).enter("192.0.2.1:5000", time.monotonic())
+    def enters(self, worker: int) -> str:
+        """Make a connection of ``a`` active in a worker; return its id."""
+        if worker not in self._blocks:
+            self._blocks[worker] = self.now.pools["a"].runtime[0].board.block(worker)
+        block = self._blocks[worker]
+        address = "192.0.2.1", 5000
+        block.begin(0, 0, address, "192.0.2.1:5000", None, time.monotonic())
         (one,) = self.commands.connections("a")
         return str(one["id"])
 
-    def leaves(self, slot: int) -> None:
-        self.now.pools["a"].runtime[0].board.slot(slot).leave()
+    def leaves(self, name: str) -> None:
+        number = int(name.rpartition("-")[2], 16)
+        for block in self._blocks.values():
+            block.end(number)
 
     def begin(self, done: Deferred[Any]) -> None:
         """Remember how a command ends."""
@@ -81,25 +88,25 @@ def scene() -> Iterator[Scene]:
 
 class TestDisconnect:
     def test_tells_the_worker(self, scene: Scene) -> None:
-        """That has the slot, and waits until it is free."""
-        name = scene.enters(3)
+        """That has the connection, and waits until its record is free."""
+        name = scene.enters(1)
         scene.begin(scene.commands.disconnect(name))
         assert scene.ended == []
-        stamp = int(name.rpartition("-")[2], 16)
-        assert scene.orders("a")[-1] == Disconnect("a", 3, stamp)
+        number = int(name.rpartition("-")[2], 16)
+        assert scene.orders("a")[-1] == Disconnect("a", number)
         first = scene.reactor.adopted[0].transport.orders()
         assert not [order for order in first if isinstance(order, Disconnect)]
         scene.reactor.advance(EMPTY_INTERVAL)
         assert scene.ended == []
-        scene.leaves(3)
+        scene.leaves(name)
         scene.reactor.advance(EMPTY_INTERVAL)
         assert scene.ended == [None]
 
     def test_somebody_else_by_then(self, scene: Scene) -> None:
-        """A later connection in the same slot is another one."""
+        """A later connection in the same record is another one."""
         name = scene.enters(0)
         scene.begin(scene.commands.disconnect(name))
-        scene.leaves(0)
+        scene.leaves(name)
         assert scene.enters(0) != name
         scene.reactor.advance(EMPTY_INTERVAL)
         assert scene.ended == [None]
@@ -146,13 +153,13 @@ class TestServices:
 
     def test_drain(self, scene: Scene) -> None:
         """Fires when the service has no connection."""
-        scene.enters(0)
+        name = scene.enters(0)
         scene.begin(scene.commands.drain("a"))
         for channel in scene.reactor.adopted[:2]:
             channel.says(Suspended("a"))
         scene.reactor.advance(EMPTY_INTERVAL)
         assert scene.ended == []
-        scene.leaves(0)
+        scene.leaves(name)
         scene.reactor.advance(EMPTY_INTERVAL)
         assert scene.ended == [None]
 

@@ -14,6 +14,7 @@ from netd import __version__
 from netd.admin.snapshot import connections, snapshot
 from netd.daemon.generations.generation import Generation
 from netd.daemon.states import DaemonState
+from netd.ipc.scoreboard import WorkerBlock
 from netd.model.log import Log
 from tests.daemon.estates import Stage, configuration, service
 
@@ -26,11 +27,17 @@ class Scene(Stage):
         elastic = service("b", concurrency="process", processes=3)
         self.now = self.generation(configuration(service("a", threads=2), elastic, log=Log("json")))
         self.retiring: list[Any] = []
+        self._blocks: dict[tuple[str, int], WorkerBlock] = {}
 
-    def enters(self, name: str, slot: int, client: str, ago: float) -> None:
-        """A client has been inside for so many seconds."""
-        board = self.now.pools[name].runtime[0].board
-        board.slot(slot).enter(client, time.monotonic() - ago)
+    def enters(self, name: str, worker: int, client: str, ago: float) -> None:
+        """A connection has been active for so many seconds."""
+        self.block(name, worker).begin(0, 0, None, client, None, time.monotonic() - ago)
+
+    def block(self, name: str, worker: int) -> WorkerBlock:
+        """What the worker writes; made once, because it knows which of its records are free."""
+        if (name, worker) not in self._blocks:
+            self._blocks[name, worker] = self.now.pools[name].runtime[0].board.block(worker)
+        return self._blocks[name, worker]
 
     def seen(self) -> dict[str, Any]:
         values = snapshot(self.now, self.retiring, DaemonState.RUNNING, time.monotonic() - 5)
@@ -86,11 +93,14 @@ class TestService:
 
     def test_counts(self, scene: Scene) -> None:
         """Those of processes that have gone, too."""
-        scene.enters("a", 1, "192.0.2.1:5000", 1)
+        scene.enters("a", 0, "192.0.2.1:5000", 1)
         assert scene.service("a")["active"] == 1
-        slot = scene.now.pools["a"].runtime[0].board.slot(1)
-        slot.served, slot.refused, slot.failed, slot.dropped = 4, 3, 2, 1
-        slot.leave()
+        block = scene.block("a", 0)
+        lane = block.lanes[1]
+        lane.served, lane.refused, lane.failed, lane.dropped = 4, 3, 2, 1
+        lane.publish()
+        (connection,) = scene.now.pools["a"].runtime[0].board.active_connections()
+        block.end(connection.id)
         for _ in range(2):
             seen = scene.service("a")
             figures = [seen[key] for key in ("active", "served", "refused", "failed", "dropped")]

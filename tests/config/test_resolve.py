@@ -463,7 +463,7 @@ class TestEverything:
         for key in ("concurrency", "threads", "processes"):
             wanted = getattr(own, key)
             assert wanted is None or getattr(found, key) == wanted
-        assert found.slots >= 2 * found.threads * found.processes
+        assert found.records * found.places >= 2 * found.threads * found.processes
 
     def test_the_rest_stays(self) -> None:
         """Nothing else of a service is touched, and notes of the probe are kept."""

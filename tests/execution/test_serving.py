@@ -21,11 +21,13 @@ from netd.admission.filter import RequestFilter
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.request import Request, TooLong
-from netd.execution.serving import Handler, Serving
+from netd.execution.serving import Handler, ServedListener, Serving
 from netd.execution.tracebacks import user_traceback
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import ActiveConnection, Counts, Scoreboard
 from netd.listening.counted import CountedSocket
 from netd.log.record import AccessRecord, LogRecord
+from netd.model.address import Transport
 from netd.model.peer import Credentials
 from netd.model.service import Access
 from tests.execution.recording import Recording, read_all
@@ -36,12 +38,15 @@ DENY = Gate(AccessLists.of(Access(deny=("127.0.0.0/8",))), None, of_unix=False)
 """Refuses the clients of all tests here that have an Internet address."""
 
 
+GEOMETRY = Geometry(1, 3, 3)
+
+
 class Stage:
     """What is around one Serving: a server that nobody listens to, a board, a journal."""
 
     def __init__(self) -> None:
-        descriptor = Scoreboard.make("test", 3)
-        self.board = Scoreboard(descriptor, 3)
+        descriptor = Scoreboard.make("test", GEOMETRY)
+        self.board = Scoreboard(descriptor, GEOMETRY)
         os.close(descriptor)
         self.log_buffer = Recording()
         self.server = self._stream = socketserver.TCPServer(
@@ -66,8 +71,10 @@ class Stage:
         transport: str = "tcp",
         server: socketserver.BaseServer | None = None,
     ) -> Serving:
-        slots = [self.board.slot(number) for number in range(3)]
-        serving = Serving("time", transport, gate, dry_run, slots, self.log_buffer)
+        block = self.board.block(0)
+        serving = Serving(
+            ServedListener("time", Transport(transport), gate, dry_run, block, self.log_buffer, 7)
+        )
         serving.serve_by(server or self.server, handler)
         return serving
 
@@ -157,7 +164,7 @@ class TestServed:
         assert 0 <= record.seconds <= after - before
 
     def test_on_the_scoreboard(self, stage: Stage) -> None:
-        """While the handler runs, the client stands in the slot of its thread."""
+        """While the handler runs, its connection is listed, with its listener."""
         seen: list[ActiveConnection] = []
         request, client = stage.client()
         before = time.monotonic()
@@ -165,8 +172,8 @@ class TestServed:
             stage.serving(lambda *_: seen.extend(stage.board.active_connections())).serve(
                 2, request
             )
-        ((slot, name, since),) = ((each.slot, each.client, each.since) for each in seen)
-        assert (slot, name) == (2, request.client)
+        ((listener, name, since),) = ((each.listener, each.client, each.since) for each in seen)
+        assert (listener, name) == (7, request.client)
         assert before <= since <= time.monotonic()
         assert stage.board.active_connections() == []
 
@@ -225,7 +232,7 @@ class TestServed:
             request, client = stage.client()
             with client:
                 stage.serving(lambda *_: None).serve(thread, request)
-        # Each Serving above made slots of its own, which read what the page says.
+        # Each Serving above made lanes of its own, which read what the page says.
         assert stage.board.counts() == Counts(served=4)
 
 
@@ -502,8 +509,8 @@ class TestDropped:
 class TestTogether:
     """Several threads serve at once."""
 
-    def test_each_in_its_slot(self, stage: Stage) -> None:
-        """Three clients are inside at the same time, each in the slot of its thread."""
+    def test_each_in_its_lane(self, stage: Stage) -> None:
+        """Three connections are active concurrently, and each thread counts in its own lane."""
         inside, seen = threading.Barrier(4), threading.Barrier(4)
 
         def meet(*_: object) -> None:
@@ -523,9 +530,11 @@ class TestTogether:
         seen.wait(PATIENCE)
         for thread in threads:
             thread.join(PATIENCE)
-        assert {(each.slot, each.client) for each in active_connections} == {
-            (number, request.client) for number, (request, _) in enumerate(clients)
+        assert {each.client for each in active_connections} == {
+            request.client for request, _ in clients
         }
+        assert len({each.id for each in active_connections}) == 3
+        assert [lane.served for lane in stage.board.block(0).lanes] == [1, 1, 1]
         assert stage.board.counts() == Counts(served=3)
         for _, client in clients:
             client.close()
@@ -535,7 +544,7 @@ class TestDisconnect:
     """A connection that an administrator ends."""
 
     def test_only_the_one_that_is_meant(self, stage: Stage) -> None:
-        """By its slot, and since when it is there."""
+        """By its ID."""
         entered = threading.Event()
 
         def wait(request: socket.socket, address: Any, server: Any) -> None:
@@ -549,27 +558,26 @@ class TestDisconnect:
         with client:
             assert entered.wait(PATIENCE)
             (active_connection,) = stage.board.active_connections()
-            serving.disconnect(0, active_connection.stamp)
-            serving.disconnect(1, active_connection.stamp - 1)
-            serving.disconnect(2, active_connection.stamp)
+            serving.disconnect(active_connection.id - 1)
+            serving.disconnect(active_connection.id + 1)
             assert thread.is_alive()
-            serving.disconnect(1, active_connection.stamp)
+            serving.disconnect(active_connection.id)
             thread.join(PATIENCE)
             assert read_all(client) == b""
         said = [record.text for record in stage.log_buffer.records if isinstance(record, LogRecord)]
         assert said == [f"{request.client} tcp: disconnected by an administrator"]
-        serving.disconnect(1, active_connection.stamp)
+        serving.disconnect(active_connection.id)
 
     def test_a_datagram_is_no_connection(self, stage: Stage) -> None:
         """Nothing comes of it."""
-        stamps: list[int] = []
+        ids: list[int] = []
 
         def handler(request: Any, address: Any, server: Any) -> None:
-            stamps.extend(one.stamp for one in stage.board.active_connections())
-            serving.disconnect(0, stamps[0])
+            ids.extend(one.id for one in stage.board.active_connections())
+            serving.disconnect(ids[0])
 
         serving = stage.serving(handler, transport="udp", server=stage.datagrams)
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
             serving.serve(0, Request((b"hello", sock), ("192.0.2.1", 5), "192.0.2.1:5", None))
-        assert stamps
+        assert ids
         assert [one for one in stage.log_buffer.records if isinstance(one, LogRecord)] == []

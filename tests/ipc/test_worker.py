@@ -117,7 +117,7 @@ class TestOrders:
             START,
             Drain(),
             Recheck("time", SERVICE.access),
-            Disconnect("time", 3, 12_500_000),
+            Disconnect("time", 12_500_000),
             Stop(),
             ConfigureLog(WorkerLog(level="debug")),
             Suspend("time"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from netd.log.entry import SEVERITIES, Entry, entry_of, rewritten
 from netd.log.format import JsonLines, TextLines, escape_controls
+from netd.log.record import AccessRecord, Traffic
 from netd.model.log import LEVELS, Level
 
 WHEN = 1_700_000_000.25
@@ -40,7 +41,9 @@ def test_said(text: str, service: str | None, level: str) -> None:
 
 def test_served() -> None:
     """A request's known fields are read back as they were written."""
-    line = JsonLines().served(WHEN, "s", "tcp", "::1", "refused: not allowed", 2e-6, None, 2**70)
+    carried = Traffic(None, 2**70)
+    record = AccessRecord(0.0, "s", "tcp", "::1", "refused: not allowed", 2e-6, carried)
+    line = JsonLines().served(WHEN, record)
     entry = entry_of(line)
     assert (entry.level, entry.service) == ("info", "s")
     assert entry.message.startswith("::1 tcp refused: not allowed ")

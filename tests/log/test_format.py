@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.log.format import JsonLines, LineForm, TextLines, escape_controls, line_form
+from netd.log.record import AccessRecord, Traffic
 from netd.model.log import LEVELS
 
 WHEN = 1_700_000_000.25
@@ -39,7 +40,8 @@ def served(
     received: int | None = 10,
     sent: int | None = 20,
 ) -> str:
-    return form.served(when, "time", "tcp", client, verdict, seconds, received, sent)
+    carried = Traffic(received, sent)
+    return form.served(when, AccessRecord(0.0, "time", "tcp", client, verdict, seconds, carried))
 
 
 def body_of(text: str) -> str:
@@ -165,7 +167,9 @@ class TestJson:
 
     def test_round_trip(self) -> None:
         """Where somebody has measured it."""
-        line = JsonLines().served(1.0, "s", "tcp", "::1", "served", 0.1, 1, 2, 0.0005)
+        carried = Traffic(1, 2, 0.0005)
+        record = AccessRecord(0.0, "s", "tcp", "::1", "served", 0.1, carried)
+        line = JsonLines().served(1.0, record)
         assert read(line)["round_trip"] == 0.0005
 
     @pytest.mark.parametrize("verdict", ["refused", "would be refused"])

@@ -43,12 +43,11 @@ class TestHandshakesOfAProcess:
     def test_bound_is_of_the_service(self, concurrency: Concurrency) -> None:
         """How the service is executed makes no difference."""
         service = replace(SERVICE, concurrency=concurrency, threads=4, processes=3)
-        firsts = [number * service.slots_each for number in range(3)]
-        assert [service.handshakes_from(first) for first in firsts] == [4, 3, 3]
+        assert [service.handshakes_of(worker) for worker in range(3)] == [4, 3, 3]
 
     def test_only_process(self) -> None:
-        assert SERVICE.handshakes_from(0) == 10
+        assert SERVICE.handshakes_of(0) == 10
 
     def test_forks_have_one_worker(self) -> None:
         service = replace(SERVICE, concurrency="process", processes=3, forks=True)
-        assert service.handshakes_from(0) == 10
+        assert service.handshakes_of(0) == 10

@@ -28,6 +28,7 @@ from netd.ipc.forkserver import (
     receive,
     send,
 )
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import (
     LENGTH,
@@ -116,7 +117,7 @@ class Server:
         listen = tuple(parse("tcp:0") for _ in listeners)
         runs = Runs("handler", Reference("facts", "Facts"))
         service = Service(name, listen, runs, name, threads=1)
-        page = Scoreboard.make(name, service.slots)
+        page = Scoreboard.make(name, Geometry.of(service))
         ours, theirs = socket.socketpair()
         here = dict(enumerate([theirs.fileno(), page, *(x.fileno() for x in listeners)], start=3))
         for packet, descriptors in fork_packets(

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from netd.admission.lists import AccessLists
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
@@ -64,8 +65,8 @@ class FakeExecution:
         self._is("stop")
         self.stopped = stopped
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        self._is(f"disconnect {number} {stamp}")
+    def disconnect(self, connection: int) -> None:
+        self._is(f"disconnect {connection}")
 
     def recheck(self, lists: AccessLists) -> None:
         self.lists = lists
@@ -95,10 +96,8 @@ class Scene:
             processes=3,
         )
         listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        page = Scoreboard.make(name, service.slots)
-        return ServiceStart(
-            service, (os.dup(listener.fileno()),), page, 2 * number, name in suspended
-        )
+        page = Scoreboard.make(name, Geometry.of(service))
+        return ServiceStart(service, (os.dup(listener.fileno()),), page, number, name in suspended)
 
     def _join(self, context: ServiceContext) -> FakeExecution:
         for bound in context.listeners:
@@ -166,13 +165,13 @@ class TestStart:
         assert scene.told == [("time", "start"), ("date", "start without taking")]
         scene.close()
 
-    def test_its_own_slots(self, scene: Scene) -> None:
-        """Each service writes to the slots that its worker was given."""
+    def test_its_own_blocks(self, scene: Scene) -> None:
+        """Each service writes the block that its worker was given."""
         for number, name in enumerate(NAMES):
             context = scene.services[name].context
-            context.slots[1].enter("somebody", 1.0)
-            assert [each.slot for each in context.board.active_connections()] == [2 * number + 1]
-            assert len(context.slots) == 2
+            context.block.begin(0, 0, None, "client", None, 1.0)
+            assert [each.worker for each in context.board.active_connections()] == [number]
+            assert len(context.block.lanes) == 2
 
     def test_no_descriptor_is_left(self, made: Scene) -> None:
         """Each service opens one descriptor more: that of the socket that its handlers see."""
@@ -259,11 +258,10 @@ class TestLink:
         assert scene.services["time"].lists is None
 
     def test_disconnect(self, scene: Scene) -> None:
-        """The slot of an order is converted to one of this process."""
-        first = scene.services["date"].context.first_slot
+        """The service of the connection gets its ID."""
         scene.told.clear()
-        scene.daemon.orders(Disconnect("date", first + 1, 7))
-        assert scene.told == [("date", "disconnect 1 7")]
+        scene.daemon.orders(Disconnect("date", 7))
+        assert scene.told == [("date", "disconnect 7")]
 
 
 class TestDrain:

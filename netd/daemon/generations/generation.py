@@ -18,6 +18,7 @@ from netd.daemon.forkserver.spawn import Spawner
 from netd.daemon.workers.dispatcher import Dispatcher
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.binding import Listeners
 from netd.model.log import Form, Log, WorkerLog
@@ -109,10 +110,11 @@ class Builder:
         return runtime
 
     def _runtime(self, service: Service, listeners: Listeners, undo: ExitStack) -> ServiceRuntime:
-        page = Scoreboard.make(service.name, service.slots)
+        geometry = Geometry.of(service)
+        page = Scoreboard.make(service.name, geometry)
         # Opened in this order, closed in the reverse one if a later service fails.
         undo.callback(os.close, page)
-        board = Scoreboard(page, service.slots)
+        board = Scoreboard(page, geometry)
         undo.callback(board.close)
         sockets = tuple(listener.socket for listener in listeners.of(service.name))
         dispatchers = tuple(self._dispatchers(service, sockets, undo))

@@ -16,7 +16,7 @@ from netd.daemon.workers.service_states import ServiceStates
 from netd.daemon.workers.suspension import Suspension
 from netd.daemon.workers.worker_set import WorkerSet
 from netd.log.format import line_form
-from netd.log.record import Traffic
+from netd.log.record import AccessRecord, Traffic
 from netd.model.log import is_enabled
 
 
@@ -112,8 +112,6 @@ class Accepting:
         if not (worker_log.connections and is_enabled("info", worker_log.level)):
             return
         form = line_form(worker_log.form)
-        seconds = time.monotonic() - since
-        verdict = f"refused: {reason}"
-        self._write_log(
-            form.served(time.time(), service, transport, client, verdict, seconds, *carried)
-        )
+        now, verdict = time.monotonic(), f"refused: {reason}"
+        record = AccessRecord(now, service, transport, client, verdict, now - since, carried)
+        self._write_log(form.served(time.time(), record))

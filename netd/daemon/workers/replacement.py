@@ -10,7 +10,7 @@ from netd.daemon.workers.worker_set import WorkerSet
 class Replacement:
     """Replaces workers one for one, each by a successor that is ready before it drains.
 
-    A successor needs slots of its own in the scoreboards. If there are none, a worker with one
+    A successor needs blocks of its own in the scoreboards. If there are none, a worker with one
     thread leaves first, because it accepts nothing after its last request; another one serves until
     there is room. In the reactor's thread.
     """

@@ -182,7 +182,7 @@ class Scaling:
         idle = [view.index for view in views if self._accepted_then.get(view.pid) == view.accepted]
         self._accepted_then = {view.pid: view.accepted for view in views}
         surplus = max(0, self._pool.size - self._least)
-        # The highest first, so that the pool keeps the first slots of its scoreboards.
+        # The highest first, so that the pool keeps the first blocks of its scoreboards.
         self._pool.shrink(sorted(idle, reverse=True)[:surplus])
         if self._pool.size > self._least:
             self._next_shrink.set(IDLE_TIME, self._shrink)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final
 
 from netd.daemon.workers.runtime import WorkerSpec
-from netd.daemon.workers.slots import WorkerSlots
 from netd.ipc.worker import ServiceStart, StartWorker
 from netd.model.log import WorkerLog
 
@@ -16,15 +15,15 @@ _CHANNEL: Final = 3
 
 def start_order(
     spec: WorkerSpec,
-    slots: WorkerSlots,
+    index: int,
     worker_log: WorkerLog,
     channel: int,
     is_suspended: Callable[[str], bool],
 ) -> tuple[dict[int, int], StartWorker]:
     """Return the worker's descriptors, each with the daemon's that it is a copy of, and the order.
 
-    *channel* is the worker's end of its channel; *is_suspended* says of a service whether the
-    worker starts without accepting for it.
+    *index* is the worker's in each scoreboard, *channel* its end of its channel. *is_suspended*
+    says of a service whether the worker starts without accepting for it.
     """
     descriptors = {_CHANNEL: channel}
 
@@ -46,7 +45,7 @@ def start_order(
                 runtime.service,
                 listeners,
                 page,
-                slots.of(runtime).start,
+                index,
                 is_suspended(runtime.name),
                 queues,
             )

@@ -1,4 +1,4 @@
-"""One worker as the daemon sees it: one process after another on the same slots."""
+"""One worker as the daemon sees it: one process after another in the same blocks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from netd.core.timer import Timer
 from netd.daemon.forkserver.spawn import Process
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.states import WORKER, WorkerEvent, WorkerState
+from netd.daemon.workers.blocks import WorkerBlocks
 from netd.daemon.workers.channel import WorkerChannel
 from netd.daemon.workers.runtime import WorkerSpec, WorkerTools
-from netd.daemon.workers.slots import WorkerSlots
 from netd.daemon.workers.start_order import start_order
 from netd.ipc.worker import (
     ConfigureLog,
@@ -86,7 +86,7 @@ class WorkerHandle:
         control: ServiceControl,
     ) -> None:
         self.index = index
-        self.slots = WorkerSlots(spec.runtime, index)
+        self.blocks = WorkerBlocks(spec.runtime, index)
         self.failure: str | None = None
         """Why the last process was never ready; None once one is."""
         self._spec = spec
@@ -160,7 +160,7 @@ class WorkerHandle:
             self._tools.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
             descriptors, order = start_order(
                 self._spec,
-                self.slots,
+                self.index,
                 self._worker_log,
                 theirs.fileno(),
                 self._control.is_suspended,
@@ -196,7 +196,7 @@ class WorkerHandle:
         """
         if self.state is not WorkerState.DRAINING:
             return
-        for service, clients in self.slots.active_clients:
+        for service, clients in self.blocks.active_clients:
             if clients:
                 log.warn(
                     "service {service}: {clients} still served when the time was over",
@@ -225,7 +225,7 @@ class WorkerHandle:
     def _kill_unless_busy(self) -> None:
         # The process may have become ready just before the order to drain reached it, and may have
         # accepted a connection by then.
-        if not self.slots.is_busy:
+        if not self.blocks.is_busy:
             self.kill()
 
     # What the process reports.
@@ -308,8 +308,8 @@ class WorkerHandle:
         if self.state is WorkerState.STARTING and self.failure is None:
             self.failure = f"worker {self.name} ended with {how} before it was ready"
         self._timer.clear()
-        # Before anything may start the next process, which writes the same slots.
-        loss = self.slots.settle()
+        # Before anything may start the next process, which writes the same blocks.
+        loss = self.blocks.settle()
         pid = self.pid
         self._process = None
         if self._channel is not None:

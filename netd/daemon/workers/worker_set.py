@@ -9,14 +9,15 @@ from netd.daemon.states import WorkerState
 from netd.daemon.workers.runtime import ServiceRuntime
 from netd.daemon.workers.scaling import View
 from netd.daemon.workers.worker import WorkerHandle
-from netd.ipc.scoreboard import ActiveConnection, Counts
+from netd.ipc.layout import ActiveConnection
+from netd.ipc.scoreboard import Counts
 from netd.ipc.worker import Disconnect, Order, Recheck
 from netd.model.log import WorkerLog
 from netd.model.service import Service
 
 
 class WorkerSet:
-    """At most as many workers as the scoreboards of *runtime* have slots for.
+    """At most as many workers as the scoreboards of *runtime* have blocks for.
 
     *make* makes the worker of an index, which logs by ``worker_log``.
     """
@@ -46,12 +47,12 @@ class WorkerSet:
 
     @property
     def room(self) -> int:
-        """How many more workers the scoreboards have slots for."""
+        """How many more workers the scoreboards have blocks for."""
         return self._capacity - len(self._workers)
 
     def add(self) -> WorkerHandle:
         """Make a worker, not started, with the lowest index that is free."""
-        # The lowest, so that a pool that has shrunk uses the first slots of its pages again.
+        # The lowest, so that a pool that has shrunk uses the first blocks of its pages again.
         index = next(index for index in count() if index not in self._workers)
         self._workers[index] = worker = self._make(index)
         return worker
@@ -63,7 +64,7 @@ class WorkerSet:
 
     def remove(self, worker: WorkerHandle) -> None:
         """Forget a closed worker, but keep its counts."""
-        for service, counts in worker.slots.past_counts.items():
+        for service, counts in worker.blocks.past_counts.items():
             self._closed_counts[service] = self._closed_counts.get(service, Counts()) + counts
         self._workers.pop(worker.index, None)
 
@@ -97,18 +98,15 @@ class WorkerSet:
     def past_counts(self, service: str) -> Counts:
         """What the processes that have ended did for *service*."""
         closed = self._closed_counts.get(service, Counts())
-        return sum((one.slots.past_counts.get(service, Counts()) for one in self), closed)
+        return sum((one.blocks.past_counts.get(service, Counts()) for one in self), closed)
 
     def view(self, worker: WorkerHandle) -> View:
         """What the scoreboards say of a worker, over all services."""
-        slots = busy = 0
-        counts = Counts()
+        slots = busy = accepted = 0
         for runtime in self._runtime:
-            part = worker.slots.of(runtime)
-            slots += len(part)
-            busy += runtime.board.busy(part)
-            counts += runtime.board.counts(part)
-        accepted = counts.served + counts.refused + counts.dropped
+            slots += runtime.service.records
+            busy += runtime.board.busy(worker.index)
+            accepted += runtime.board.accepted(worker.index)
         is_up = worker.state is WorkerState.SERVING
         return View(worker.index, worker.pid or 0, slots, busy, accepted, is_up)
 
@@ -138,13 +136,11 @@ class WorkerSet:
     def disconnect(self, service: str, connection: ActiveConnection) -> None:
         """Have the worker that holds *connection* of *service* end it."""
         for runtime in self._runtime:
-            if runtime.name == service:
-                # Each worker has the same number of slots, in the order of their indices.
-                index = connection.slot // runtime.service.slots_each
-                # It may have exited since the scoreboard was read.
-                if index in self._workers:
-                    order = Disconnect(service, connection.slot, connection.stamp)
-                    self._workers[index].order(order)
+            # The block's index, not what a worker's user code may have written there. The worker
+            # may have exited since the scoreboard was read.
+            if runtime.name == service and connection.worker in self._workers:
+                order = Disconnect(service, connection.id)
+                self._workers[connection.worker].order(order)
 
     def end(self) -> None:
         """End the workers that are still draining."""

@@ -33,11 +33,12 @@ from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
 from netd.core.reactor import DelayedCall, DescriptorReactor
+from netd.execution.active_connections import ActiveConnections
 from netd.execution.forks.output import ChildOutput
 from netd.execution.interfaces import InnerSource, Service, Source
+from netd.execution.outcome import FAILED
 from netd.execution.request import Refused, Request, TooLong
-from netd.execution.serving import BY_LISTS, DISCONNECTED
-from netd.ipc.scoreboard import Scoreboard, Slot
+from netd.ipc.scoreboard import WorkerBlock
 from netd.log.buffer import LogBuffer
 
 BATCH: Final = 16
@@ -55,12 +56,15 @@ SUSPENSION: Final = 10.0
 
 @dataclass
 class Child:
-    """A process that serves one request."""
+    """A process that serves one request. It writes the lane and the record *slot*."""
 
     pid: int
+    connection: int
+    """The ID of its request in the scoreboard."""
     slot: int
     source: Source
     request: Request
+    pidfd: int
     deadline: DelayedCall | None = None
 
 
@@ -72,17 +76,6 @@ class ForkSources:
     """Listeners."""
     inner: Mapping[InnerSource, Service]
     """Requests that a child's server object passes on late, to be served before it ends."""
-
-
-@dataclass(frozen=True)
-class ForkSlots:
-    """The part of the scoreboard that the children write, one slot each."""
-
-    slots: list[Slot]
-    """There are as many children at a time as slots."""
-    board: Scoreboard
-    first: int
-    """The number of the first of them on the board."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +97,20 @@ class ForkHooks:
 class ForkPerRequest:
     """Forks for each request of one service. All in the thread of *reactor*.
 
-    *handler_timeout* is in seconds.
+    There are as many children at a time as *block* has lanes: each writes a lane, and the record of
+    the same number. *handler_timeout* is in seconds.
     """
 
     def __init__(
         self,
         sources: ForkSources,
-        slots: ForkSlots,
+        block: WorkerBlock,
         hooks: ForkHooks,
         handler_timeout: float | None,
         reactor: DescriptorReactor,
     ) -> None:
         self._inner = sources.inner
-        self._slots = slots.slots
-        self._board = slots.board
-        self._first = slots.first
+        self._block = block
         self._timeout = handler_timeout
         self._reactor = reactor
         self._log_buffer = hooks.log_buffer
@@ -129,7 +121,10 @@ class ForkPerRequest:
             WatchedListener(source.fileno, self._accepting(source, service), pause, reactor, BATCH)
             for source, service in sources.outer.items()
         ]
-        self._free = list(reversed(range(len(self._slots))))
+        self._active = {
+            source: ActiveConnections[Child](_request_of, self._expel) for source in sources.outer
+        }
+        self._free = list(reversed(range(len(block.lanes))))
         self._children: dict[int, Child] = {}
         self._output = ChildOutput(reactor, hooks.relay, hooks.suspend)
         # Readable, for the children, while nothing is accepted.
@@ -178,23 +173,19 @@ class ForkPerRequest:
 
     def recheck(self, lists: AccessLists) -> None:
         """Kill the children whose clients *lists* do not admit."""
-        for pidfd, child in self._children.items():
-            of_unix = child.source.transport.is_unix
-            gate = Gate(lists, None, of_unix=of_unix, is_proxied=True)
-            reason = gate.refuses(*child.request.facts)
-            if reason is not None:
-                self._say("info", f"{child.request.client}: {BY_LISTS}: {reason}")
-                _kill(pidfd)
+        for source, active in self._active.items():
+            of_unix = source.transport.is_unix
+            active.recheck(Gate(lists, None, of_unix=of_unix, is_proxied=True))
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """Kill the child in the slot *number*, if its request is that of *stamp*."""
-        at = self._first + number
-        if not any(one.stamp == stamp for one in self._board.active_connections(range(at, at + 1))):
-            return
-        for pidfd, child in self._children.items():
-            if child.slot == number:
-                self._say("info", f"{child.request.client}: {DISCONNECTED}")
-                _kill(pidfd)
+    def disconnect(self, connection: int) -> None:
+        """Kill the child that serves the connection with this ID, if there is one."""
+        for active in self._active.values():
+            active.disconnect(connection)
+
+    def _expel(self, child: Child, why: str) -> None:
+        """Kill a child, which has the connection, and log why."""
+        self._say("info", f"{child.request.client}: {why}")
+        _kill(child.pidfd)
 
     def may_accept(self) -> bool:
         """Whether there is a free slot for a child, and the service is not suspended."""
@@ -226,9 +217,10 @@ class ForkPerRequest:
         )
 
     def _reject(self, service: Service, rejected: Rejected) -> None:
-        """Log and count a request that is not served, in a slot that no child has."""
+        """Log and count a request that is not served, in a lane that no child has."""
         number = self._free[-1]
-        self._refresh(number)
+        # Children have written there since it was read.
+        self._block.lanes[number].reload()
         if isinstance(rejected, TooLong):
             service.drop(number, rejected)
         elif isinstance(rejected, Refused):
@@ -244,27 +236,27 @@ class ForkPerRequest:
 
     def _fork(self, source: Source, service: Service, request: Request) -> None:
         """Let a child serve a request. Raises OSError."""
-        # Before the fork, because the child writes its slot.
+        # Before the fork, because the child writes its lane and its record.
         slot = self._free.pop()
+        # Drawn here, so that the worker knows the child by the ID that the daemon will name.
+        connection = self._block.ids_of_fork()
         try:
             pid = os.fork()
             if pid == 0:
-                self._serve_and_end(service, slot, request)
+                self._serve_and_end(service, slot, connection, request)
             # First, for the next line needs a descriptor.
             _close(request)
             pidfd = _pidfd_of(pid)
         except BaseException:
             self._free.append(slot)
             raise
-        self._follow(Child(pid, slot, source, request), pidfd)
+        self._follow(Child(pid, connection, slot, source, request, pidfd))
         service.child_forked()
 
-    def _refresh(self, slot: int) -> None:
-        """Read a slot anew: children have written there since it was read."""
-        self._slots[slot] = self._board.slot(self._first + slot)
-
-    def _follow(self, child: Child, pidfd: int) -> None:
+    def _follow(self, child: Child) -> None:
+        pidfd = child.pidfd
         self._children[pidfd] = child
+        self._active[child.source].add(child.connection, child)
         self._reactor.addReader(_Ended(pidfd, self._ended))
         if self._timeout is not None:
             child.deadline = self._reactor.callLater(self._timeout, self._overdue, pidfd)
@@ -287,6 +279,7 @@ class ForkPerRequest:
         self._reactor.removeReader(ended)
         pidfd = ended.fileno()
         child = self._children.pop(pidfd)
+        self._active[child.source].remove(child.connection, None)
         os.close(pidfd)
         # By its pid alone: a handler's own children are not the worker's to reap.
         _, status = os.waitpid(child.pid, 0)
@@ -300,12 +293,13 @@ class ForkPerRequest:
         self._tell_stopped()
 
     def _settle_slot(self, child: Child, code: int) -> None:
-        number = self._first + child.slot
-        if self._board.busy(range(number, number + 1)):
-            slot = self._board.slot(number)
-            slot.served += 1
-            slot.failed += 1
-            slot.leave()
+        if self._block.is_active(child.slot):
+            lane = self._block.lanes[child.slot]
+            lane.reload()
+            # Its end is logged below, with its status in place of an outcome's words.
+            FAILED.add_to(lane)
+            lane.publish()
+            self._block.clear(child.slot)
         elif code == 0:
             return
         text = f"{child.request.client}: its process (pid {child.pid}) ended with {ending(code)}"
@@ -313,14 +307,16 @@ class ForkPerRequest:
 
     # In the child.
 
-    def _serve_and_end(self, serving: Service, slot: int, request: Request) -> NoReturn:
+    def _serve_and_end(
+        self, serving: Service, slot: int, connection: int, request: Request
+    ) -> NoReturn:
         code = 1
         try:
             for pidfd in self._children:
                 os.close(pidfd)
             self._leave(self._ask_for_suspension)
             self._output.begin_to_send(self._log_buffer)
-            self._refresh(slot)
+            self._block.in_fork(slot, connection)
             serving.after_fork()
             serving.serve(slot, request)
             for source, late in self._inner.items():
@@ -360,6 +356,10 @@ class _Ended:
 
     def logPrefix(self) -> str:
         return "netd"
+
+
+def _request_of(child: Child) -> Request:
+    return child.request
 
 
 def _pidfd_of(pid: int) -> int:

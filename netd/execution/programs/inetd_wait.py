@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -21,14 +22,26 @@ from netd.admission.lists import AccessLists
 from netd.core.backoff import Backoff
 from netd.core.exit_status import ending
 from netd.core.output_lines import Lines
+from netd.execution.outcome import FAILED, SERVED
 from netd.execution.programs.environment import environment_of
 from netd.execution.programs.spawn import Running, read_last, read_some, start
-from netd.ipc.scoreboard import Slot
+from netd.ipc.scoreboard import WorkerBlock
 from netd.model.address import Transport
 from netd.model.service import Program
 
 Say = Callable[[str, str], None]
 """Given a level and a text for the log."""
+
+
+@dataclass(frozen=True)
+class WaitListener:
+    """A listener that a program accepts from."""
+
+    transport: Transport
+    socket: socket.socket
+    block: WorkerBlock
+    number: int = 0
+    """Its index in the service's ``listen``."""
 
 
 class InetdWaitPrograms:
@@ -68,7 +81,7 @@ class InetdWaitPrograms:
     def recheck(self, lists: AccessLists) -> None:
         """Nothing to do: whom a program serves, only it knows."""
 
-    def disconnect(self, number: int, stamp: int) -> None:
+    def disconnect(self, connection: int) -> None:
         """Nothing to do: a connection is the program's own."""
 
     def kill(self) -> None:
@@ -79,22 +92,24 @@ class InetdWaitPrograms:
 
 @implementer(IReadDescriptor)
 class InetdWaitProgram:
-    """A listener, and the program that has it; *slot* is who is inside."""
+    """A listener, and the program that has it, which the scoreboard lists as one connection."""
 
     def __init__(
         self,
         program: Program,
-        transport: Transport,
-        listener: socket.socket,
+        listener: WaitListener,
         environment: Mapping[str, str],
-        slot: Slot,
         reactor: Any,
         say: Say,
     ) -> None:
-        self.fileno = listener.fileno
+        self.fileno = listener.socket.fileno
         self._program = program
-        self._environment = environment_of(transport, None, listener.getsockname(), environment)
-        self._slot = slot
+        local = listener.socket.getsockname()
+        self._environment = environment_of(listener.transport, None, local, environment)
+        self._listener = listener.number
+        self._block = listener.block
+        self._number: int | None = None
+        """The ID of the running program in the scoreboard."""
         self._reactor = reactor
         self._say = say
         self._backoff = Backoff()
@@ -122,8 +137,8 @@ class InetdWaitProgram:
             self._say("error", f"{self._program} cannot be started: {error.strerror}")
             self._reactor.callLater(self._backoff.died(0.0), self._watch)
             return
-        self._slot.enter(f"pid:{running.pid}", time.monotonic())
-        self._slot.served += 1
+        client = f"pid:{running.pid}"
+        self._number = self._block.begin(0, self._listener, None, client, None, time.monotonic())
         self._running = _Followed(running, self._reactor, self._say, self._ended)
 
     def _ended(self, code: int, seconds: float) -> None:
@@ -132,8 +147,12 @@ class InetdWaitProgram:
         One that ends at once, without taking anybody, would be started for ever; so each time
         later. If nobody waits any more it has taken somebody.
         """
-        self._slot.failed += code != 0
-        self._slot.leave()
+        # All programs of a service are followed by the reactor's thread, which has the first lane.
+        lane = self._block.lanes[0]
+        (SERVED if code == 0 else FAILED).add_to(lane)
+        lane.publish()
+        if self._number is not None:
+            self._block.end(self._number)
         self._running = None
         self._say("info", f"{self._program} ended with {ending(code)} after {seconds:.3f} s")
         if self._told_to_end is not None:

@@ -15,21 +15,21 @@ import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from netd.core.exit_status import ending
 from netd.core.output_lines import Lines
 from netd.core.shutting_down import shut_down
 from netd.execution.blocking_tls import TlsSocket
+from netd.execution.outcome import FAILED, Outcome, Verdict
 from netd.execution.programs.environment import _tls_environment, environment_of
 from netd.execution.programs.spawn import Running, read_last, read_some, start
 from netd.execution.programs.tls_relay import Relay
 from netd.execution.request import Request
-from netd.execution.serving import Serving
-from netd.ipc.scoreboard import Slot
+from netd.execution.serving import ServedListener, Serving
+from netd.ipc.scoreboard import Lane
 from netd.listening.traffic import traffic
 from netd.log.record import UNKNOWN
-from netd.model.address import Transport
 from netd.model.service import Program
 
 TERMINATION: Final = 1.0
@@ -41,15 +41,14 @@ class ProgramServing(Serving):
 
     def __init__(
         self,
-        *arguments: Any,
+        listener: ServedListener,
         program: Program,
-        transport: Transport,
         handler_timeout: float | None,
         environment: Mapping[str, str],
     ) -> None:
-        super().__init__(*arguments)
+        super().__init__(listener)
         self._program = program
-        self._of = transport
+        self._of = listener.transport
         self._timeout = handler_timeout
         self._environment = environment
         self._lock = threading.Lock()
@@ -75,8 +74,7 @@ class ProgramServing(Serving):
                     return
         super()._expel(request, why)  # it is not started yet
 
-    def _handle(self, request: Request, slot: Slot, started: float) -> None:
-        slot.served += 1
+    def _handle(self, request: Request, lane: Lane, started: float) -> None:
         relay = None
         connection = request.raw
         try:
@@ -85,23 +83,19 @@ class ProgramServing(Serving):
                 relay = Relay(request.raw, ours)
             running = self._start(request, connection)
         except OSError as error:
-            slot.failed += 1
             text = f"{request.client}: {self._program} cannot be started: {error.strerror}"
             self._log_buffer.say(self._service, "error", text)
             self._let_go(request, relay)
-            self._end(request, "failed", started, UNKNOWN)
+            self._record(lane, request.client, FAILED, started, UNKNOWN)
             return
         finally:
             # Not shut down: the program has it.
             with suppress(OSError):
                 connection.close()
         code = self._wait(running, request, relay)
-        if code != 0:
-            slot.failed += 1
         carried = UNKNOWN if relay is None else traffic(request.raw)
         self._let_go(request, relay)
-        verdict = "served" if code == 0 else f"ended with {ending(code)}"
-        self._end(request, f"{verdict} (pid {running.pid})", started, carried)
+        self._record(lane, request.client, _outcome(code, running.pid), started, carried)
 
     def _let_go(self, request: Request, relay: Relay | None) -> None:
         """End a TLS connection, which the program does not have."""
@@ -191,6 +185,12 @@ class _Following:
         if running.pidfd in ready:
             self.has_ended = True
             self._poll.unregister(running.pidfd)
+
+
+def _outcome(code: int, pid: int) -> Outcome:
+    if code == 0:
+        return Outcome(Verdict.SERVED, f"served (pid {pid})")
+    return Outcome(Verdict.FAILED, f"ended with {ending(code)} (pid {pid})")
 
 
 def _end_at_once(running: Running, request: Request) -> None:

@@ -17,14 +17,14 @@ from netd.accept.pending import Client
 from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
+from netd.execution.outcome import refused, would_be_refused
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.pending import IsProxy, PendingStage
 from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.transport import Build, ListenerContext, StreamTransport, UnixTransport
 from netd.execution.request import Refused, Request
-from netd.execution.serving import BY_LISTS, DISCONNECTED
-from netd.ipc.scoreboard import Slot
 from netd.listening.traffic import traffic
+from netd.log.record import NOTHING
 from netd.proxy.header import Header
 
 BATCH: Final = 32
@@ -43,10 +43,12 @@ class Acceptor:
         is_proxy: IsProxy | None,
         *,
         is_tls: bool,
+        number: int = 0,
     ) -> None:
+        """*number* is the listener's index in the service's ``listen``."""
         name, reactor = parts.name, parts.reactor
         self._place = ListenerContext(
-            name, source.transport.value, parts.accounts, reactor, parts.tls
+            name, source.transport.value, parts.accounts, reactor, parts.tls, number
         )
         self._accounts = parts.accounts
         self._build = build
@@ -81,21 +83,12 @@ class Acceptor:
             of_unix=self._kind is UnixTransport,
             is_proxied=self._knows_proxies,
         )
-        for transport in list(self._place.open):
-            reason = self._refuses(transport.request)
-            if reason is not None:
-                self._expel(transport, f"{BY_LISTS}: {reason}")
+        if self._admission.gate is not None:
+            self._place.open.recheck(self._admission.gate)
 
-    def disconnect(self, slot: Slot) -> None:
-        """End the connection that has *slot*."""
-        for transport in list(self._place.open):
-            if transport.slot is slot:
-                self._expel(transport, DISCONNECTED)
-
-    def _expel(self, transport: StreamTransport, why: str) -> None:
-        """End a connection, and log why."""
-        self._accounts.say("info", f"{transport.request.client}: {why}")
-        transport.abortConnection()  # type: ignore[no-untyped-call]
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is one of the listener's."""
+        self._place.open.disconnect(connection)
 
     def _begin(self, request: Request) -> None:
         since = time.monotonic()
@@ -117,40 +110,35 @@ class Acceptor:
             return None
         return gate.refuses_early(client.client_address, client.peer)
 
-    def refuse(self, refused: Refused) -> None:
+    def refuse(self, refusal: Refused) -> None:
         """Log, count and close a connection that is not served."""
-        accounts, request = self._accounts, refused.request
-        accounts.shared.refused += 1
-        carried = traffic(request.raw)
-        accounts.log(
-            self._place.name, request.client, f"refused: {refused.text}", refused.since, carried
-        )
+        request, outcome = refusal.request, refused(refusal.reason, refusal.detail)
+        self._place.record(request.client, outcome, refusal.since, traffic(request.raw))
         with suppress(OSError):
             request.raw.close()
-        accounts.show()
+        self._accounts.publish()
 
     def admit(self, request: Request, since: float, header: Header | None) -> None:
         """Ask the rules, and serve."""
         # Most connections come here, and each call from here would cost all of them something.
         accounts, gate = self._accounts, self._admission.gate
-        slot = accounts.enter(request.client, since)
+        connection = accounts.begin(self._place.number, request, since)
         try:
             reason = None if gate is None else gate.refuses(*request.facts)
-            if reason is not None and not self._is_dry(request, slot, since, reason):
-                slot.refused += 1
+            if reason is not None and not self._is_dry(request, since, reason):
                 carried = traffic(request.raw)
                 with suppress(OSError):
                     request.raw.close()
-                accounts.log(self._place.name, request.client, f"refused: {reason}", since, carried)
-                accounts.leave(slot)
+                self._place.record(request.client, refused(reason), since, carried)
+                accounts.end(connection)
                 return
             if accounts.recycle is not None:
                 accounts.recycle.took()
             self._number += 1
-            transport = self._kind(request, slot, since, self._place, self._number, header)
+            transport = self._kind(request, connection, since, self._place, self._number, header)
         except BaseException:
-            # No transport has the slot, which would count as a connected client for ever.
-            accounts.leave(slot)
+            # No transport has the record, which would count as a connected client for ever.
+            accounts.end(connection)
             raise
         if self._admission.filter is None:
             transport.open(self._build)
@@ -159,16 +147,14 @@ class Acceptor:
 
     def transport(self, request: Request, since: float, header: Header | None) -> StreamTransport:
         """Make the transport of a client for its handshake. It is listed as connected."""
-        slot = self._accounts.enter(request.client, since)
+        connection = self._accounts.begin(self._place.number, request, since)
         self._number += 1
-        return self._kind(request, slot, since, self._place, self._number, header)
+        return self._kind(request, connection, since, self._place, self._number, header)
 
     def admit_shaken(self, transport: StreamTransport) -> None:
         """Ask all rules, now that the client's certificate is known, and serve."""
         reason = self._refuses(transport.request)
-        if reason is None or self._is_dry(
-            transport.request, transport.slot, transport.since, reason
-        ):
+        if reason is None or self._is_dry(transport.request, transport.since, reason):
             if self._accounts.recycle is not None:
                 self._accounts.recycle.took()
             self._ask(transport)
@@ -202,16 +188,13 @@ class Acceptor:
             return
         if transport.is_leaving():
             transport.refuse(reason or REFUSED)
-        elif reason is None or self._is_dry(request, transport.slot, transport.since, reason):
+        elif reason is None or self._is_dry(request, transport.since, reason):
             transport.open(self._build)
         else:
             transport.refuse(reason)
 
-    def _is_dry(self, request: Request, slot: Slot, since: float, reason: str) -> bool:
+    def _is_dry(self, request: Request, since: float, reason: str) -> bool:
         """Whether a refusal is only counted and logged, which is then done."""
         if self._admission.dry_run:
-            slot.refused += 1
-            self._accounts.log(
-                self._place.name, request.client, f"would be refused: {reason}", since
-            )
+            self._place.record(request.client, would_be_refused(reason), since, NOTHING)
         return self._admission.dry_run

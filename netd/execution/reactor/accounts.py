@@ -1,28 +1,29 @@
-"""Who is inside a service that the reactor runs, and what has become of those who were."""
+"""The active connections of a service that the reactor runs, its counters, and its log."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
+from netd.execution.outcome import Outcome, Outcomes
 from netd.execution.recycle import Recycle
+from netd.execution.request import Request
 from netd.execution.tracebacks import user_traceback
-from netd.ipc.scoreboard import Slot
+from netd.ipc.scoreboard import WorkerBlock
 from netd.log.buffer import LogBuffer
-from netd.log.record import NOTHING, AccessRecord, Traffic
+from netd.log.record import Traffic
+
+Record = Callable[[str, Outcome, float, Traffic], None]
+"""Counts and logs the outcome of a request: client, outcome, when it was accepted, traffic."""
 
 
 class Accounts:
-    """The scoreboard and the log of one service. In the reactor's thread.
-
-    All of *slots* but the last list a client each; the last one counts those beyond them, and
-    what is not listed because it takes no time. There is at least one.
-    """
+    """The scoreboard and the log of one service. In the reactor's thread, which has one lane."""
 
     def __init__(
         self,
         service: str,
-        slots: Sequence[Slot],
+        block: WorkerBlock,
         log_buffer: LogBuffer,
         recycle: Recycle | None = None,
     ) -> None:
@@ -30,41 +31,38 @@ class Accounts:
         self._log_buffer = log_buffer
         self.recycle = recycle
         """Counts what the lists admit, where that has a bound."""
-        *listed, self.shared = slots
-        self._free = list(reversed(listed))
-        self._inside = 0
+        self._block = block
+        self.lane = block.lanes[0]
+        self._active = 0
         self._empty: Callable[[], None] | None = None
 
-    def enter(self, client: str, since: float) -> Slot:
-        """A client is inside until ``leave``; its slot counts what becomes of it."""
-        self._inside += 1
-        if not self._free:
-            return self.shared
-        slot = self._free.pop()
-        slot.enter(client, since)
-        return slot
+    def begin(self, listener: int, request: Request, since: float) -> int:
+        """A connection to this listener is active until ``end``; return its ID."""
+        self._active += 1
+        _, address, client, peer, *_ = request
+        return self._block.begin(0, listener, address, client, peer, since)
 
-    def leave(self, slot: Slot) -> None:
-        """The client has gone."""
-        slot.leave()
-        if slot is not self.shared:
-            self._free.append(slot)
+    def end(self, number: int) -> None:
+        """The connection with this ID has ended, and its outcome was recorded."""
+        # In this order: a connection that is no longer listed must be counted.
+        self.lane.publish()
+        self._block.end(number)
         if self.recycle is not None:
             self.recycle.finished()
-        self._inside -= 1
-        if not self._inside and self._empty is not None:
+        self._active -= 1
+        if not self._active and self._empty is not None:
             self._tell_empty()
 
-    def show(self) -> None:
-        """Make visible what the shared slot has counted."""
-        self.shared.leave()
+    def publish(self) -> None:
+        """Make visible what was counted without a connection being listed."""
+        self.lane.publish()
         if self.recycle is not None:
             self.recycle.finished()
 
     def when_empty(self, call: Callable[[], None]) -> None:
-        """Call once when nobody is inside, at once if nobody is."""
+        """Call once when no connection is active, immediately if none is."""
         self._empty = call
-        if not self._inside:
+        if not self._active:
             self._tell_empty()
 
     def _tell_empty(self) -> None:
@@ -72,14 +70,9 @@ class Accounts:
         if call is not None:
             call()
 
-    def log(
-        self, transport: str, client: str, verdict: str, since: float, carried: Traffic = NOTHING
-    ) -> None:
-        """Log the end of a request."""
-        now = time.monotonic()
-        self._log_buffer.add(
-            AccessRecord(now, self._service, transport, client, verdict, now - since, carried)
-        )
+    def recorder(self, transport: str) -> Record:
+        """Return what counts and logs the outcomes of one listener's requests."""
+        return partial(Outcomes(self._service, transport, self._log_buffer).record, self.lane)
 
     def say(self, level: str, text: str) -> None:
         """Log a line."""

@@ -14,11 +14,11 @@ from netd.accept.loop import Accepting, AcceptLoop, abandoned_text
 from netd.accept.pause import Pause
 from netd.admission.lists import AccessLists
 from netd.execution.interfaces import Source
+from netd.execution.outcome import DROPPED, FAILED, SERVED, refused, would_be_refused
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.ports import DatagramTransport
-from netd.execution.request import Refused, Request
-from netd.ipc.scoreboard import Slot
+from netd.execution.request import Refused, Request, TooLong
 from netd.listening import replies as senders
 from netd.listening.replies import Sender
 from netd.listening.traffic import traffic
@@ -44,12 +44,18 @@ class Datagrams:
         pause: Pause,
         *,
         is_proxied: bool = False,
+        number: int = 0,
     ) -> None:
-        """With *is_proxied* a datagram's client may differ from its sender."""
+        """*number* is the listener's index in the service's ``listen``.
+
+        With *is_proxied* a datagram's client may differ from its sender.
+        """
         self.service = service
         self._is_proxied = is_proxied
         self.name = source.transport.value
         self.accounts = accounts
+        self.record = accounts.recorder(self.name)
+        self._number = number
         self.transport: DatagramTransport
         self._admission = admission
         self._of_unix = source.transport.is_unix
@@ -90,7 +96,7 @@ class Datagrams:
     def receive(self) -> None:
         """Receive a bounded number of datagrams. Raises nothing."""
         self._loop.run()
-        self.accounts.show()
+        self.accounts.publish()
 
     def dropped_by_reactor(self, error: BaseException) -> None:
         """The reactor has dropped the transport's descriptor: try again later."""
@@ -113,19 +119,19 @@ class Datagrams:
         """Log what the user's code has raised."""
         self.accounts.say_raised(self.name, client, what, error)
 
-    def hold(self, request: Request, since: float) -> Slot:
-        """A datagram is in progress until ``release``."""
+    def hold(self, request: Request, since: float) -> int:
+        """A datagram is in progress until ``release``; return its ID."""
         self._under_way += 1
         if self._under_way == AT_ONCE:
             self.transport.stopReading()  # type: ignore[no-untyped-call]
-        return self.accounts.enter(request.client, since)
+        return self.accounts.begin(self._number, request, since)
 
-    def release(self, slot: Slot) -> None:
+    def release(self, connection: int) -> None:
         """A datagram that was in progress is done."""
         self._under_way -= 1
         if self._under_way == AT_ONCE - 1:
             self.transport.startReading()
-        self.accounts.leave(slot)
+        self.accounts.end(connection)
 
     def _begin(self, request: Request) -> None:
         admission, recycle = self._admission, self.accounts.recycle
@@ -146,8 +152,8 @@ class Datagrams:
         assert asked is not None
         asked.addCallback(partial(self._answered, request, since, admission))
         if not asked.called:
-            slot = self.hold(request, since)
-            asked.addBoth(lambda _: self.release(slot))
+            connection = self.hold(request, since)
+            asked.addBoth(lambda _: self.release(connection))
 
     def _answered(
         self, request: Request, since: float, asked_by: Admission, reason: str | None
@@ -161,15 +167,11 @@ class Datagrams:
 
     def _reject(self, rejected: Rejected) -> None:
         """Log and count a datagram that is too long, or lacks the header that it must have."""
-        shared = self.accounts.shared
         if isinstance(rejected, Refused):
-            shared.refused += 1
-            request = rejected.request
-            carried = traffic(request.raw)
-            why = f"refused: {rejected.text}"
-            self.accounts.log(self.name, request.client, why, rejected.since, carried)
-        else:
-            shared.dropped += 1
+            request, outcome = rejected.request, refused(rejected.reason, rejected.detail)
+            self.record(request.client, outcome, rejected.since, traffic(request.raw))
+        elif isinstance(rejected, TooLong):
+            DROPPED.add_to(self.accounts.lane)
             self.accounts.say("warn", f"dropped: {rejected}")
 
     def _abandon(self, request: Request, error: BaseException) -> None:
@@ -179,10 +181,8 @@ class Datagrams:
     def _passes(self, request: Request, reason: str, since: float) -> bool:
         """Count and log a refusal; whether it is a dry run, so that the datagram is served."""
         dry = self._admission.dry_run
-        kind = "would be refused" if dry else "refused"
-        self.accounts.shared.refused += 1
-        carried = traffic(request.raw)
-        self.accounts.log(self.name, request.client, f"{kind}: {reason}", since, carried)
+        outcome = would_be_refused(reason) if dry else refused(reason)
+        self.record(request.client, outcome, since, traffic(request.raw))
         return dry
 
 
@@ -194,7 +194,7 @@ class ProtocolDatagrams:
 
     def __init__(self, datagrams: Datagrams, protocol: DatagramProtocol, *, of_inet6: bool) -> None:
         self._datagrams = datagrams
-        self._shared = datagrams.accounts.shared
+        self._lane = datagrams.accounts.lane
         self._protocol = protocol
         self._of_inet6 = of_inet6
 
@@ -203,13 +203,14 @@ class ProtocolDatagrams:
         (data, _), address, client, *_ = request
         if self._of_inet6 or isinstance(address, Proxied):
             address = _pair(address)
-        self._shared.served += 1
+        outcome = SERVED
         self._datagrams.transport.answered = address
         try:
             self._protocol.datagramReceived(data, address)
         except BaseException as error:
-            self._shared.failed += 1
+            outcome = FAILED
             self._datagrams.say_raised(client, "the protocol", error)
+        outcome.add_to(self._lane)
 
 
 def _pair(address: Any) -> Any:

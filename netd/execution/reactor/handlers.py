@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from netd.core.reactor import DelayedCall
 from netd.execution.handler_timeout import overdue
+from netd.execution.outcome import FAILED, SERVED
 from netd.execution.reactor.datagrams import Datagrams
 from netd.execution.reactor.task import Task
 from netd.execution.reactor.transport import Build, StreamTransport
@@ -20,7 +21,6 @@ from netd.execution.sources.datagram import NAME as ANCILLARY
 from netd.execution.sources.datagram import Datagram
 from netd.handlers.asynchronous import AsyncRequestHandler, run
 from netd.handlers.streams import StreamProtocol
-from netd.ipc.scoreboard import Slot
 from netd.listening.ancillary import values
 from netd.listening.traffic import traffic
 
@@ -137,7 +137,7 @@ class HandlerDatagrams:
         task = Task(self._serve(request, since, stay))
         if task.ended:
             return
-        stay.slot = self._datagrams.hold(request, since)
+        stay.connection = self._datagrams.hold(request, since)
         seconds = self._handler_timeout
         if seconds is not None:
             reactor: Any = self._datagrams.transport.reactor
@@ -151,39 +151,32 @@ class HandlerDatagrams:
         task.cancel()
 
     async def _serve(self, request: Request, since: float, stay: _Stay) -> None:
-        name, shared = self._datagrams.name, self._accounts.shared
         transport = self._datagrams.transport
         transport.answered = request.client_address
         shown = (request.raw[0], transport)
-        shared.served += 1
-        verdict = "served"
+        outcome = SERVED
         try:
             handler = self._make(shown, request.client_address, self._server)
             if isinstance(request.raw, Datagram):
                 setattr(handler, ANCILLARY, values(request.raw.messages))
             await run(handler)
         except BaseException as error:
-            verdict = "failed"
-            shared.failed += 1
+            outcome = FAILED
             if not (stay.is_overdue and isinstance(error, CancelledError)):
                 self._datagrams.say_raised(request.client, "the handler", error)
-        self._accounts.log(name, request.client, verdict, since, traffic(request.raw))
-        if stay.slot is not None:
-            self._end(stay, stay.slot)
-
-    def _end(self, stay: _Stay, slot: Slot) -> None:
-        if stay.deadline is not None:
-            stay.deadline.cancel()
-        self._accounts.show()
-        self._datagrams.release(slot)
+        self._datagrams.record(request.client, outcome, since, traffic(request.raw))
+        if stay.connection is not None:
+            if stay.deadline is not None:
+                stay.deadline.cancel()
+            self._datagrams.release(stay.connection)
 
 
 class _Stay:
     """What there is of a datagram whose handler was not done at once."""
 
-    __slots__ = ("deadline", "is_overdue", "slot")
+    __slots__ = ("connection", "deadline", "is_overdue")
 
     def __init__(self) -> None:
-        self.slot: Slot | None = None
+        self.connection: int | None = None
         self.deadline: DelayedCall | None = None
         self.is_overdue = False

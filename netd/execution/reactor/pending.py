@@ -32,7 +32,7 @@ class Host(Protocol):
     def refuses_early(self, client: Client) -> str | None:
         """The reason word if the lists refuse a client before its handshake."""
 
-    def refuse(self, refused: Refused) -> None:
+    def refuse(self, refusal: Refused) -> None:
         """Log, count and close a connection that is not served. Raises nothing."""
 
     def admit(self, request: Request, since: float, header: Header | None) -> None:

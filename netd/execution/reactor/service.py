@@ -32,7 +32,7 @@ from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.tls import Tls
 from netd.execution.reactor.transport import Build
 from netd.execution.recycle import Recycle
-from netd.ipc.scoreboard import Slot
+from netd.ipc.scoreboard import WorkerBlock
 from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from netd.model.service import HANDSHAKES
@@ -53,6 +53,8 @@ class Listener:
     """Whether connections begin with a TLS handshake."""
     is_proxy: IsProxy | None = None
     """Whether a peer must send a PROXY header; None if no peer must."""
+    number: int = 0
+    """Its index in the service's ``listen``."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Runnable:
 class Counting:
     """Where a service's requests are counted and logged."""
 
-    slots: Sequence[Slot]
-    """The last one counts the clients for which the others have no room."""
+    block: WorkerBlock
+    """The worker's of the scoreboard. The reactor writes its only lane."""
     log_buffer: LogBuffer
     recycle: Recycle | None = None
 
@@ -113,9 +115,8 @@ class ReactorService:
         self._what = runs.what
         self._runs = runs
         self._reactor = reactor
-        self._slots = counting.slots
         self._accounts = accounts = Accounts(
-            name, counting.slots, counting.log_buffer, counting.recycle
+            name, counting.block, counting.log_buffer, counting.recycle
         )
         pending = PendingConnections(bounds.handshakes, bounds.timeout, reactor)
         pause = Pause(accounts.say, reactor.callLater)
@@ -158,12 +159,10 @@ class ReactorService:
         for datagrams in self._datagrams:
             datagrams.recheck(lists)
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """End the connection in the slot *number*, if it is still that one."""
-        slot = self._slots[number]
-        if slot.stamp == stamp:
-            for acceptor in self._acceptors:
-                acceptor.disconnect(slot)
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is active here."""
+        for acceptor in self._acceptors:
+            acceptor.disconnect(connection)
 
     def kill(self) -> None:
         """Nothing of it is outside this process."""
@@ -217,6 +216,7 @@ class ReactorService:
             listener.admission,
             listener.is_proxy,
             is_tls=listener.is_tls,
+            number=listener.number,
         )
 
     def _build(self, listener: Listener) -> Build:
@@ -239,6 +239,7 @@ class ReactorService:
             self._accounts,
             self._parts.pause,
             is_proxied=listener.is_proxy is not None,
+            number=listener.number,
         )
         if is_handler(self._what):
             protocol = DatagramProtocol()

@@ -13,24 +13,23 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from socketserver import BaseServer, ThreadingMixIn
 from typing import Any, Final
 
-from netd.admission.gate import Gate
+from netd.execution.outcome import KEPT, UNSERVED, refused
 from netd.execution.request import Refused, Request
-from netd.execution.serving import HANDLER, Handler, Serving
+from netd.execution.serving import HANDLER, Handler, ServedListener, Serving
 from netd.execution.socketserver.hosting import Overrides
 from netd.execution.socketserver.passed_on import PassedOnRequests
 from netd.execution.sources.datagram import handle
 from netd.execution.sources.stream import peer_of
 from netd.execution.tracebacks import user_traceback
-from netd.ipc.scoreboard import Slot
+from netd.ipc.scoreboard import Lane
 from netd.listening.handler_view import offering
 from netd.listening.traffic import traffic
-from netd.log.buffer import LogBuffer
 from netd.log.record import NOTHING
-from netd.model.address import Transport, client_text
+from netd.model.address import client_text
 
 REFUSED: Final = "verify_request"
 RAISED: Final = "verify_request raised"
@@ -38,24 +37,19 @@ GET_REQUEST: Final = "get_request"
 
 
 class OverridingServing(Serving):
-    """Serves what is taken from one source by its server object. The ``Host`` of that object.
+    """Serves the requests of one listener by its server object. The ``Host`` of that object.
 
-    It is told of its server by ``host``, since that is made with a host. *suspend* is what
-    ``shutdown()`` comes to, and *busy_processes* what ``active_children`` does.
+    ``host`` sets the server, since a server is made with its host. ``shutdown()`` calls *suspend*,
+    and ``active_children`` calls *busy_processes*.
     """
 
     def __init__(
         self,
-        service: str,
-        transport: Transport,
-        gate: Gate | None,
-        dry_run: bool,
-        slots: Sequence[Slot],
-        log_buffer: LogBuffer,
+        listener: ServedListener,
         suspend: Callable[[], None],
         busy_processes: Callable[[], set[int]] = set,
     ) -> None:
-        super().__init__(service, transport.value, gate, dry_run, slots, log_buffer)
+        super().__init__(listener)
         self._suspend = suspend
         self._busy_processes = busy_processes
         self._lock = threading.Lock()
@@ -67,10 +61,10 @@ class OverridingServing(Serving):
         self._overrides: Overrides
         self._acts = False
         """Whether ``service_actions`` is called after a request."""
-        self._text = client_text(transport)
+        self._text = client_text(listener.transport)
         self._gets_what_was_taken = False
         self.last_request = time.monotonic()
-        self.handed = PassedOnRequests(transport)
+        self.handed = PassedOnRequests(listener.transport)
 
     def host(self, server: BaseServer) -> None:
         """Serve by *server* from now on, with the overrides that it has."""
@@ -89,7 +83,7 @@ class OverridingServing(Serving):
 
     # The thread that took the request.
 
-    def serve(self, thread: int, request: Request) -> None:
+    def serve(self, thread: int, request: Request, is_admitted: bool = False) -> None:
         if self._gets_what_was_taken:
             self._get(thread, request)
         else:
@@ -123,18 +117,18 @@ class OverridingServing(Serving):
         else:
             self._became.pop(before.raw, None)
 
-    def _serve(self, request: Request, slot: Slot, started: float) -> None:
+    def _serve(self, request: Request, lane: Lane, started: float) -> None:
         self.last_request = started
-        self._serve_as_the_server_says(request, slot, started)
+        self._serve_by_overrides(request, lane, started)
         if self._acts:
             self.act()
 
-    def _serve_as_the_server_says(self, request: Request, slot: Slot, started: float) -> None:
-        if not self._overrides.verify_request or self._is_verified(request, slot, started):
+    def _serve_by_overrides(self, request: Request, lane: Lane, started: float) -> None:
+        if not self._overrides.verify_request or self._is_verified(request, lane, started):
             if self._overrides.process_request:
-                self._process(request, slot, started)
+                self._process(request, lane, started)
             else:
-                self._handle(request, slot, started)
+                self._handle(request, lane, started)
 
     def after_fork(self) -> None:
         super().after_fork()
@@ -148,16 +142,9 @@ class OverridingServing(Serving):
 
     def serve_handed(self, thread: int, request: Request) -> None:
         """Serve a request that was passed on late. Raises nothing."""
-        started = time.monotonic()
-        slot = self._slots[thread]
-        slot.enter(request.client, started)
-        self._inside[thread] = request
-        try:
-            self._handle(request, slot, started)
-        finally:
-            self._leave(thread, request, slot)
+        super().serve(thread, request, is_admitted=True)
 
-    def _is_verified(self, request: Request, slot: Slot, started: float) -> bool:
+    def _is_verified(self, request: Request, lane: Lane, started: float) -> bool:
         reason = RAISED
         try:
             with self._lock:
@@ -169,13 +156,12 @@ class OverridingServing(Serving):
         except BaseException as error:
             self._leave_a_fork(error)
             self._report(request, error, "verify_request()")
-        slot.refused += 1
         carried = traffic(request.raw)
         self._close(request, "shutdown_request")
-        self._end(request, f"refused: {reason}", started, carried)
+        self._record(lane, request.client, refused(reason), started, carried)
         return False
 
-    def _process(self, request: Request, slot: Slot, started: float) -> None:
+    def _process(self, request: Request, lane: Lane, started: float) -> None:
         """Call ``process_request``, and handle what it passes on."""
         passed_on: list[Request] = []
         try:
@@ -184,19 +170,18 @@ class OverridingServing(Serving):
             self._leave_a_fork()
         except BaseException as error:
             self._leave_a_fork(error)
-            slot.failed += 1
             self._report(request, error, "process_request()")
             carried = traffic(request.raw)
             for one in _distinct([request, *passed_on]):
                 self._close(one, "shutdown_request")
-            self._end(request, "failed", started, carried)
+            self._record(lane, request.client, UNSERVED, started, carried)
             return
         for one in passed_on:
             self._note(request, one)
-            self._handle(one, slot, started)
+            self._handle(one, lane, started)
         if not passed_on:
-            # The server serves it by means of its own, or later.
-            self._end(request, "kept by process_request", started, NOTHING)
+            # The server serves it by its own means, or passes it on later.
+            self._record(lane, request.client, KEPT, started, NOTHING)
 
     def _call_process_request(self, request: Request, passed_on: list[Request]) -> None:
         def pass_on(raw: Any, client_address: Any) -> None:

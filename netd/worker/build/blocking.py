@@ -12,7 +12,6 @@ from netd.admission.lists import AccessLists
 from netd.execution.forks.per_request import (
     ForkHooks,
     ForkPerRequest,
-    ForkSlots,
     ForkSources,
 )
 from netd.execution.interfaces import InnerSource, Service, Source
@@ -64,12 +63,12 @@ class BlockingService:
         if isinstance(self._accepting, ForkPerRequest):
             self._accepting.recheck(lists)
 
-    def disconnect(self, number: int, stamp: int) -> None:
-        """End the connection in the slot *number*, if it is still that one."""
+    def disconnect(self, connection: int) -> None:
+        """End the connection with this ID, if it is active here."""
         for serving in self._servings:
-            serving.disconnect(number, stamp)
+            serving.disconnect(connection)
         if isinstance(self._accepting, ForkPerRequest):
-            self._accepting.disconnect(number, stamp)
+            self._accepting.disconnect(connection)
 
     def kill(self) -> None:
         """Kill programs; forks end with their worker."""
@@ -118,7 +117,7 @@ def by_forks(context: ServiceContext) -> BlockingService:
     }
     forks = ForkPerRequest(
         ForkSources(outer, build.inner),
-        ForkSlots(context.slots, context.board, context.first_slot),
+        context.block,
         ForkHooks(
             context.log_buffer,
             context.say,
@@ -179,14 +178,7 @@ class _Handlers(_Build):
 
     def add(self, bound: BoundListener) -> None:
         context = self._context
-        serving = Serving(
-            context.service.name,
-            bound.transport.value,
-            context.gate(bound, self._filter),
-            context.service.access.dry_run,
-            context.slots,
-            context.log_buffer,
-        )
+        serving = Serving(context.served_listener(bound, self._filter))
         host = HandlerHost(context.say, context.suspend)
         server = server_of(bound.transport, bound.shown, host, self._class)
         serving.serve_by(server, self._handler)
@@ -206,12 +198,7 @@ class _Servers(_Build):
     def add(self, bound: BoundListener) -> None:
         context = self._context
         serving = OverridingServing(
-            context.service.name,
-            bound.transport,
-            context.gate(bound, self._filter),
-            context.service.access.dry_run,
-            context.slots,
-            context.log_buffer,
+            context.served_listener(bound, self._filter),
             context.suspend,
             context.board.busy_pids,
         )

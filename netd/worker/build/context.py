@@ -1,4 +1,4 @@
-"""What every way of running a service needs of its process: listeners, slots, log, rules."""
+"""What every way of running a service needs of its process: listeners, scoreboard, log, rules."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from netd.admission.lists import AccessLists
 from netd.core.reactor import ProcessReactor
 from netd.execution.interfaces import Source
 from netd.execution.recycle import Recycle
+from netd.execution.serving import ServedListener
 from netd.execution.sources.datagram import Amplification
 from netd.execution.sources.options import ConnectionOptions
 from netd.execution.tracebacks import user_traceback
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.ipc.worker import ServiceStart
 from netd.log.buffer import LogBuffer
@@ -50,11 +52,10 @@ class ServiceContext:
         self.link = link
         self.lists = AccessLists.of(self.service.access)
         self.listeners = self._listeners(start)
-        self.board = Scoreboard(start.scoreboard, self.service.slots)
+        self.board = Scoreboard(start.scoreboard, Geometry.of(self.service))
         os.close(start.scoreboard)  # the mapping stays
-        self.first_slot = start.first_slot
-        numbers = range(start.first_slot, start.first_slot + self.service.slots_each)
-        self.slots = [self.board.slot(number) for number in numbers]
+        self.index = start.index
+        self.block = self.board.block(start.index)
         self._replacement = Replacement(self.service, link)
         self.asks_for_ancillary = False
         """Whether handlers of datagrams want their ancillary data. Set once the handler is
@@ -88,7 +89,7 @@ class ServiceContext:
     @property
     def handshakes(self) -> int:
         """This process's share of ``limits.handshakes``: connections still in their handshake."""
-        return self.service.handshakes_from(self.first_slot)
+        return self.service.handshakes_of(self.index)
 
     # Admission.
 
@@ -101,6 +102,20 @@ class ServiceContext:
             is_proxied=bool(self.service.proxies),
         )
         return None if gate.is_open else gate
+
+    def served_listener(
+        self, bound: BoundListener, request_filter: RequestFilter | None
+    ) -> ServedListener:
+        """What a listener's ``Serving`` is made of."""
+        return ServedListener(
+            self.service.name,
+            bound.transport,
+            self.gate(bound, request_filter),
+            self.service.access.dry_run,
+            self.block,
+            self.log_buffer,
+            self.listeners.index(bound),
+        )
 
     def filter_function(self) -> Callable[[Any, Any], Any] | None:
         """Import the service's ``verify_request``. Raises ``importing.CannotImport``."""

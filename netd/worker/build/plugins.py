@@ -105,7 +105,7 @@ class HostedPlugin:
     def recheck(self, lists: AccessLists) -> None:
         """Nothing to do: a plugin has no lists."""
 
-    def disconnect(self, number: int, stamp: int) -> None:
+    def disconnect(self, connection: int) -> None:
         """Nothing to do: a plugin has connections of its own."""
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from netd.admission.filter import RequestFilter
-from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms
+from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms, WaitListener
 from netd.execution.programs.serving import ProgramServing
 from netd.execution.threads.pool import AcceptingThreads
 from netd.execution.threads.service_thread import ServiceThread
@@ -51,16 +51,7 @@ def _serving(
 ) -> ProgramServing:
     service = context.service
     serving = ProgramServing(
-        service.name,
-        bound.transport.value,
-        context.gate(bound, asks),
-        service.access.dry_run,
-        context.slots,
-        context.log_buffer,
-        program=program,
-        transport=bound.transport,
-        handler_timeout=service.handler_timeout,
-        environment=os.environ,
+        context.served_listener(bound, asks), program, service.handler_timeout, os.environ
     )
     # The server object closes refused connections. It makes no handler, so any callable will do.
     host = HandlerHost(context.say, context.suspend)
@@ -74,10 +65,8 @@ def by_inetd_wait(context: ServiceContext, program: Program) -> InetdWaitProgram
         [
             InetdWaitProgram(
                 program,
-                bound.transport,
-                bound.socket,
+                WaitListener(bound.transport, bound.socket, context.block, number),
                 os.environ,
-                context.slots[number],
                 context.reactor,
                 context.say,
             )

@@ -32,10 +32,13 @@ def by_reactor(context: ServiceContext) -> ReactorService:
     what = load(context.code.reference, context.python_path)
     context.asks_for_ancillary = is_handler(what) and asks(what)
     request_filter = _request_filter(context)
-    listeners = [_listener(context, bound, request_filter) for bound in context.listeners]
+    listeners = [
+        _listener(context, bound, number, request_filter)
+        for number, bound in enumerate(context.listeners)
+    ]
     try:
         runs = Runnable(what, service.options, service.datagram_size, service.handler_timeout)
-        counting = Counting(context.slots, context.log_buffer, context.recycle)
+        counting = Counting(context.block, context.log_buffer, context.recycle)
         return ReactorService(
             service.name, runs, listeners, counting, context.reactor, _pending_bounds(context)
         )
@@ -45,7 +48,7 @@ def by_reactor(context: ServiceContext) -> ReactorService:
 
 
 def _listener(
-    context: ServiceContext, bound: BoundListener, request_filter: ReactorFilter | None
+    context: ServiceContext, bound: BoundListener, number: int, request_filter: ReactorFilter | None
 ) -> Listener:
     host = HandlerHost(context.say, context.suspend)
     server = server_of(bound.transport, bound.shown, host)
@@ -53,7 +56,9 @@ def _listener(
     is_proxy = None
     if context.service.proxies:
         is_proxy = Proxies(context.service.proxies, of_unix=bound.transport.is_unix).has
-    return Listener(context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy)
+    return Listener(
+        context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy, number
+    )
 
 
 def _pending_bounds(context: ServiceContext) -> PendingBounds:

@@ -16,6 +16,7 @@ from netd.daemon.states import WorkerState
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
 from netd.daemon.workers.worker import WorkerHandle
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     AllSuspended,
@@ -70,9 +71,9 @@ class Scene:
         self.pool = Pool(spec, AS_USUAL, tools, self._changed, **more)
 
     def _runtime(self, of: Service) -> ServiceRuntime:
-        page = Scoreboard.make(of.name, of.slots)
+        page = Scoreboard.make(of.name, Geometry.of(of))
         listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        return ServiceRuntime(of, (listener,), page, Scoreboard(page, of.slots))
+        return ServiceRuntime(of, (listener,), page, Scoreboard(page, Geometry.of(of)))
 
     def _changed(self) -> None:
         self.changes += 1
@@ -91,11 +92,11 @@ class Scene:
         told = self.channel(worker).transport.orders()
         return [order for order in told if not isinstance(order, StartWorker)]
 
-    def first_slot(self, worker: int, of: int = 0) -> int:
-        """The first slot of a worker whose orders have not been read."""
+    def index(self, worker: int, of: int = 0) -> int:
+        """The index of a worker whose orders have not been read."""
         (start,) = self.channel(worker).transport.orders()
         assert isinstance(start, StartWorker)
-        return start.services[of].first_slot
+        return start.services[of].index
 
     def is_suspended(self, worker: int, of: int = 0) -> bool:
         """Whether such a worker started suspended."""
@@ -118,21 +119,22 @@ class Scene:
         for worker in range(len(self.processes)):
             self.orders(worker)
 
-    def holds(self, slot: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
-        """Make a connection active."""
+    def holds(self, worker: int, client: str = "192.0.2.1:5", of: int = 0) -> None:
+        """Make a connection of a worker active."""
         page = self._page(of)
-        page.slot(slot).enter(client, 1.0)
+        page.block(worker).begin(0, 0, None, client, None, 1.0)
         page.close()
 
-    def has_done(self, slot: int, counts: Counts, of: int = 0) -> None:
+    def has_done(self, worker: int, counts: Counts, of: int = 0) -> None:
         page = self._page(of)
-        own = page.slot(slot)
+        own = page.block(worker).lanes[0]
         own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
-        own.leave()
+        own.accepted = counts.served + counts.refused + counts.dropped
+        own.publish()
         page.close()
 
     def _page(self, of: int) -> Scoreboard:
-        return Scoreboard(self.runtime[of].page, self.runtime[of].board.slots)
+        return Scoreboard(self.runtime[of].page, self.runtime[of].board.geometry)
 
     def client(self, of: int = 0) -> None:
         """Connect a client, which waits in the backlog."""
@@ -199,7 +201,7 @@ class TestStart:
         """Services of threads have just so many workers, each with a part of the page."""
         made.append(scene := Scene(service(processes=3, threads=5)))
         scene.pool.start()
-        assert [scene.first_slot(worker) for worker in range(3)] == [0, 5, 10]
+        assert [scene.index(worker) for worker in range(3)] == [0, 1, 2]
         assert not scene.pool.is_up
         scene.is_ready(0, 1)
         assert not scene.pool.is_up
@@ -286,7 +288,7 @@ class TestGrowth:
         elastic.client()
         elastic.look(5)
         assert len(elastic.processes) == 2
-        assert elastic.first_slot(1) == 1
+        assert elastic.index(1) == 1
         elastic.is_ready(1)
         elastic.look(50)
         assert len(elastic.processes) == 2
@@ -295,8 +297,8 @@ class TestGrowth:
         """However many clients there are; more wait in the backlog."""
         elastic.client()
         for _ in range(20):
-            for slot in range(len(elastic.processes)):
-                elastic.holds(slot)
+            for worker in range(len(elastic.processes)):
+                elastic.holds(worker)
             elastic.look(3)
             for worker in range(1, len(elastic.processes)):
                 if list(elastic.pool)[worker].state is WorkerState.STARTING:
@@ -373,10 +375,10 @@ class TestGrowth:
         assert elastic.pool.size == 2
         elastic.ends(1)
         elastic.pool.grow(1)
-        assert elastic.first_slot(3) == 1
+        assert elastic.index(3) == 1
 
     def test_never_beyond_the_page(self, elastic: Scene) -> None:
-        """Draining workers keep their slots; no worker starts without slots."""
+        """Draining workers keep their blocks; no worker starts without a block."""
         places = elastic.runtime[0].service.places
         for _ in range(5):
             elastic.pool.grow(4)
@@ -401,8 +403,8 @@ class TestViews:
         made.append(scene := Scene(service(threads=2), service("date", threads=3)))
         scene.serve()
         scene.holds(0)
-        scene.holds(2, of=1)
-        scene.has_done(1, Counts(5, 1, 3, 2))
+        scene.holds(0, of=1)
+        scene.has_done(0, Counts(5, 1, 3, 2))
         scene.has_done(0, Counts(served=1), of=1)
         (view,) = scene.pool.views()
         assert (view.index, view.pid) == (0, scene.processes[0].pid)
@@ -422,7 +424,7 @@ class TestDeath:
         """Counts of ended processes are added up, whether they crashed or drained."""
         pair.has_done(0, Counts(5, 1, 2, 3))
         pair.ends(0, "signal SIGSEGV")
-        pair.has_done(4, Counts(served=10))
+        pair.has_done(1, Counts(served=10))
         pair.pool.drain()
         pair.ends(1)
         assert pair.pool.counts == Counts(15, 1, 2, 3)
@@ -658,7 +660,7 @@ class TestWear:
         """It drains when its successor is ready; other workers are not touched."""
         pair.channel(0).says(NeedsRecycling("time", "has served 5 requests"))
         assert len(pair.processes) == 3
-        assert pair.first_slot(2) == 8
+        assert pair.index(2) == 2
         assert pair.orders(0) == []
         assert pair.pool.size == 2
         pair.is_ready(2)
@@ -714,7 +716,7 @@ class TestWear:
         assert [pair.orders(worker) for worker in range(2)] == [[Drain()]] * 2
 
     def test_no_room(self, pair: Scene) -> None:
-        """Without free slots the next recycled worker waits until one has exited."""
+        """Without a free block the next recycled worker waits until one has exited."""
         for worker in range(2):
             pair.channel(worker).says(NeedsRecycling("time", "is old"))
         pair.is_ready(2, 3)

@@ -21,6 +21,7 @@ from netd.daemon.workers.worker import (
     START_DEADLINE,
     WorkerHandle,
 )
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.ipc.worker import (
     LONGEST_REPORT,
@@ -52,7 +53,7 @@ from tests.daemon.fakes import (
 THREADS = 16
 PLACES = 3
 INDEX = 1
-"""Index of the worker under test. Other workers have the slots before and after its own."""
+"""Index of the worker under test. Other workers have the blocks before and after its own."""
 
 WORKER_LOG = WorkerLog("json", "warn", connections=False)
 
@@ -86,14 +87,14 @@ class Scene:
 
     def _runtime(self, name: str, listeners: int) -> ServiceRuntime:
         made = service(name, listeners)
-        page = Scoreboard.make(name, made.slots)
+        page = Scoreboard.make(name, Geometry.of(made))
         sockets = tuple(socket.socket() for _ in range(listeners))
-        return ServiceRuntime(made, sockets, page, Scoreboard(page, made.slots))
+        return ServiceRuntime(made, sockets, page, Scoreboard(page, Geometry.of(made)))
 
     @property
     def counts(self) -> Counts:
         """The counts of the processes that have ended, over all services."""
-        return sum(self.worker.slots.past_counts.values(), Counts())
+        return sum(self.worker.blocks.past_counts.values(), Counts())
 
     # WorkerOwner and ServiceControl.
 
@@ -134,21 +135,22 @@ class Scene:
     def holds(self, *clients: str, of: int = 0) -> None:
         """Make connections of the worker active, in its first service or another one."""
         page = self._page(of)
+        block = page.block(INDEX)
         for number, client in enumerate(clients):
-            page.slot(INDEX * THREADS + number).enter(client, float(number))
+            block.begin(0, 0, None, client, None, float(number))
         page.close()
 
-    def has_done(self, counts: Counts, of: int = 0, slot: int = 0) -> None:
-        """Write counts into a slot of the worker."""
+    def has_done(self, counts: Counts, of: int = 0, lane: int = 0) -> None:
+        """Write counts into a lane of the worker."""
         page = self._page(of)
-        own = page.slot(INDEX * THREADS + slot)
+        own = page.block(INDEX).lanes[lane]
         own.served, own.refused, own.failed, own.dropped, own.truncated = vars(counts).values()
-        own.leave()
+        own.publish()
         page.close()
 
     def _page(self, of: int) -> Scoreboard:
         """A mapping of its own, as a worker has it."""
-        return Scoreboard(self.runtime[of].page, PLACES * THREADS)
+        return Scoreboard(self.runtime[of].page, self.runtime[of].board.geometry)
 
     def close(self) -> None:
         self.reactor.close()
@@ -212,16 +214,15 @@ class TestStart:
                 listener.fileno() for listener in runtime.listeners
             ]
 
-    def test_slots(self, scene: Scene) -> None:
-        """A worker has a part of each page to itself, behind that of the worker before it."""
+    def test_index(self, scene: Scene) -> None:
+        """A worker writes the block of its own index in each scoreboard."""
         scene.worker.start()
         [order] = scene.channel.transport.orders()
         assert isinstance(order, StartWorker)
         for start, runtime in zip(order.services, scene.runtime, strict=True):
-            part = scene.worker.slots.of(runtime)
-            assert start.first_slot == part.start == INDEX * THREADS
-            assert len(part) == THREADS
-            assert part.stop < runtime.board.slots
+            assert start.index == INDEX
+            assert runtime.board.geometry.lanes == runtime.board.geometry.records == THREADS
+            assert runtime.board.geometry.workers - 1 > INDEX
 
     def test_suspended(self, scene: Scene) -> None:
         """A worker is told at its start of which services nothing is to be taken."""
@@ -348,7 +349,7 @@ class TestDeath:
         """What a worker had done is kept when it dies, and its page is clean for the next."""
         scene.serve()
         scene.has_done(Counts(5, 1, 2, 3))
-        scene.has_done(Counts(10, 0, 0, 0), slot=3)
+        scene.has_done(Counts(10, 0, 0, 0), lane=3)
         scene.has_done(Counts(100, 0, 0, 0), of=1)
         scene.process.ended("signal SIGSEGV")
         assert scene.counts == Counts(115, 1, 2, 3)
@@ -359,14 +360,14 @@ class TestDeath:
         assert scene.counts == Counts(116, 2, 3, 4)
 
     def test_others_are_left_alone(self, scene: Scene) -> None:
-        """The slots of other workers on the same page are not cleared."""
+        """The blocks of other workers on the same page are not cleared."""
         scene.serve()
-        page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.slots)
-        for number in (INDEX * THREADS - 1, (INDEX + 1) * THREADS):
-            slot = page.slot(number)
-            slot.served = 7
-            slot.leave()
-            slot.enter("another's", 1.0)
+        page = Scoreboard(scene.runtime[0].page, scene.runtime[0].board.geometry)
+        for index in (INDEX - 1, INDEX + 1):
+            block = page.block(index)
+            block.lanes[0].served = 7
+            block.lanes[0].publish()
+            block.begin(0, 0, None, "another's", None, 1.0)
         page.close()
         scene.process.ended("signal SIGSEGV")
         assert scene.counts == Counts()
@@ -382,7 +383,7 @@ class TestDeath:
         scene.reactor.advance(0)
         scene.has_done(Counts(1, 0, 0, 0), of=1)
         scene.process.ended("status 1")
-        assert scene.worker.slots.past_counts == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
+        assert scene.worker.blocks.past_counts == {"time": Counts(5, 1, 2, 3), "date": Counts(11)}
 
     def test_no_delay_for_who_has_served(self, scene: Scene) -> None:
         """A worker that died of a request is replaced immediately, however often."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms
+from netd.execution.programs.inetd_wait import InetdWaitProgram, InetdWaitPrograms, WaitListener
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.model.address import Transport
 from netd.model.service import Program
@@ -62,16 +63,14 @@ class Scene:
     def __init__(self, *arguments: str) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.reactor = ReadingReactor()
-        page = Scoreboard.make("test", 1)
-        self.board = Scoreboard(page, 1)
+        page = Scoreboard.make("test", Geometry(1, 1, 1))
+        self.board = Scoreboard(page, Geometry(1, 1, 1))
         os.close(page)
         self.said: list[tuple[str, str]] = []
         self.waiting = InetdWaitProgram(
             Program(arguments[0], arguments, wait=True),
-            Transport.TCP,
-            self.listener,
+            WaitListener(Transport.TCP, self.listener, self.board.block(0)),
             {"PATH": os.defpath},
-            self.board.slot(0),
             self.reactor,
             lambda level, text: self.said.append((level, text)),
         )
@@ -117,10 +116,10 @@ def test_started_when_somebody_comes(python: Scene) -> None:
         with python.client() as client:
             assert python.reactor.look()
             assert not python.watched()
-            assert python.board.busy(range(1)) == 1
+            assert python.board.busy() == 1
             assert client.recv(10) == b"x"
         python.reactor.look_until(partial(python.has_ended, number))
-        assert python.board.busy(range(1)) == 0
+        assert python.board.busy() == 0
         python.reactor.advance(0)
         assert python.watched()
     assert python.board.counts().served == 3

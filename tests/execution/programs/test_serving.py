@@ -21,6 +21,8 @@ from netd.execution.programs.environment import environment_of
 from netd.execution.programs.serving import ProgramServing
 from netd.execution.programs.spawn import PIPE, Running, read_last, read_some, start
 from netd.execution.request import Request
+from netd.execution.serving import ServedListener
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.handler_view import ListenerSocket
 from netd.log.buffer import LogBuffer
@@ -254,24 +256,20 @@ class TestStandardError:
 
 
 class Scene:
-    """A ProgramServing with one slot."""
+    """A ProgramServing with one lane."""
 
     def __init__(self, what: Program, timeout: float | None = None) -> None:
-        page = Scoreboard.make("test", 1)
-        self.board = Scoreboard(page, 1)
+        page = Scoreboard.make("test", Geometry(1, 1, 1))
+        self.board = Scoreboard(page, Geometry(1, 1, 1))
         os.close(page)
         self.log_buffer = LogBuffer(lambda: None)
         self.serving = ProgramServing(
-            "test",
-            "unix",
-            None,
-            False,
-            [self.board.slot(0)],
-            self.log_buffer,
-            program=what,
-            transport=Transport.UNIX,
-            handler_timeout=timeout,
-            environment={"PATH": os.defpath},
+            ServedListener(
+                "test", Transport.UNIX, None, False, self.board.block(0), self.log_buffer
+            ),
+            what,
+            timeout,
+            {"PATH": os.defpath},
         )
         with socket.socket(socket.AF_UNIX) as listener:
             shown = ListenerSocket.copy_of(listener)

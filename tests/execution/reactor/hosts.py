@@ -45,6 +45,7 @@ from netd.execution.sources.datagram import InetDatagram, UnixDatagram
 from netd.execution.sources.stream import InetStream, UnixStream
 from netd.execution.tracebacks import user_traceback
 from netd.handlers import AsyncRequestHandler
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.listening.handler_view import ListenerSocket
 from netd.log.buffer import LogBuffer
@@ -189,7 +190,7 @@ def hosting(
         for name in transports or ("tcp",):
             if name not in listeners:
                 listeners[name] = stack.enter_context(_listener(Transport(name), directory))
-        page = Scoreboard.make("test", slots)
+        page = Scoreboard.make("test", Geometry(1, 1, slots))
         stack.callback(os.close, page)
         ours, theirs = socket.socketpair()
         stack.enter_context(ours)
@@ -204,7 +205,7 @@ def hosting(
             process = Zygote.current().fork(json.dumps(orders), theirs.fileno(), descriptors)
         stack.callback(_end, process)
         ours.settimeout(PATIENCE)
-        host = Host(process, ours, listeners, Scoreboard(page, slots), stack)
+        host = Host(process, ours, listeners, Scoreboard(page, Geometry(1, 1, slots)), stack)
         host.heard("READY")
         yield host
 
@@ -339,7 +340,7 @@ def _service(
 ) -> ReactorService:
     settings, count = orders["settings"], orders["slots"]
     page, *listeners = descriptors
-    board = Scoreboard(page, count)
+    board = Scoreboard(page, Geometry(1, 1, count))
     return ReactorService(
         "test",
         Runnable(
@@ -351,7 +352,7 @@ def _service(
             _made(Transport(name), descriptor, settings, reactor, log_buffer)
             for name, descriptor in zip(orders["listeners"], listeners, strict=True)
         ],
-        Counting([board.slot(number) for number in range(count)], log_buffer),
+        Counting(board.block(0), log_buffer),
         reactor,
         PendingBounds(
             settings.get("handshakes", 100),

@@ -403,7 +403,7 @@ class TestScoreboard:
             assert host.scoreboard.active_connections() == []
 
     def test_at_most_so_many_are_listed(self) -> None:
-        with hosting("Echo", slots=3) as host:
+        with hosting("Echo", slots=2) as host:
             clients = [host.connect() for _ in range(6)]
             for client in clients:
                 client.sendall(b"x")

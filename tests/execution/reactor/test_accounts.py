@@ -1,4 +1,4 @@
-"""``netd.execution.reactor.accounts``: who is inside, and what has become of those who were."""
+"""``netd.execution.reactor.accounts``: active connections, counters and log of a service."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from netd.execution.outcome import SERVED
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.recycle import Recycle
+from netd.execution.request import Request
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.log.buffer import LogBuffer
 from netd.log.record import Traffic
@@ -20,75 +23,68 @@ ALL = 1 << 20
 
 
 class Book:
-    """Accounts of a service with a page of *slots* slots."""
+    """Accounts of a service whose scoreboard has room for so many records."""
 
-    def __init__(self, slots: int, recycle: Recycle | None = None) -> None:
-        descriptor = Scoreboard.make("test", slots)
-        self.board = Scoreboard(descriptor, slots)
+    def __init__(self, records: int, recycle: Recycle | None = None) -> None:
+        geometry = Geometry(1, 1, records)
+        descriptor = Scoreboard.make("test", geometry)
+        self.board = Scoreboard(descriptor, geometry)
         os.close(descriptor)
         self.log_buffer = LogBuffer(lambda: None)
-        own = [self.board.slot(number) for number in range(slots)]
-        self.accounts = Accounts("test", own, self.log_buffer, recycle)
+        self.accounts = Accounts("test", self.board.block(0), self.log_buffer, recycle)
 
     def close(self) -> None:
         self.board.close()
 
+    def begin(self, client: str = "client", since: float = 0.0) -> int:
+        return self.accounts.begin(0, Request(None, None, client, None), since)
+
     @property
-    def inside(self) -> list[str]:
-        return sorted(
-            active_connection.client for active_connection in self.board.active_connections()
-        )
+    def active(self) -> list[str]:
+        return sorted(connection.client for connection in self.board.active_connections())
 
 
 @pytest.fixture
 def book() -> Iterator[Book]:
-    with closing(Book(3)) as made:
+    with closing(Book(2)) as made:
         yield made
 
 
-class TestInside:
-    def test_comes_and_goes(self, book: Book) -> None:
-        slot = book.accounts.enter("192.0.2.1:1", 12.5)
-        (active_connection,) = book.board.active_connections()
-        assert (active_connection.client, active_connection.since) == ("192.0.2.1:1", 12.5)
-        book.accounts.leave(slot)
-        assert book.inside == []
+class TestActive:
+    def test_begin_and_end(self, book: Book) -> None:
+        number = book.begin("192.0.2.1:1", 12.5)
+        (connection,) = book.board.active_connections()
+        assert (connection.client, connection.since) == ("192.0.2.1:1", 12.5)
+        book.accounts.end(number)
+        assert book.active == []
 
-    def test_slots_are_used_again(self, book: Book) -> None:
+    def test_records_are_used_again(self, book: Book) -> None:
         for number in range(10):
-            one = book.accounts.enter(f"one {number}", 0.0)
-            other = book.accounts.enter(f"other {number}", 0.0)
-            assert book.inside == [f"one {number}", f"other {number}"]
-            book.accounts.leave(one)
-            book.accounts.leave(other)
+            one = book.begin(f"one {number}")
+            other = book.begin(f"other {number}")
+            assert book.active == [f"one {number}", f"other {number}"]
+            book.accounts.end(one)
+            book.accounts.end(other)
 
-    def test_more_than_slots(self, book: Book) -> None:
-        """Those beyond share a slot: they are counted, and not listed."""
-        slots = [book.accounts.enter(f"client {number}", 0.0) for number in range(5)]
-        assert book.inside == ["client 0", "client 1"]
-        for slot in slots:
-            slot.served += 1
-            book.accounts.leave(slot)
+    def test_more_than_records(self, book: Book) -> None:
+        """Further connections are counted, and not listed."""
+        numbers = [book.begin(f"client {number}") for number in range(5)]
+        assert book.active == ["client 0", "client 1"]
+        for number in numbers:
+            SERVED.add_to(book.accounts.lane)
+            book.accounts.end(number)
         assert book.board.counts() == Counts(served=5)
-        assert book.inside == []
-
-    def test_one_slot_only(self) -> None:
-        """It is the shared one."""
-        with closing(Book(1)) as book:
-            slot = book.accounts.enter("client", 0.0)
-            assert slot is book.accounts.shared
-            assert book.inside == []
-            book.accounts.leave(slot)
+        assert book.active == []
 
     def test_what_is_counted_becomes_visible(self, book: Book) -> None:
-        book.accounts.shared.dropped += 2
+        book.accounts.lane.dropped += 2
         assert book.board.counts() == Counts()
-        book.accounts.show()
+        book.accounts.publish()
         assert book.board.counts() == Counts(dropped=2)
 
 
 def test_memory_is_looked_at() -> None:
-    """When somebody has gone, and when what takes no time has been done."""
+    """When a connection has ended, and when what takes no time has been done."""
     looks: list[int] = []
 
     def memory() -> int:
@@ -98,9 +94,9 @@ def test_memory_is_looked_at() -> None:
     seconds = itertools.count()
     recycle = Recycle(0, 1000, print, clock=lambda: float(next(seconds)), memory=memory)
     with closing(Book(3, recycle)) as book:
-        book.accounts.leave(book.accounts.enter("client", 0.0))
+        book.accounts.end(book.begin())
         assert len(looks) == 1
-        book.accounts.show()
+        book.accounts.publish()
         assert len(looks) == 2
 
 
@@ -113,23 +109,24 @@ class TestEmpty:
     def test_with_the_last_one(self, book: Book) -> None:
         """Listed or not."""
         called: list[int] = []
-        slots = [book.accounts.enter("client", 0.0) for _ in range(4)]
+        numbers = [book.begin() for _ in range(4)]
         book.accounts.when_empty(lambda: called.append(1))
-        for slot in slots:
+        for number in numbers:
             assert called == []
-            book.accounts.leave(slot)
+            book.accounts.end(number)
         assert called == [1]
 
     def test_once(self, book: Book) -> None:
         called: list[int] = []
         book.accounts.when_empty(lambda: called.append(1))
-        book.accounts.leave(book.accounts.enter("client", 0.0))
+        book.accounts.end(book.begin())
         assert called == [1]
 
 
 class TestLog:
     def test_end_of_a_request(self, book: Book) -> None:
-        book.accounts.log("tcp", "192.0.2.1:1", "served", 0.0, Traffic(10, 20, 0.0004))
+        record = book.accounts.recorder("tcp")
+        record("192.0.2.1:1", SERVED, 0.0, Traffic(10, 20, 0.0004))
         line = book.log_buffer.take(ALL)
         assert "[test#info] 192.0.2.1:1 tcp served " in line
         assert line.endswith(" in=10 out=20 rtt=0.40ms\n")

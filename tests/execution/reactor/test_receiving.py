@@ -21,6 +21,7 @@ from netd.execution.reactor.datagrams import AT_ONCE, BATCH, Datagrams, Protocol
 from netd.execution.reactor.ports import ReactorListenerSocket, UdpTransport
 from netd.execution.recycle import Recycle
 from netd.execution.request import Request, TooLong
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
@@ -28,6 +29,8 @@ from tests.reactors import HandReactor
 
 CLIENT = ("127.0.0.1", 4711)
 PACKET = Request((b"data", None), CLIENT, "127.0.0.1:4711", None)
+
+GEOMETRY = Geometry(1, 1, 4)
 
 
 class FdReactor(HandReactor):
@@ -73,11 +76,11 @@ class Stage:
 
     def __init__(self) -> None:
         self.reactor = FdReactor()
-        descriptor = Scoreboard.make("test", 4)
-        self.board = Scoreboard(descriptor, 4)
+        descriptor = Scoreboard.make("test", GEOMETRY)
+        self.board = Scoreboard(descriptor, GEOMETRY)
         os.close(descriptor)
         self.log_buffer = LogBuffer(lambda: None)
-        self.accounts = Accounts("test", [self.board.slot(n) for n in range(4)], self.log_buffer)
+        self.accounts = Accounts("test", self.board.block(0), self.log_buffer)
         self.source = Queue([])
         self.served: list[Request] = []
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

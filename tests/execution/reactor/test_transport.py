@@ -12,13 +12,18 @@ import pytest
 from twisted.internet.protocol import Protocol
 
 from netd.execution.reactor.accounts import Accounts
-from netd.execution.reactor.transport import ListenerContext, Sending, StreamTransport, _with_scope
+from netd.execution.reactor.addressing import with_scope
+from netd.execution.reactor.sending import Sending
+from netd.execution.reactor.transport import ListenerContext, StreamTransport
 from netd.execution.sources.stream import InetStream
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
 from netd.log.buffer import LogBuffer
 from netd.model.address import Transport
 from tests.execution.reactor.hosts import PATIENCE, read_all
 from tests.execution.reactor.test_receiving import FdReactor
+
+GEOMETRY = Geometry(1, 1, 2)
 
 
 class StreamReactor(FdReactor):
@@ -40,16 +45,16 @@ class Stage:
 
     def __init__(self) -> None:
         self.reactor = StreamReactor()
-        descriptor = Scoreboard.make("test", 2)
-        self._board = Scoreboard(descriptor, 2)
+        descriptor = Scoreboard.make("test", GEOMETRY)
+        self._board = Scoreboard(descriptor, GEOMETRY)
         os.close(descriptor)
         self.log_buffer = LogBuffer(lambda: None)
-        accounts = Accounts("test", [self._board.slot(n) for n in range(2)], self.log_buffer)
+        accounts = Accounts("test", self._board.block(0), self.log_buffer)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.client = socket.create_connection(self._listener.getsockname(), PATIENCE)
         request = InetStream(self._listener, Transport.TCP).next_request()
         place = ListenerContext("test", "tcp", accounts, self.reactor)
-        self.transport = StreamTransport(request, accounts.enter("c", 0.0), 0.0, place, 1)
+        self.transport = StreamTransport(request, accounts.begin(0, request, 0.0), 0.0, place, 1)
         self.transport.open(lambda _: Protocol())
 
     def close(self) -> None:
@@ -137,11 +142,11 @@ class TestSending:
         error = MemoryError()
         broken, sound = Waiting(error), Waiting(None)
         for one in (broken, sound):
-            sending.add(one)  # type: ignore[arg-type]
+            sending.add(one)
         reactor.advance(0)
         assert broken.told == ["send", error]
         assert sound.told == ["send"]
-        sending.add(sound)  # type: ignore[arg-type]
+        sending.add(sound)
         reactor.advance(0)
         assert sound.told == ["send", "send"]
 
@@ -160,4 +165,4 @@ NOWHERE = 99_999
 )
 def test_client_on_a_link(client: tuple[Any, ...], shown: str) -> None:
     """As Twisted has it: the address tells the link, by name where it has one."""
-    assert _with_scope(client) == (shown, *client[1:])
+    assert with_scope(client) == (shown, *client[1:])

@@ -19,8 +19,10 @@ import pytest
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.execution.request import Request
+from netd.execution.serving import ServedListener
 from netd.execution.socketserver.hosting import hosted
 from netd.execution.socketserver.overrides import OverridingServing
+from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
@@ -48,20 +50,16 @@ class Stage:
 
     def __init__(self, kind: type, handler: type = Shout, access: Access | None = None) -> None:
         self._stack = ExitStack()
-        page = Scoreboard.make("test", THREADS)
-        self.board = Scoreboard(page, THREADS)
+        page = Scoreboard.make("test", Geometry(1, THREADS, THREADS))
+        self.board = Scoreboard(page, Geometry(1, THREADS, THREADS))
         os.close(page)
+        self.block = self.board.block(0)
         self.log_buffer = Recording()
         self.suspended = 0
         self.listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         gate = None if access is None else Gate(AccessLists.of(access), None, of_unix=False)
         self.serving = OverridingServing(
-            "time",
-            Transport.TCP,
-            gate,
-            False,
-            [self.board.slot(number) for number in range(THREADS)],
-            self.log_buffer,
+            ServedListener("time", Transport.TCP, gate, False, self.block, self.log_buffer),
             self._suspend,
             lambda: {5, 7},
         )
@@ -489,7 +487,8 @@ class TestProcessRequest:
         stage.serving.serve_handed(2, handed)
         assert read_all(client) == b"HELLO\n"
         assert stage.log_buffer.verdicts == ["kept by process_request", "served"]
-        assert stage.board.counts(range(2, 3)) == Counts(served=1)
+        assert stage.block.lanes[2].served == 1
+        assert stage.board.counts() == Counts(served=1)
         assert stage.board.active_connections() == []
 
     def test_that_passes_on_an_earlier_one(self, make: Make) -> None:
