@@ -175,7 +175,7 @@ def _threads(service: Service, concurrency: Concurrency, facts: Facts) -> int:
             raise Inconsistency(
                 "threads", "the reactor serves all clients in one thread: leave it out"
             )
-        # The scoreboard has one more slot, for all clients that it does not list.
+        # Connections that the scoreboard lists; it counts further ones without a record.
         return LISTED + 1
     if own is not None:
         return own
