@@ -19,6 +19,9 @@ from tests.faults.reporting import FIGURES
 SHORT: Final = 15 * 60.0
 """Seconds after which ``--long=short`` starts no further test."""
 
+SEED: Final = "NETD_TEST_SEED"
+"""The variable that has the seed of a long run, for all processes of it."""
+
 FAULTS: Final = str(Path(__file__).parent / "faults")
 
 STARTED: Final = time.monotonic()
@@ -51,8 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
     is_long = config.getoption("--long") is not None
     settings.load_profile("long" if is_long else "default")
     if is_long and config.option.hypothesis_seed is None:
-        # Set here, the workers of pytest-xdist get the same.
-        config.option.hypothesis_seed = str(random.randrange(1 << 32))
+        # By the environment, since pytest-xdist's workers do not get an option that is set here.
+        seed = os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1 << 32)))
+        config.option.hypothesis_seed = seed
 
 
 def _take_usual_signals() -> None:
