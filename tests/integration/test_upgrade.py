@@ -307,7 +307,7 @@ class TestInTheBackground:
         os.kill(old, signal.SIGTERM)
         until(lambda: not is_alive(old), "the old one has gone")
         until(lambda: not is_alive(new), "so has the new one")
-        assert says(pid_file, "goes on by itself: this one leaves")
+        assert says(pid_file, "goes on by itself: this one stops")
         left = {path.name for path in site.directory.iterdir()}
         assert not left & {"a", "new", "admin.sock", pid_file.name, f"{pid_file.name}.old"}
 
