@@ -220,8 +220,10 @@ class Project:
     def ask(self, request: bytes, path: str = "socket") -> bytes:
         """Ask a service on a Unix socket of the project, once that is bound."""
         with connected(str(self.directory / path)) as connection:
-            connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
+            # A client that is refused may find its connection closed already.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request)
+                connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
 
     def start(self, *arguments: str, **keywords: Any) -> RunningDaemon:
