@@ -202,7 +202,7 @@ class TestProblems:
             (service("s", "web", more='worker = "w"'), "worker", 5, "a plugin listens for itself"),
             (service("s", "web", more="backlog = 5"), "backlog", 5, "a plugin listens for itself"),
             (service("s", "web", more="max_memory = 5"), "max_memory", 5, "a plugin listens for"),
-            (service("s", "web", more='listen = ["tcp:1"]'), "listen", 5, "a plugin binds by itself"),
+            (service("s", "web", more='listen = ["tcp:1"]'), "listen", 5, "a plugin binds by"),
             (
                 service("s", "web", more='[services.s.access]\nallow = ["::1"]'), "access", 5,
                 "a plugin listens for itself, in a worker of its own, so netd sees none of its",
