@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-from netd.accept.refusal import GONE, PROXY_HEADER
+from netd.accept.refusal import GONE, PROXY_HEADER, Refusal
 from netd.proxy.datagrams import text_of
 from netd.proxy.header import LONGEST, Header, HeaderReader, InvalidHeader
 
@@ -19,12 +19,11 @@ _CONSUME: Final = int(socket.MSG_DONTWAIT)
 
 
 class NotAdmitted(Exception):
-    """The connection is to be closed; *reason* is a word for the log, *detail* is for people."""
+    """The connection is to be closed, because of *refusal*."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
+        self.refusal = Refusal(reason, detail)
 
 
 class FirstBytes:

@@ -91,7 +91,7 @@ class PendingConnection:
             try:
                 has_come = first_bytes.advance()
             except NotAdmitted as error:
-                return Refusal(error.reason, error.detail)
+                return error.refusal
         return self._next_step(has_come)
 
     def first_step(self, *, is_overdue: bool) -> Step | Refusal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -13,6 +13,10 @@ from netd.model.peer import Credentials
 
 REMEMBERED: Final = 256
 """Addresses whose answer is cached. There are few proxies, and each connects many times."""
+
+
+IsProxy = Callable[[SocketAddress, Credentials | None], bool]
+"""Whether a peer, by its address or its credentials, is a trusted proxy (``Proxies.has``)."""
 
 
 class Proxies:

@@ -75,9 +75,9 @@ KEPT: Final = Outcome(Verdict.KEPT, "kept by process_request")
 DROPPED: Final = Outcome(Verdict.DROPPED, "dropped")
 
 
-def refused(reason: str, detail: str = "") -> Outcome:
-    """Return the outcome of a request that was refused, and why."""
-    return Outcome(Verdict.REFUSED, f"refused: {Refusal(reason, detail)}")
+def refused(refusal: Refusal | str) -> Outcome:
+    """Return the outcome of a request that was refused; a text is a reason word."""
+    return Outcome(Verdict.REFUSED, f"refused: {refusal}")
 
 
 def would_be_refused(reason: str) -> Outcome:

@@ -7,22 +7,18 @@ from typing import Any, NamedTuple
 
 from netd.accept.errors import Rejected
 from netd.accept.first_bytes import FirstBytes
+from netd.accept.refusal import Refusal
+from netd.admission.proxies import IsProxy
 from netd.model.peer import Credentials, PeerCertificate
 
 
 class Refused(Rejected):
-    """A request is refused before it is served. The service that is told closes its connection.
+    """A request is refused before it is served. The service that is told closes its connection."""
 
-    *reason* is a word for the log and the metrics, *detail* is for people.
-    """
-
-    def __init__(
-        self, request: Request, reason: str, detail: str = "", since: float | None = None
-    ) -> None:
-        super().__init__(reason)
+    def __init__(self, request: Request, refusal: Refusal, since: float | None = None) -> None:
+        super().__init__(str(refusal))
         self.request = request
-        self.reason = reason
-        self.detail = detail
+        self.refusal = refusal
         self.since = time.monotonic() if since is None else since
         """When it was accepted."""
 
@@ -62,3 +58,24 @@ class Request(NamedTuple):
         return self._replace(
             client_address=first_bytes.client_address, client=first_bytes.client, peer=None
         )
+
+
+def first_bytes_of(
+    request: Request, since: float, is_proxy: IsProxy | None, *, is_tls: bool
+) -> FirstBytes | None:
+    """Prepare the wait for what precedes a request on its connection; None if nothing does.
+
+    *is_proxy* is None if the service trusts no proxy. The connection becomes non-blocking.
+    """
+    is_proxied = is_proxy is not None and is_proxy(request.client_address, request.peer)
+    if not (is_proxied or is_tls):
+        return None
+    request.raw.setblocking(False)
+    return FirstBytes(
+        request.raw,
+        request.client_address,
+        request.client,
+        since,
+        awaits_header=is_proxied,
+        awaits_byte=is_tls,
+    )

@@ -168,7 +168,7 @@ class Serving:
         carried = traffic(request.raw)
         if not isinstance(request.raw, tuple):  # a datagram has no connection
             request.raw.close()
-        outcome = refused(error.reason, error.detail)
+        outcome = refused(error.refusal)
         self._record(self._lanes[thread], request.client, outcome, error.since, carried)
         self.mark_idle(thread)
 

@@ -128,7 +128,7 @@ class TestHeader:
         deliver(pair, b"GET / HTTP/1.1\r\n\r\n")
         with pytest.raises(NotAdmitted, match=r"^proxy-header: does not begin") as caught:
             proxied.advance()
-        assert caught.value.reason == "proxy-header"
+        assert caught.value.refusal.reason == "proxy-header"
         assert proxied.client == "127.0.0.1:5000"
 
     def test_that_breaks_off(self, pair: Pair) -> None:

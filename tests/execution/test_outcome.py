@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from netd.accept.refusal import Refusal
 from netd.execution.outcome import (
     DROPPED,
     FAILED,
@@ -46,7 +47,7 @@ def board() -> Iterator[Scoreboard]:
         (KEPT, "kept by process_request", Counts(), 1),
         (DROPPED, "dropped", Counts(dropped=1), 1),
         (refused("deny"), "refused: deny", Counts(refused=1), 1),
-        (refused("TLS", "eof"), "refused: TLS, eof", Counts(refused=1), 1),
+        (refused(Refusal("TLS", "eof")), "refused: TLS, eof", Counts(refused=1), 1),
         (would_be_refused("deny"), "would be refused: deny", Counts(refused=1), 0),
         (SERVED.truncated(), "served: truncated", Counts(served=1, truncated=1), 1),
         (FAILED.truncated(), "failed: truncated", Counts(served=1, failed=1, truncated=1), 1),

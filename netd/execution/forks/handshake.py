@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from netd.accept.refusal import HANDSHAKE, TIMED_OUT
+from netd.accept.refusal import HANDSHAKE, TIMED_OUT, Refusal
 from netd.execution.blocking_tls import Handshakes, failure_text
 from netd.execution.request import Refused, Request
 from netd.execution.serving import Serving, WithServing
@@ -28,9 +28,9 @@ class HandshakeFirst(WithServing):
         try:
             connection, certificate = self._handshakes.whole(request.raw, since + self._seconds)
         except TimeoutError:
-            self.refuse(thread, Refused(request, TIMED_OUT, "", since))
+            self.refuse(thread, Refused(request, Refusal(TIMED_OUT), since))
         except (OSError, ValueError) as error:
-            detail = failure_text(error)
-            self.refuse(thread, Refused(request, HANDSHAKE, detail, since))
+            refusal = Refusal(HANDSHAKE, failure_text(error))
+            self.refuse(thread, Refused(request, refusal, since))
         else:
             self._serving.serve(thread, request._replace(raw=connection, certificate=certificate))

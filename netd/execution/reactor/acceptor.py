@@ -16,10 +16,11 @@ from netd.accept.loop import Accepting, WatchedListener, abandoned_text
 from netd.accept.pending import Client
 from netd.admission.filter import REFUSED
 from netd.admission.lists import AccessLists
+from netd.admission.proxies import IsProxy
 from netd.execution.interfaces import Source
 from netd.execution.outcome import refused, would_be_refused
 from netd.execution.reactor.admission import Admission
-from netd.execution.reactor.pending import IsProxy, PendingStage
+from netd.execution.reactor.pending import PendingStage
 from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.transport import Build, ListenerContext, StreamTransport, UnixTransport
 from netd.execution.request import Refused, Request
@@ -110,10 +111,10 @@ class Acceptor:
             return None
         return gate.refuses_early(client.client_address, client.peer)
 
-    def refuse(self, refusal: Refused) -> None:
+    def refuse(self, error: Refused) -> None:
         """Log, count and close a connection that is not served."""
-        request, outcome = refusal.request, refused(refusal.reason, refusal.detail)
-        self._place.record(request.client, outcome, refusal.since, traffic(request.raw))
+        request, outcome = error.request, refused(error.refusal)
+        self._place.record(request.client, outcome, error.since, traffic(request.raw))
         with suppress(OSError):
             request.raw.close()
         self._accounts.publish()

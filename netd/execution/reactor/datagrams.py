@@ -168,7 +168,7 @@ class Datagrams:
     def _reject(self, rejected: Rejected) -> None:
         """Log and count a datagram that is too long, or lacks the header that it must have."""
         if isinstance(rejected, Refused):
-            request, outcome = rejected.request, refused(rejected.reason, rejected.detail)
+            request, outcome = rejected.request, refused(rejected.refusal)
             self.record(request.client, outcome, rejected.since, traffic(request.raw))
         elif isinstance(rejected, TooLong):
             DROPPED.add_to(self.accounts.lane)

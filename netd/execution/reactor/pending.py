@@ -6,24 +6,20 @@ a transport made, and what TLS needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from netd.accept.first_bytes import FirstBytes
 from netd.accept.next_step import Step
 from netd.accept.pending import Client, Lists, PendingConnections
 from netd.accept.refusal import HANDSHAKE, Refusal
 from netd.accept.watched import WatchedConnection
+from netd.admission.proxies import IsProxy
 from netd.core.reactor import Reading
 from netd.execution.reactor.shared import ServiceParts
 from netd.execution.reactor.tls import Tls, TlsTransport
 from netd.execution.reactor.transport import StreamTransport
-from netd.execution.request import Refused, Request
-from netd.model.peer import Credentials
+from netd.execution.request import Refused, Request, first_bytes_of
 from netd.proxy.header import Header
-
-IsProxy = Callable[[Any, Credentials | None], bool]
-"""Whether a peer, by its address and its credentials, is a trusted proxy."""
 
 
 class Host(Protocol):
@@ -32,7 +28,7 @@ class Host(Protocol):
     def refuses_early(self, client: Client) -> str | None:
         """The reason word if the lists refuse a client before its handshake."""
 
-    def refuse(self, refusal: Refused) -> None:
+    def refuse(self, error: Refused) -> None:
         """Log, count and close a connection that is not served. Raises nothing."""
 
     def admit(self, request: Request, since: float, header: Header | None) -> None:
@@ -65,20 +61,9 @@ class PendingStage:
 
     def opens(self, request: Request, since: float) -> bool:
         """Take a connection over; False for one that can be served immediately."""
-        is_proxied = self._is_proxy is not None and self._is_proxy(
-            request.client_address, request.peer
-        )
-        if not is_proxied and self._tls is None:
+        first_bytes = first_bytes_of(request, since, self._is_proxy, is_tls=self.has_tls)
+        if first_bytes is None:
             return False
-        request.raw.setblocking(False)
-        first_bytes = FirstBytes(
-            request.raw,
-            request.client_address,
-            request.client,
-            since,
-            awaits_header=is_proxied,
-            awaits_byte=self._tls is not None,
-        )
         ReactorConnection(self, request, first_bytes).open()
         return True
 
@@ -111,8 +96,7 @@ class PendingStage:
         transport = connection.transport
         if transport is None:
             request = connection.request.proxied_by(connection.first_bytes)
-            since = connection.since
-            self._host.refuse(Refused(request, refusal.reason, refusal.detail, since))
+            self._host.refuse(Refused(request, refusal, connection.since))
         elif not transport.disconnected:
             # What TLS has written may take its time to send, which the client has used up.
             transport.refuse(str(refusal), at_once=True)

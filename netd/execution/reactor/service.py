@@ -14,13 +14,13 @@ from twisted.internet.protocol import DatagramProtocol
 from netd.accept.pause import Pause
 from netd.accept.pending import PendingConnections
 from netd.admission.lists import AccessLists
+from netd.admission.proxies import IsProxy
 from netd.execution.interfaces import Source
 from netd.execution.reactor.acceptor import Acceptor
 from netd.execution.reactor.accounts import Accounts
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.datagrams import Datagrams, ProtocolDatagrams
 from netd.execution.reactor.handlers import HandlerDatagrams, build_handlers
-from netd.execution.reactor.pending import IsProxy
 from netd.execution.reactor.ports import (
     DatagramTransport,
     ReactorListenerSocket,

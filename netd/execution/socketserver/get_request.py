@@ -11,7 +11,7 @@ from socketserver import BaseServer
 from typing import Any, Final, NoReturn
 
 from netd.accept.errors import EXHAUSTED
-from netd.accept.refusal import PROXY_HEADER
+from netd.accept.refusal import PROXY_HEADER, Refusal
 from netd.execution.request import Refused, Request, TooLong
 from netd.execution.sources.stream import peer_of
 from netd.execution.tracebacks import user_traceback
@@ -80,7 +80,7 @@ class GetRequestSource:
             raise TooLong(self._shown(error.sender), error.limit) from None
         except NoHeader as error:
             nothing = Request((b"", self._listener), error.sender, self._shown(error.sender), None)
-            raise Refused(nothing, PROXY_HEADER, error.reason) from None
+            raise Refused(nothing, Refusal(PROXY_HEADER, error.reason)) from None
         except OSError as error:
             if error.errno in EXHAUSTED and not isinstance(error, ssl.SSLError):
                 # Not the user's own error: to show that may run user code.

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from socketserver import BaseServer, ThreadingMixIn
 from typing import Any, Final
 
+from netd.accept.refusal import Refusal
 from netd.execution.outcome import KEPT, UNSERVED, refused
 from netd.execution.request import Refused, Request
 from netd.execution.serving import HANDLER, Handler, ServedListener, Serving
@@ -99,7 +100,7 @@ class OverridingServing(Serving):
             self._leave_a_fork(error)
             if not isinstance(error, OSError):  # a client that was lost, to socketserver
                 self._say_raised(request, error, "get_request()")
-            self.refuse(thread, Refused(request, GET_REQUEST, "", since))
+            self.refuse(thread, Refused(request, Refusal(GET_REQUEST), since))
         else:
             got = request._replace(raw=raw, client_address=address)
             self._note(request, got)

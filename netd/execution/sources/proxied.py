@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netd.accept.refusal import PROXY_HEADER
+from netd.accept.refusal import PROXY_HEADER, Refusal
 from netd.admission.proxies import Proxies
 from netd.execution.interfaces import Source
 from netd.execution.request import Refused, Request, TooLong
@@ -42,7 +42,7 @@ def _by_a_proxy(request: Request) -> Request:
     try:
         payload, address = unwrapped(data, request.client_address)
     except InvalidHeader as error:
-        raise Refused(request, PROXY_HEADER, str(error)) from None
+        raise Refused(request, Refusal(PROXY_HEADER, str(error))) from None
     if not isinstance(address, Proxied):  # ``LOCAL``: the proxy's own datagram
         return request._replace(raw=like(request.raw, payload))
     return Request(like(request.raw, payload), address, text_of(address), None)

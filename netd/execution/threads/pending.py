@@ -12,18 +12,17 @@ import select
 import socket
 import ssl
 import time
-from typing import Final, Protocol
+from typing import Final
 
 from netd.accept.first_bytes import FirstBytes
 from netd.accept.next_step import AWAIT
-from netd.accept.pending import Client, Lists, PendingConnection, PendingConnections
+from netd.accept.pending import Lists, PendingConnection, PendingConnections
 from netd.accept.refusal import HANDSHAKE, Refusal
+from netd.admission.proxies import IsProxy
 from netd.core.shutting_down import shut_down
 from netd.execution.blocking_tls import Handshakes, TlsSocket, failure_text
 from netd.execution.interfaces import Source
-from netd.execution.request import Refused, Request
-from netd.model.address import SocketAddress
-from netd.model.peer import Credentials
+from netd.execution.request import Refused, Request, first_bytes_of
 
 STALLED: Final = 8
 """So many stalled handshakes in a process with one client at a time are no accident."""
@@ -79,7 +78,7 @@ class PendingHandshake(PendingConnection):
         """The exception for a refusal; that it was given up outweighs any other reason."""
         if self.ended_by is not None:
             refusal = Refusal(self.ended_by)
-        return Refused(self.request, refusal.reason, refusal.detail, self.since)
+        return Refused(self.request, refusal, self.since)
 
     def give_up(self) -> None:
         """Make the connection readable: the thread that gets the event closes it."""
@@ -114,20 +113,6 @@ class PendingHandshake(PendingConnection):
             self.request = self.request._replace(certificate=certificate)
 
 
-class EarlyLists(Protocol):
-    """The lists of a service (``Serving``)."""
-
-    def refuses_early(self, client: Client) -> str | None:
-        """The reason word if they refuse a client before its handshake, or None."""
-
-
-class IsProxy(Protocol):
-    """Whether a peer is a trusted proxy."""
-
-    def __call__(self, address: SocketAddress, peer: Credentials | None, /) -> bool:
-        """By its address, or by its credentials on a Unix socket."""
-
-
 class HandshakeSource:
     """A source whose connections begin with something else than a request.
 
@@ -142,7 +127,7 @@ class HandshakeSource:
         self,
         source: Source,
         pending: PendingConnections,
-        lists: EarlyLists,
+        lists: Lists,
         is_proxy: IsProxy | None,
         handshakes: Handshakes | None,
         patience: float = 0.0,
@@ -151,7 +136,7 @@ class HandshakeSource:
         self.fileno = source.fileno
         self.pending = pending
         self._next_request = source.next_request
-        self._refuses = lists.refuses_early
+        self._lists = lists
         self._is_proxy = is_proxy
         self._handshakes = handshakes
         self._patience = patience
@@ -161,21 +146,12 @@ class HandshakeSource:
     def next_request(self) -> Request | PendingHandshake:
         """Accept one connection. Raises as every source does, and Refused."""
         request: Request = self._next_request()
-        is_proxied = self._is_proxy is not None and self._is_proxy(
-            request.client_address, request.peer
-        )
-        if not is_proxied and self._handshakes is None:
+        since = time.monotonic() if request.since is None else request.since
+        is_tls = self._handshakes is not None
+        first_bytes = first_bytes_of(request, since, self._is_proxy, is_tls=is_tls)
+        if first_bytes is None:
             return request
-        request.raw.setblocking(False)
-        first_bytes = FirstBytes(
-            request.raw,
-            request.client_address,
-            request.client,
-            time.monotonic() if request.since is None else request.since,
-            awaits_header=is_proxied,
-            awaits_byte=self._handshakes is not None,
-        )
-        connection = PendingHandshake(request, first_bytes, self._refuses, self._handshakes)
+        connection = PendingHandshake(request, first_bytes, self._lists, self._handshakes)
         refusal = self.pending.refuses(connection)
         if refusal is not None:
             raise connection.refused(refusal)

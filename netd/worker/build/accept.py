@@ -9,12 +9,11 @@ from typing import Final
 
 from netd.accept.next_step import Opening, left_for_worker, opening
 from netd.accept.pending import PendingConnections
-from netd.admission.proxies import Proxies
 from netd.execution.blocking_tls import Handshakes, remember_name
 from netd.execution.forks.handshake import HandshakeFirst
 from netd.execution.interfaces import Service, Source
 from netd.execution.serving import Serving
-from netd.execution.threads.pending import EarlyLists, HandshakeSource
+from netd.execution.threads.pending import HandshakeSource
 from netd.handlers.starttls import provide
 from netd.model.tls import HANDSHAKE_TIMEOUT
 from netd.tls.blocking import blocking_context
@@ -43,8 +42,8 @@ class PendingBuilder:
         proxies = self._context.service.proxies
         return opening(bound.transport, is_tls=bound.is_tls, proxies=proxies)
 
-    def source(self, bound: BoundListener, lists: EarlyLists) -> Source:
-        """The source for a listener; *lists* are asked as soon as a client is known."""
+    def source(self, bound: BoundListener, serving: Serving) -> Source:
+        """The source for a listener; *serving* is asked as soon as a client is known."""
         plain = self._context.source(bound)
         service = self._context.service
         is_dispatched = bound.queue is not None
@@ -58,11 +57,10 @@ class PendingBuilder:
             self.pending = PendingConnections(
                 context.handshakes, self._timeout, context.reactor, threading.Lock()
             )
-        is_proxy = None
-        if left.header:
-            is_proxy = Proxies(service.proxies, of_unix=bound.transport.is_unix).has
+        is_proxy = bound.proxies(service.proxies).has if left.header else None
         handshakes = self._handshakes if left.handshake else None
         patience = PATIENCE if is_dispatched else 0.0
+        lists = serving.refuses_early
         return HandshakeSource(plain, self.pending, lists, is_proxy, handshakes, patience)
 
     def provide(self, server: BaseServer, serving: Serving) -> None:

@@ -59,7 +59,7 @@ class Service:
         """The reasons of all who have been refused, when *count* more of them have."""
         for _ in range(count):
             assert self.refusals.acquire(timeout=PATIENCE)
-        return [one.reason for one in self.refused]
+        return [one.refusal.reason for one in self.refused]
 
     def drop(self, thread: int, why: TooLong) -> None:
         raise NotImplementedError
@@ -116,7 +116,7 @@ class Served:
         source = HandshakeSource(
             InetStream(listener, Transport.TLS),
             self.waiting,
-            service,
+            service.refuses_early,
             (lambda *_: True) if proxied else None,
             handshakes,
             patience,
@@ -349,10 +349,12 @@ class TestBounds:
             source = InetStream(ours, Transport.TLS)
             source.next_request = lambda: request  # type: ignore[method-assign]
             handshakes = Handshakes(blocking_context(table()), True, None)
-            entrance = HandshakeSource(source, waiting, Service(greet), None, handshakes, 0.1)
+            entrance = HandshakeSource(
+                source, waiting, Service(greet).refuses_early, None, handshakes, 0.1
+            )
             with pytest.raises(Refused) as refused:
                 entrance.next_request()
-            assert (refused.value.reason, refused.value.since) == (TIMED_OUT, request.since)
+            assert (refused.value.refusal.reason, refused.value.since) == (TIMED_OUT, request.since)
 
     def test_early_lists(self) -> None:
         """Who is refused by his address does not get as far as a handshake."""
