@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Final
 
-from netd.model.peer import Credentials
+from netd.model.peer import Credentials, unix_client_text
 
 UCRED: Final = struct.Struct("3i")
 """``struct ucred`` of unix(7): process, user, group."""
@@ -18,18 +18,21 @@ _MOST_GROUPS: Final = 256
 """As many as fit into Python's getsockopt (1024 bytes). A peer with more counts as unknown."""
 
 
-def credentials_of(request: socket.socket, *, with_groups: bool) -> tuple[int, Credentials]:
-    """Process and credentials of the client. Raises OSError.
+def unix_client(connection: socket.socket, *, with_groups: bool) -> tuple[str, Credentials | None]:
+    """The client of a Unix connection for people, and its credentials; None if there are none.
 
     They are those at the time of ``connect``: a client cannot change them later. Supplementary
     groups cost a second call, so they are only read with *with_groups*.
     """
-    packed = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    try:
+        packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+        groups = _peer_groups(connection) if with_groups else frozenset[int]()
+    except OSError:
+        return "unix", None
     pid, uid, gid = UCRED.unpack(packed)
-    groups = _peer_groups(request) if with_groups else frozenset[int]()
-    return pid, Credentials(uid, gid, groups, pid)
+    return unix_client_text(uid, pid), Credentials(uid, gid, groups, pid)
 
 
-def _peer_groups(request: socket.socket) -> frozenset[int]:
-    packed = request.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
+def _peer_groups(connection: socket.socket) -> frozenset[int]:
+    packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
     return frozenset(struct.unpack(f"{len(packed) // 4}I", packed))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from netd.model.address import inet6_text
+from netd.model.peer import unix_client_text
 from netd.model.service import Service
 
 VERSION: Final = 1
@@ -179,6 +180,6 @@ def client_of(record: tuple[Any, ...]) -> str:
         return inet6_text((socket.inet_ntop(socket.AF_INET6, address), port))
     if family == UNIX:
         uid, _, pid = CREDENTIALS.unpack(address)
-        return f"uid:{uid},pid:{pid}"
+        return unix_client_text(uid, pid)
     written: bytes = text[: min(length, TEXT_SIZE)]
     return written.decode(errors="replace")

@@ -58,7 +58,7 @@ class LogBuffer:
         """Set which records are queued. In the thread that takes; queued records stay."""
         self.level = log.level
         """Texts below this level are not queued."""
-        self._with_requests = log.connections and is_enabled("info", log.level)
+        self._with_requests = log.has_requests
         self._form = line_form(log.form)
 
     # Any thread.

@@ -37,6 +37,11 @@ class WorkerLog:
     level: Level = "info"
     connections: bool = True
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether each request has a line: it is of level ``info``."""
+        return self.connections and is_enabled("info", self.level)
+
 
 AS_USUAL: Final = WorkerLog()
 

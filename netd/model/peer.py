@@ -18,6 +18,11 @@ class Credentials:
     """The process that connected, for people: it may have ended since. 0: unknown."""
 
 
+def unix_client_text(uid: int, pid: int) -> str:
+    """Write a Unix client, of whom the kernel has told user and process, for people."""
+    return f"uid:{uid},pid:{pid}"
+
+
 class PeerCertificate(Protocol):
     """A client's certificate, verified by the TLS handshake."""
 

@@ -11,7 +11,7 @@ from netd.model.environment import INHERITED, ExecutionEnvironment
 from netd.model.log import Log
 from netd.model.problem import Location, Problem
 from netd.model.socket_options import SetOption
-from netd.model.tls import Tls
+from netd.model.tls import HANDSHAKE_TIMEOUT, Tls
 
 THREADS: Final = 100
 """Default: most concurrent handlers in a worker process. Threads that wait cost little."""
@@ -230,6 +230,11 @@ class Service:
     def lanes(self) -> int:
         """Writers of counters in one worker: its threads or forks, or a reactor's only thread."""
         return 1 if self.concurrency == "reactor" else self.records
+
+    @property
+    def handshake_timeout(self) -> float:
+        """Seconds that a connection may stay pending, TLS or not."""
+        return HANDSHAKE_TIMEOUT if self.tls is None else self.tls.handshake_timeout
 
     def handshakes_of(self, worker: int) -> int:
         """How many of ``handshakes`` belong to the worker of this index."""

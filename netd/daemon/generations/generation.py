@@ -23,7 +23,6 @@ from netd.ipc.scoreboard import Scoreboard
 from netd.listening.binding import Listeners
 from netd.model.log import Form, Log, WorkerLog
 from netd.model.service import Configuration, Plugin, Service
-from netd.model.tls import HANDSHAKE_TIMEOUT
 
 log = Logger()
 
@@ -123,9 +122,8 @@ class Builder:
     def _dispatchers(
         self, service: Service, sockets: Iterable[socket.socket], undo: ExitStack
     ) -> Iterator[Dispatcher | None]:
-        seconds = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
         # The whole bound, where workers get a share of it: only the daemon accepts from these.
-        pending = PendingConnections(service.handshakes, seconds, self._reactor)
+        pending = PendingConnections(service.handshakes, service.handshake_timeout, self._reactor)
         pause = Pause(by_logger(log, service.name), self._reactor.callLater)
         for address, listener in zip(service.listen, sockets, strict=False):  # a plugin has none
             if is_dispatched(service, address):

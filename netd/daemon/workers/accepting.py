@@ -17,7 +17,6 @@ from netd.daemon.workers.suspension import Suspension
 from netd.daemon.workers.worker_set import WorkerSet
 from netd.log.format import line_form
 from netd.log.record import AccessRecord, Traffic
-from netd.model.log import is_enabled
 
 
 class Accepting:
@@ -109,7 +108,7 @@ class Accepting:
     ) -> None:
         """Log a connection that a dispatcher refused, as workers log theirs."""
         worker_log = self._workers.worker_log
-        if not (worker_log.connections and is_enabled("info", worker_log.level)):
+        if not worker_log.has_requests:
             return
         form = line_form(worker_log.form)
         now, verdict = time.monotonic(), f"refused: {reason}"

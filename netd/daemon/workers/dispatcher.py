@@ -29,7 +29,7 @@ from netd.accept.refusal import TIMED_OUT, Refusal
 from netd.accept.watched import WatchedConnection
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
-from netd.admission.peers import credentials_of
+from netd.admission.peers import unix_client
 from netd.admission.proxies import Proxies
 from netd.core.reactor import DelayedCall, DescriptorReactor
 from netd.ipc.handoff import HandoffMetadata, send_connection
@@ -186,13 +186,9 @@ class Dispatcher:
 
     def _describe(self, connection: socket.socket, address: Any) -> tuple[str, Credentials | None]:
         """The client's name for people, and a Unix client's credentials."""
-        if not self._is_unix:
-            return self._text(address), None
-        try:
-            pid, peer = credentials_of(connection, with_groups=True)
-        except OSError:
-            return "unix", None
-        return f"uid:{peer.uid},pid:{pid}", peer
+        if self._is_unix:
+            return unix_client(connection, with_groups=True)
+        return self._text(address), None
 
     def _refuses(self, client: Client) -> str | None:
         """Ask the lists; in a dry run the worker does, which logs it."""

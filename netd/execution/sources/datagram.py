@@ -13,7 +13,7 @@ from netd.execution.request import Request, TooLong
 from netd.listening.ancillary import SPACE, Messages, close_descriptors, values
 from netd.listening.replies import Allowance, sender
 from netd.model.address import Transport, client_text
-from netd.model.peer import Credentials
+from netd.model.peer import Credentials, unix_client_text
 
 _FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 """As a plain number, because joining flags takes as long as receiving."""
@@ -71,7 +71,7 @@ class UnixDatagram:
         for level, kind, body in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                 pid, uid, gid = UCRED.unpack(body[: UCRED.size])
-                peer, client = Credentials(uid, gid), f"uid:{uid},pid:{pid}"
+                peer, client = Credentials(uid, gid), unix_client_text(uid, pid)
         if len(data) > self._limit:
             raise TooLong(client, self._limit)
         return Request(self.request(data, ancillary), address, client, peer)

@@ -11,7 +11,7 @@ import os
 import socket
 from typing import Any, Final
 
-from netd.admission.peers import credentials_of
+from netd.admission.peers import unix_client
 from netd.execution.request import Request
 from netd.ipc.handoff import receive_connection
 from netd.listening.counted import CountedSocket
@@ -72,11 +72,8 @@ class UnixStream:
         accepted, address = self._accept()
         descriptor = clear_of_standard(accepted.detach())
         request = CountedSocket(accepted.family, accepted.type, 0, fileno=descriptor)
-        try:
-            pid, credentials = credentials_of(request, with_groups=self._with_groups)
-        except OSError:
-            return Request(request, address, "unix", None)
-        return Request(request, address, f"uid:{credentials.uid},pid:{pid}", credentials)
+        client, credentials = unix_client(request, with_groups=self._with_groups)
+        return Request(request, address, client, credentials)
 
 
 class HandoffSource:
@@ -106,7 +103,5 @@ def peer_of(request: Any) -> Credentials | None:
     """The credentials of a Unix connection's peer; None for other connections."""
     if not isinstance(request, socket.socket) or request.family != socket.AF_UNIX:
         return None
-    try:
-        return credentials_of(request, with_groups=True)[1]
-    except OSError:
-        return None
+    _, credentials = unix_client(request, with_groups=True)
+    return credentials

@@ -15,7 +15,6 @@ from netd.execution.interfaces import Service, Source
 from netd.execution.serving import Serving
 from netd.execution.threads.pending import HandshakeSource
 from netd.handlers.starttls import provide
-from netd.model.tls import HANDSHAKE_TIMEOUT
 from netd.tls.blocking import blocking_context
 from netd.tls.peer import ClientCertificate
 from netd.worker.build.context import ServiceContext
@@ -32,7 +31,7 @@ class PendingBuilder:
     def __init__(self, context: ServiceContext) -> None:
         service = context.service
         self._context = context
-        self._timeout = HANDSHAKE_TIMEOUT if service.tls is None else service.tls.handshake_timeout
+        self._timeout = service.handshake_timeout
         self._handshakes = handshakes_of(context)
         self.pending: PendingConnections | None = None
         """None if every connection is served as soon as it is accepted."""

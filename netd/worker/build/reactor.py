@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from netd.admission.filter import ReactorFilter
-from netd.admission.proxies import Proxies
 from netd.execution.reactor.admission import Admission
 from netd.execution.reactor.runnable import is_handler
 from netd.execution.reactor.service import (
@@ -55,25 +54,25 @@ def _listener(
     admission = Admission(context.gate(bound, None), request_filter, context.service.access.dry_run)
     is_proxy = None
     if context.service.proxies:
-        is_proxy = Proxies(context.service.proxies, of_unix=bound.transport.is_unix).has
+        is_proxy = bound.proxies(context.service.proxies).has
     return Listener(
         context.source(bound), bound.socket, server, admission, bound.is_tls, is_proxy, number
     )
 
 
 def _pending_bounds(context: ServiceContext) -> PendingBounds:
-    table = context.service.tls
+    table, timeout = context.service.tls, context.service.handshake_timeout
     if table is None:
-        return PendingBounds(context.handshakes)
+        return PendingBounds(context.handshakes, timeout)
     asks = table.client_certificate != "none"
     tls = Tls(
         reactor_context(table),
         suppresses_ragged_eofs=table.suppress_ragged_eofs,
         certificate_of=ClientCertificate if asks else None,
-        timeout=table.handshake_timeout,
+        timeout=timeout,
         reactor=context.reactor,
     )
-    return PendingBounds(context.handshakes, table.handshake_timeout, tls)
+    return PendingBounds(context.handshakes, timeout, tls)
 
 
 def _request_filter(context: ServiceContext) -> ReactorFilter | None:
