@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from netd.accept.loop import Accepting, WatchedListener
 from netd.accept.pause import Pause, by_logger
-from netd.core.reactor import DescriptorReactor
+from netd.core.reactor import ListeningReactor
 
 log = Logger()
 
@@ -21,15 +21,6 @@ Accepted = tuple[socket.socket, Any]
 """A connection and its peer's address, which says nothing on a Unix socket."""
 
 
-class AdoptingReactor(DescriptorReactor, Protocol):
-    """A reactor with the part of IReactorSocket that takes connections over."""
-
-    def adoptStreamConnection(
-        self, descriptor: int, family: socket.AddressFamily, factory: Factory[Any], /
-    ) -> object:
-        """Copy *descriptor*, and connect it to a protocol of *factory*. Raises OSError."""
-
-
 class AdminListener:
     """Gives connections of *listener* to *factory*. In the reactor's thread.
 
@@ -38,7 +29,7 @@ class AdminListener:
     """
 
     def __init__(
-        self, listener: socket.socket, factory: Factory[Any], reactor: AdoptingReactor
+        self, listener: socket.socket, factory: Factory[Any], reactor: ListeningReactor
     ) -> None:
         self._factory = factory
         self._reactor = reactor

@@ -106,15 +106,6 @@ class EqualDeadlines(Generic[T]):
         """*thing* is done, or of no interest."""
         self._due.pop(thing, None)
 
-    def oldest(self) -> T | None:
-        """What has been in progress for longest; None if nothing is."""
-        return next(iter(self._due), None)
-
-    def expire_all(self) -> None:
-        """The time of everything is over."""
-        for thing in list(self._due):
-            self._expire_one(thing)
-
     def _look(self) -> None:
         self._is_timed = False
         now = self._reactor.seconds()
@@ -123,13 +114,10 @@ class EqualDeadlines(Generic[T]):
                 thing, when = next(iter(self._due.items()))
                 if when > now:
                     break
-                self._expire_one(thing)
+                del self._due[thing]
+                self._expire(thing)
         finally:
             if self._due and not self._is_timed:
                 self._is_timed = True
                 when = next(iter(self._due.values()))
                 self._reactor.callLater(max(0.0, when - now), self._look)
-
-    def _expire_one(self, thing: T) -> None:
-        if self._due.pop(thing, None) is not None:
-            self._expire(thing)

@@ -28,7 +28,7 @@ from netd.execution.outcome import (
     would_be_refused,
 )
 from netd.execution.request import Refused, Request, TooLong
-from netd.execution.tracebacks import _end_fork, user_traceback
+from netd.execution.tracebacks import end_fork, user_traceback
 from netd.ipc.scoreboard import Lane, WorkerBlock
 from netd.listening.traffic import traffic
 from netd.log.buffer import LogBuffer
@@ -238,7 +238,7 @@ class Serving:
     def _leave_a_fork(self, error: BaseException | None = None) -> None:
         """End this process if it is one that a user's code has forked, and come back from."""
         if os.getpid() != self._pid:
-            _end_fork(error)
+            end_fork(error)
 
     def _close(self, request: Request, method: str) -> None:
         """Close a connection by a method of the server, and if that raises, by the socket's."""

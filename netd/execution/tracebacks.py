@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 
-def _end_fork(raised: BaseException | None) -> NoReturn:
+def end_fork(raised: BaseException | None) -> NoReturn:
     """End a process that a handler has forked and that comes back from it.
 
     Under ``ThreadingTCPServer`` the thread that forked is the only one that such a process has,

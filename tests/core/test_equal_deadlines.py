@@ -1,4 +1,4 @@
-"""``netd.core.deadlines.EqualDeadlines``: one timer for all, and none for nobody."""
+"""``netd.core.deadlines.EqualDeadlines``: one timer for all, and none without need."""
 
 from __future__ import annotations
 
@@ -52,17 +52,7 @@ def test_beginning_again() -> None:
     assert watched.expired == ["a"]
 
 
-def test_all_at_once() -> None:
-    watched = Watched()
-    for one in "abc":
-        watched.deadlines.begin(one)
-    watched.deadlines.expire_all()
-    assert watched.expired == ["a", "b", "c"]
-    watched.reactor.advance(10)
-    assert watched.expired == ["a", "b", "c"]
-
-
-def test_nobody_is_waited_for_by_no_timer() -> None:
+def test_one_timer_and_none_when_all_is_done() -> None:
     watched = Watched()
     watched.deadlines.begin("a")
     assert len(watched.reactor.getDelayedCalls()) == 1

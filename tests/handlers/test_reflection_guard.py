@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from netd.handlers.reflection_guard import ReflectionGuard
+from tests.descriptors import count_descriptors
 from tests.execution.reactor.hosts import PATIENCE
 
 AMONG = f"tests {os.getpid()}"
@@ -79,11 +80,11 @@ def test_claimed_by_two(two: Two) -> None:
 
 
 def test_claimed_twice(two: Two) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = count_descriptors()
     for _ in range(3):
         two.one.claim(10007)
         two.other.claim(10007)
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert count_descriptors() == before + 1
 
 
 CLAIM = f"""

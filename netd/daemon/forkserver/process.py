@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from netd.core.exit_status import ending
 from netd.core.output_lines import Lines
+from netd.core.pidfd import send_signal
 from netd.core.reactor import PollingReactor, fd_set
 from netd.core.timer import Timer
 from netd.daemon.forkserver.orphans import reap
@@ -138,10 +139,9 @@ class _Watch(FileDescriptor):
 
     def kill(self) -> None:
         """Send SIGKILL to the process, if it has not ended."""
-        with suppress(ProcessLookupError):
-            # Closed, its number may be another process's pidfd.
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        # Closed, its number may be another process's pidfd.
+        if self._pidfd >= 0:
+            send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
         """Close the pidfd."""

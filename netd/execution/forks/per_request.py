@@ -32,6 +32,7 @@ from netd.accept.pause import Pause
 from netd.admission.gate import Gate
 from netd.admission.lists import AccessLists
 from netd.core.exit_status import ending
+from netd.core.pidfd import pidfd_of_child, send_signal
 from netd.core.reactor import DelayedCall, DescriptorReactor
 from netd.execution.active_connections import ActiveConnections
 from netd.execution.forks.output import ChildOutput
@@ -169,7 +170,7 @@ class ForkPerRequest:
     def kill(self) -> None:
         """Kill all children."""
         for pidfd in self._children:
-            _kill(pidfd)
+            send_signal(pidfd, signal.SIGKILL)
 
     def recheck(self, lists: AccessLists) -> None:
         """Kill the children whose clients *lists* do not admit."""
@@ -185,7 +186,7 @@ class ForkPerRequest:
     def _expel(self, child: Child, why: str) -> None:
         """Kill a child, which has the connection, and log why."""
         self._say("info", f"{child.request.client}: {why}")
-        _kill(child.pidfd)
+        send_signal(child.pidfd, signal.SIGKILL)
 
     def may_accept(self) -> bool:
         """Whether there is a free slot for a child, and the service is not suspended."""
@@ -246,7 +247,7 @@ class ForkPerRequest:
                 self._serve_and_end(service, slot, connection, request)
             # First, for the next line needs a descriptor.
             _close(request)
-            pidfd = _pidfd_of(pid)
+            pidfd = pidfd_of_child(pid)
         except BaseException:
             self._free.append(slot)
             raise
@@ -270,9 +271,8 @@ class ForkPerRequest:
             f"{child.request.client}: the handler has run for more than {self._timeout:g} s, and "
             f"its process (pid {child.pid}) is killed; its standard error says where it is",
         )
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, TELL)
-        child.deadline = self._reactor.callLater(LAST_WORDS, _kill, pidfd)
+        send_signal(pidfd, TELL)
+        child.deadline = self._reactor.callLater(LAST_WORDS, send_signal, pidfd, signal.SIGKILL)
 
     def _ended(self, ended: _Ended) -> None:
         """A child has ended: reap it, and find out whether it served its request to the end."""
@@ -362,16 +362,6 @@ def _request_of(child: Child) -> Request:
     return child.request
 
 
-def _pidfd_of(pid: int) -> int:
-    """A pidfd of a child that has just been forked. Raises OSError, and then there is none."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-
-
 def _flush() -> None:
     """Write what the handler has left in the buffers of its standard streams."""
     for stream in (sys.__stdout__, sys.__stderr__):
@@ -384,8 +374,3 @@ def _close(request: Request) -> None:
     """Close the worker's copy of a connection; the child has its own."""
     if isinstance(request.raw, socket.socket):
         request.raw.close()
-
-
-def _kill(pidfd: int) -> None:
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)

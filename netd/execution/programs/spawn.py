@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from netd.core.output_lines import LONGEST_LINE, Lines
+from netd.core.pidfd import pidfd_of_child
 from netd.execution.sources.stream import clear_of_standard
 from netd.model.service import Program
 
@@ -73,22 +74,12 @@ def start(program: Program, descriptor: int, environment: Mapping[str, str]) -> 
             setsigmask=[],
             setsigdef=_RESET,
         )
-        return Running(pid, _pidfd_of(pid), error)
+        return Running(pid, pidfd_of_child(pid), error)
     except BaseException:
         os.close(error)
         raise
     finally:
         os.close(theirs)
-
-
-def _pidfd_of(pid: int) -> int:
-    """A pidfd of a program that was just started. Raises OSError, and then it runs no more."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
 
 
 def read_last(descriptor: int, lines: Lines) -> None:

@@ -266,9 +266,8 @@ class AcceptingThreads:
         except BlockingIOError as error:
             self._handshakes[descriptor] = connection, service
             self._watch.modify(descriptor, to_write=isinstance(error, WaitsToWrite))
-        except (
-            Exception
-        ) as error:  # not BaseException: no user code runs before the handshake is over
+        # Not BaseException: no user code runs before the handshake is over.
+        except Exception as error:
             self._forget(descriptor, connection)
             if not isinstance(error, Refused):  # MemoryError, or a bug
                 error = connection.refused(Refusal(type(error).__name__, str(error)))

@@ -34,6 +34,7 @@ from netd.ipc.forkserver import (
     send,
 )
 from tests.daemon.fakes import texts
+from tests.descriptors import count_descriptors
 
 KILLED = ProcessTerminated(None, 9, 9)
 
@@ -184,11 +185,11 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    before = len(os.listdir("/proc/self/fd"))
+    before = count_descriptors()
     scene = Scene()
     yield scene
     scene.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert count_descriptors() == before
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from netd.listening.binding import Listeners
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Configuration, Plugin
 from tests.daemon.estates import Stage, configuration, service
+from tests.descriptors import count_descriptors
 
 
 class Scene(Stage):
@@ -32,7 +32,7 @@ class Scene(Stage):
         self.old = self.generation(configuration(service("a"), service("b")))
         self.switched: list[tuple[Generation, list[Pool], Listeners]] = []
         self.outcomes: list[Outcome] = []
-        self.descriptors = descriptors()
+        self.descriptors = count_descriptors()
         self.orders("a")
         self.orders("b")
 
@@ -56,7 +56,7 @@ class Scene(Stage):
         self.reactor.advance(2)
         # What fakes keep of a process: its channel, twice.
         kept = len(self.spawner.processes[2:]) + len(self.reactor.adopted[2:])
-        assert descriptors() - kept == self.descriptors
+        assert count_descriptors() - kept == self.descriptors
         assert not self.reactor.getDelayedCalls()
         (problem,) = outcome.problems
         return problem
@@ -68,12 +68,6 @@ class Scene(Stage):
             generation.listeners.close()
             gone.close()
         self.close(self.old)
-
-
-def descriptors() -> int:
-    """How many descriptors this process has, after garbage was collected."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture

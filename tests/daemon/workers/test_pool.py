@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -36,6 +35,7 @@ from netd.model.address import InetAddress, Transport
 from netd.model.log import AS_USUAL
 from netd.model.service import Access, Concurrency, Reference, Runs, Service
 from tests.daemon.fakes import Adopted, FakeProcess, FakeReactor, FakeSpawner, texts
+from tests.descriptors import count_descriptors
 
 
 def service(
@@ -461,17 +461,17 @@ class TestDrain:
 
     def test_nothing_is_left(self, made: list[Scene]) -> None:
         """What the pool has opened is closed with it."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         scene = Scene(service(concurrency="process", processes=4))
         scene.serve()
         scene.pool.suspension.suspend("time")
         scene.pool.suspension.resume("time")
         scene.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
 
     def test_discarded(self, made: list[Scene]) -> None:
         """A pool that never served is ended without a report, and everything is closed."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         scene = Scene(service(processes=2))
         scene.pool.start()
         changes = scene.changes
@@ -484,7 +484,7 @@ class TestDrain:
         scene.reactor.close()
         scene.spawner.close()
         scene._stack.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
 
 
 class TestSuspension:

@@ -20,6 +20,7 @@ from netd.daemon.workers.scaling import (
     processor_time_of,
 )
 from tests.daemon.fakes import FakeReactor
+from tests.descriptors import count_descriptors
 
 MOST = 8
 
@@ -229,14 +230,14 @@ class TestLooking:
 
     def test_no_descriptor_is_lost(self, scene: Scene) -> None:
         """What is watched may change as often as it likes."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         for _ in range(3):
             scene.scaling.watch([])
             scene.scaling.watch([scene.listener])
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
         scene.scaling.stop()
         scene.scaling.stop()
-        assert len(os.listdir("/proc/self/fd")) == before - 1
+        assert count_descriptors() == before - 1
 
 
 class TestGrowing:

@@ -49,6 +49,7 @@ from tests.daemon.fakes import (
     framed,
     texts,
 )
+from tests.descriptors import count_descriptors
 
 THREADS = 16
 PLACES = 3
@@ -336,12 +337,12 @@ class TestCannotStart:
 
     def test_nothing_stays_open(self, scene: Scene) -> None:
         """A try that fails gives both ends of its channel back."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         scene.spawner.failures = [OSError(errno.EAGAIN, "no process left") for _ in range(5)]
         scene.worker.start()
         scene.reactor.pump([0, 0.1, 0.2])
         scene.reactor.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
 
 
 class TestDeath:

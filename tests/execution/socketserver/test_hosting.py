@@ -20,6 +20,7 @@ import pytest
 from netd.execution.socketserver.hosting import Overrides, adopted, host_of, hosted, is_override
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
+from tests.descriptors import count_descriptors
 from tests.execution.hosts import FakeHost, NoHost
 
 STREAMS = [Transport.TCP, Transport.UNIX]
@@ -218,12 +219,12 @@ class TestConstructor:
                 ports.append(own.getsockname())
                 self.socket = own
 
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         server = listeners.hosted(Own)
         assert server.server_address == server.socket.getsockname() != ports[0]
         socket.create_server(ports[0]).close()
         # The listener, and what handlers see of it.
-        assert len(os.listdir("/proc/self/fd")) == before + 2
+        assert count_descriptors() == before + 2
 
     def test_that_closes_before_it_begins(self, listeners: Listeners) -> None:
         """Whatever it says to its socket, the listener stays as it is."""
@@ -265,11 +266,11 @@ class TestConstructor:
                 raise OSError("in server_bind")
 
         listener = listeners.bound()
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         with pytest.raises(OSError, match="in server_bind"):
             hosted(Broken, ListenerSocket.copy_of(listener), NoHost(), Handler, {})
         gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
         assert can_connect(listener)
 
     def test_server_bind_and_server_activate(self, listeners: Listeners) -> None:
@@ -541,7 +542,7 @@ class TestFunction:
         """Bound or not, it is on the listener afterwards, and nothing else is left."""
         listener = listeners.bound(transport)
         shown = listeners.shown(listener)
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         addresses = []
 
         def make(address: Any, handler: Any) -> Any:
@@ -553,7 +554,7 @@ class TestFunction:
         assert is_same(server, listener)
         assert server.server_address == listener.getsockname() != addresses[0]
         assert server.RequestHandlerClass is Handler
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
         if transport.is_unix:
             assert not os.path.exists(os.path.dirname(addresses[0]))
 

@@ -27,6 +27,7 @@ from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
 from netd.model.service import Access
+from tests.descriptors import count_descriptors
 from tests.execution.recording import Recording, read_all
 from tests.reactors import PATIENCE
 
@@ -559,12 +560,12 @@ class TestProcessRequest:
                 raise ValueError("afterwards")
 
         stage = make(Wrapping)
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         request, client = stage.client()
         stage.serving.serve(0, request)
         assert read_all(client) == b""
         client.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
         assert stage.log_buffer.verdicts == ["failed"]
 
     def test_that_raises_after_it_has_passed_it_on(self, make: Make) -> None:

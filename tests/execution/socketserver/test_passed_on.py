@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from netd.accept.errors import After, after_accept
 from netd.execution.request import Request
 from netd.execution.socketserver.passed_on import PassedOnRequests
 from netd.model.address import Transport
+from tests.descriptors import count_descriptors
 from tests.reactors import PATIENCE
 
 
@@ -85,8 +85,8 @@ def test_from_many_threads_to_many(handed: PassedOnRequests) -> None:
 
 def test_closed(handed: PassedOnRequests) -> None:
     """Its descriptor goes with it, and a second time does no harm."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = count_descriptors()
     another = PassedOnRequests(Transport.UDP)
     another.close()
     another.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert count_descriptors() == before

@@ -24,6 +24,7 @@ from netd.execution.sources.stream import InetStream, UnixStream
 from netd.listening.counted import CountedSocket
 from netd.model.address import Transport
 from netd.model.peer import Credentials
+from tests.descriptors import count_descriptors
 
 PATIENCE = 30.0
 LIMIT = 100
@@ -315,11 +316,11 @@ class TestUnixDatagram:
         """Nobody can fill the process with descriptors by sending it some."""
         with receiving(socket.AF_UNIX, abstract()) as receiver, sending(receiver) as sender:
             source = UnixDatagram(receiver, receiver, LIMIT)
-            before = len(os.listdir("/proc/self/fd"))
+            before = count_descriptors()
             for _ in range(10):
                 socket.send_fds(sender, [b"take these"], [0, 1, 2])
                 assert source.next_request().peer == Credentials(os.getuid(), os.getgid())
-            assert len(os.listdir("/proc/self/fd")) <= before
+            assert count_descriptors() <= before
 
     def test_nobody(self) -> None:
         """It does not wait although the socket is a blocking one."""

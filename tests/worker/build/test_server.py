@@ -16,6 +16,7 @@ from netd.execution.socketserver.hosting import hosted
 from netd.listening.handler_view import ListenerSocket
 from netd.model.address import Transport
 from netd.worker.build.server import HandlerHost, server_class
+from tests.descriptors import count_descriptors
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -112,12 +113,12 @@ class TestServer:
 
     def test_no_descriptor_is_lost(self, tmp_path: Path, transport: Transport) -> None:
         """The only descriptor of a server object is the listener's, which closes with it."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         with bound(transport, tmp_path / "s") as listener:
             server = server_for(transport, listener)
-            assert len(os.listdir("/proc/self/fd")) == before + 2
+            assert count_descriptors() == before + 2
             server.server_close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
 
     def test_the_listener_stays(self, tmp_path: Path, transport: Transport) -> None:
         """A server object that is closed takes nothing away from netd, nor from its clients."""
