@@ -36,8 +36,9 @@ from netd.daemon.run_in_thread import run_in_thread
 from netd.daemon.systemd import Notifications
 from netd.listening.activation import Passed, initial_environment, with_passed
 from netd.listening.activation import received as received_from_manager
-from netd.listening.binding import CannotBind, Listener, Listeners, bind_all
+from netd.listening.binding import bind_all
 from netd.listening.handover import Handover, received
+from netd.listening.listener import CannotBind, Listener, Listeners
 from netd.log.destination import LogLocation
 from netd.log.file import cannot_log
 from netd.log.writer import DaemonLog, Log, RelayedLog

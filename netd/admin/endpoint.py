@@ -13,7 +13,8 @@ from netd.admin.listener import AdminListener
 from netd.config.admin import usual_socket
 from netd.core.reactor import ProcessReactor
 from netd.daemon.daemon import Daemon
-from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.listening.binding import bind_all
+from netd.listening.listener import CannotBind, Listeners
 from netd.model.address import Transport, UnixAddress
 from netd.model.service import Configuration, Program, Service
 

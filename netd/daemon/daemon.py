@@ -19,7 +19,7 @@ from netd.daemon.generations.predecessor import Predecessor
 from netd.daemon.generations.tools import DaemonTools
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.states import DAEMON, DaemonEvent, DaemonState
-from netd.listening.binding import Listeners
+from netd.listening.listener import Listeners
 from netd.log.writer import DaemonLog
 from netd.model.service import Configuration
 

@@ -405,6 +405,3 @@ class Scoreboard:
     def close(self) -> None:
         """Give the mapping back."""
         self._page.close()
-
-
-__all__ = ["ActiveConnection", "Counts", "Geometry", "Lane", "Scoreboard", "WorkerBlock"]

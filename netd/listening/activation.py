@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from netd.listening.binding import Listener, Listeners
+from netd.listening.listener import Listener, Listeners
 from netd.model.address import Address, PassedAddress, Transport
 from netd.model.service import Configuration, Service
 

@@ -23,8 +23,6 @@ from netd.model.address import InetAddress, PassedAddress, Transport, UnixAddres
 from netd.model.service import Service
 from netd.model.socket_options import of_sockets
 
-__all__ = ["CannotBind", "Listener", "Listeners", "bind_all"]
-
 
 def bind_all(services: Iterable[Service], held: Iterable[Listener] = ()) -> Listeners:
     """Bind every address of *services*, in order; the caller closes the result.

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from netd.listening.binding import Listener, Listeners
+from netd.listening.listener import Listener, Listeners
 from netd.listening.options.apply import set_option
 from netd.listening.options.table import OPTIONS
 from netd.listening.unix_path import unlink_at_close

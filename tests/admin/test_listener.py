@@ -15,13 +15,13 @@ from twisted.logger import capturedLogs
 from netd.accept.pause import PAUSE
 from netd.admin.endpoint import MODE, bind_admin
 from netd.admin.listener import AdminListener
-from netd.listening.binding import CannotBind, Listeners
+from netd.listening.listener import CannotBind, Listeners
 from netd.model.service import Configuration
 from tests.daemon.fakes import FakeReactor, texts
 
 
 class Scene:
-    """A door, and its listener."""
+    """An admin listener, and its socket."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -32,8 +32,8 @@ class Scene:
         factory = Factory.forProtocol(Protocol)
         factory.noisy = False
         (listener,) = self.listeners
-        self.door = AdminListener(listener.socket, factory, self.reactor)
-        self.door.open()
+        self.admin = AdminListener(listener.socket, factory, self.reactor)
+        self.admin.open()
 
     @contextmanager
     def client(self) -> Iterator[socket.socket]:
@@ -59,12 +59,12 @@ def test_somebody_comes_in(scene: Scene) -> None:
 
 def test_somebody_who_has_left_already(scene: Scene) -> None:
     """An accept with nobody there waits for nobody."""
-    scene.door.watched.doRead()
+    scene.admin.watched.doRead()
     assert not scene.reactor.adopted
 
 
 def test_nobody_after_it_was_closed(scene: Scene) -> None:
-    scene.door.close()
+    scene.admin.close()
     with scene.client():
         assert scene.reactor.read() == 0
 
@@ -76,7 +76,7 @@ def test_no_descriptors_left(scene: Scene) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         try:
             for _ in range(3):
-                scene.door.watched.doRead()
+                scene.admin.watched.doRead()
                 scene.reactor.readers.clear()
                 scene.reactor.advance(PAUSE)
         finally:
@@ -96,10 +96,10 @@ def test_closed_while_it_rests(scene: Scene) -> None:
     with scene.client():
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         try:
-            scene.door.watched.doRead()
+            scene.admin.watched.doRead()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        scene.door.close()
+        scene.admin.close()
         scene.reactor.advance(PAUSE)
         assert scene.reactor.readers == []
 

@@ -75,14 +75,14 @@ class TestInet:
     )
     def test_by_the_address(self, host: str, reason: str | None) -> None:
         """The lists decide by the host of ``client_address``, with their reason word."""
-        door = gate(["10.0.0.0/8"], ["10.9.0.0/16"])
-        assert door.refuses("request", (host, 4711), f"{host}:4711", None) == reason
+        made = gate(["10.0.0.0/8"], ["10.9.0.0/16"])
+        assert made.refuses("request", (host, 4711), f"{host}:4711", None) == reason
 
     def test_by_an_address_of_ipv6(self) -> None:
         """Addresses of four parts are read by their first."""
-        door = gate(["::1"])
-        assert door.refuses("request", ("::1", 4711, 0, 0), "[::1]:4711", None) is None
-        assert door.refuses("request", ("::2", 4711, 0, 0), "[::2]:4711", None) == "not-allowed"
+        made = gate(["::1"])
+        assert made.refuses("request", ("::1", 4711, 0, 0), "[::1]:4711", None) is None
+        assert made.refuses("request", ("::2", 4711, 0, 0), "[::2]:4711", None) == "not-allowed"
 
     def test_credentials_do_not_matter(self) -> None:
         """An entry for Unix users does not match somebody from the network."""
@@ -103,9 +103,9 @@ class TestUnix:
     )
     def test_by_the_peer(self, peer: Credentials | None, reason: str | None) -> None:
         """The lists decide by who it is; the address, which is empty, does not matter."""
-        door = gate(["gid:27"], ["uid:1001"], of_unix=True)
-        assert door.refuses("request", "", "unix", peer) == reason
-        assert door.refuses("request", None, "unix", peer) == reason
+        made = gate(["gid:27"], ["uid:1001"], of_unix=True)
+        assert made.refuses("request", "", "unix", peer) == reason
+        assert made.refuses("request", None, "unix", peer) == reason
 
 
 class TestFilter:
@@ -114,15 +114,15 @@ class TestFilter:
     def test_after_the_lists(self) -> None:
         """It is asked about those whom the lists admit, with what ``socketserver`` passes."""
         asked = Filter()
-        door = gate(["10.0.0.0/8"], request_filter=asked)
-        assert door.refuses("request", ("10.0.0.1", 1), "10.0.0.1:1", None) is None
+        made = gate(["10.0.0.0/8"], request_filter=asked)
+        assert made.refuses("request", ("10.0.0.1", 1), "10.0.0.1:1", None) is None
         assert asked.asked == [("request", ("10.0.0.1", 1))]
 
     def test_not_about_the_refused(self) -> None:
         """Whom the lists refuse costs no call."""
         asked = Filter()
-        door = gate(["10.0.0.0/8"], request_filter=asked)
-        assert door.refuses("request", ("192.0.2.1", 1), "192.0.2.1:1", None) == "not-allowed"
+        made = gate(["10.0.0.0/8"], request_filter=asked)
+        assert made.refuses("request", ("192.0.2.1", 1), "192.0.2.1:1", None) == "not-allowed"
         assert asked.asked == []
 
     def test_its_own_reason(self) -> None:
@@ -163,21 +163,21 @@ class TestCertificates:
     @pytest.mark.parametrize("of_unix", [False, True])
     def test_after_the_handshake(self, of_unix: bool) -> None:
         """A certificate counts for its own client, and not for the next from the same address."""
-        door = gate(["certificate:a"], ["certificate:b"], of_unix=of_unix)
+        made = gate(["certificate:a"], ["certificate:b"], of_unix=of_unix)
         client = ("request", ("10.0.0.1", 4711), "client", ALICE)
         for _ in range(2):
-            assert door.refuses(*client, Shown("a")) is None
-            assert door.refuses(*client, Shown("a", "b")) == "deny"
-            assert door.refuses(*client, Shown()) == "not-allowed"
-            assert door.refuses(*client) == "not-allowed"
+            assert made.refuses(*client, Shown("a")) is None
+            assert made.refuses(*client, Shown("a", "b")) == "deny"
+            assert made.refuses(*client, Shown()) == "not-allowed"
+            assert made.refuses(*client) == "not-allowed"
 
     @pytest.mark.parametrize("of_unix", [False, True])
     def test_before_the_handshake(self, of_unix: bool) -> None:
         """It is not held against anybody that he has not shown it yet, and no filter is asked."""
         asked = Filter()
         for allow, early in ((["certificate:a"], None), (["192.0.2.1", "uid:0"], "not-allowed")):
-            door = gate(allow, [], asked, of_unix=of_unix)
-            assert door.refuses_early(("10.0.0.1", 4711), ALICE) == early
+            made = gate(allow, [], asked, of_unix=of_unix)
+            assert made.refuses_early(("10.0.0.1", 4711), ALICE) == early
         assert asked.asked == []
 
     def test_open(self) -> None:

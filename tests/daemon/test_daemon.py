@@ -26,8 +26,9 @@ from netd.daemon.generations.upgrade import CommandLine, Upgraded
 from netd.daemon.states import DaemonState, ServiceState
 from netd.daemon.systemd import Notifications
 from netd.ipc.worker import ConfigureLog, Drain, Resume, StartWorker, Stop
-from netd.listening.binding import Listeners, bind_all
+from netd.listening.binding import bind_all
 from netd.listening.handover import Handover
+from netd.listening.listener import Listeners
 from netd.log.destination import LogLocation
 from netd.log.file import Destination
 from netd.model.address import Transport, UnixAddress

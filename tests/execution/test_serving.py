@@ -23,8 +23,8 @@ from netd.admission.lists import AccessLists
 from netd.execution.request import Request, TooLong
 from netd.execution.serving import Handler, ServedListener, Serving
 from netd.execution.tracebacks import user_traceback
-from netd.ipc.layout import Geometry
-from netd.ipc.scoreboard import ActiveConnection, Counts, Scoreboard
+from netd.ipc.layout import ActiveConnection, Geometry
+from netd.ipc.scoreboard import Counts, Scoreboard
 from netd.listening.counted import CountedSocket
 from netd.log.record import AccessRecord, LogRecord
 from netd.model.address import Transport

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from netd.listening.activation import Passed, received, with_passed
-from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.listening.binding import bind_all
 from netd.listening.description import parse
+from netd.listening.listener import CannotBind, Listeners
 from netd.model.address import PassedAddress, Transport
 from netd.model.service import Configuration, Reference, Runs, Service
 

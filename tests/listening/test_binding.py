@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.listening.binding import bind_all
 from netd.listening.description import parse
+from netd.listening.listener import CannotBind, Listeners
 from netd.model.address import Address, InetAddress, Transport, UnixAddress
 from netd.model.service import Program, Reference, Runs, Service
 from tests.descriptors import none_left_open

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from netd.listening.binding import Listener, Listeners, bind_all
+from netd.listening.binding import bind_all
 from netd.listening.description import parse
 from netd.listening.handover import VARIABLE, ready, received, unused_by, variable
+from netd.listening.listener import Listener, Listeners
 from netd.listening.options.apply import read
 from netd.model.address import InetAddress, Transport, UnixAddress
 from netd.model.service import Reference, Runs, Service

@@ -32,7 +32,7 @@ from netd.daemon.generations.upgrade import Upgrade, Upgraded
 from netd.daemon.lifecycle import Lifecycle
 from netd.daemon.states import DaemonEvent, DaemonState
 from netd.daemon.workers.pool import Pool
-from netd.listening.binding import Listener, Listeners
+from netd.listening.listener import Listener, Listeners
 from netd.log.file import Destination, cannot_log
 from netd.model.log import Level
 from netd.model.log import Log as LogSettings

@@ -12,8 +12,8 @@ from netd.core.reactor import Timing
 from netd.core.timer import Timer
 from netd.daemon.workers.pool import Pool
 from netd.ipc.scoreboard import Counts
-from netd.listening.binding import Listeners
 from netd.listening.drain_filter import admit_nobody, has_queued_connections
+from netd.listening.listener import Listeners
 from netd.model.address import InetAddress
 
 log = Logger()

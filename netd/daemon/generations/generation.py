@@ -20,7 +20,7 @@ from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
 from netd.ipc.layout import Geometry
 from netd.ipc.scoreboard import Scoreboard
-from netd.listening.binding import Listeners
+from netd.listening.listener import Listeners
 from netd.model.log import Form, Log, WorkerLog
 from netd.model.service import Configuration, Plugin, Service
 

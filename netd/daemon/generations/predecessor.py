@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from netd.core.reactor import Reading
 from netd.daemon.generations.line_reader import LineReader
-from netd.listening.binding import Listeners
 from netd.listening.handover import LEAVE, Handover, ready
+from netd.listening.listener import Listeners
 
 
 class Predecessor:

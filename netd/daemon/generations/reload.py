@@ -22,7 +22,8 @@ from netd.daemon.generations.generation import (
     by_worker,
 )
 from netd.daemon.workers.pool import Pool
-from netd.listening.binding import CannotBind, Listeners, bind_all
+from netd.listening.binding import bind_all
+from netd.listening.listener import CannotBind, Listeners
 from netd.model.service import Configuration
 
 log = Logger()

@@ -22,8 +22,8 @@ from twisted.internet.defer import Deferred
 from netd.core.reactor import ReadingReactor
 from netd.core.timer import Timer
 from netd.daemon.generations.line_reader import LineReader
-from netd.listening.binding import Listeners
 from netd.listening.handover import LEAVE, VARIABLE, unused_by, variable
+from netd.listening.listener import Listeners
 
 DEADLINE: Final = 90.0
 """Seconds that the new daemon has to be ready: its workers have 60 for their imports, and its probe

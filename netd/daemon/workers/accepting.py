@@ -19,7 +19,7 @@ from netd.log.format import line_form
 from netd.log.record import AccessRecord, Traffic
 
 
-class Accepting:
+class PoolAccepting:
     """Opens and shuts dispatchers as services are suspended and resumed. In the reactor's thread.
 
     *scaling*, if there is one, watches the queues of the services that accept.

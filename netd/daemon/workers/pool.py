@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from netd.daemon.states import ServiceEvent, ServiceState, WorkerState
-from netd.daemon.workers.accepting import Accepting
+from netd.daemon.workers.accepting import PoolAccepting
 from netd.daemon.workers.replacement import Replacement
 from netd.daemon.workers.runtime import ServiceRuntime, WorkerSpec, WorkerTools
 from netd.daemon.workers.scaling import Scaling, View
@@ -65,7 +65,7 @@ class Pool:
         scaling = (
             Scaling(self, tools.reactor, self._least, self._most) if first.is_elastic else None
         )
-        self.accepting = Accepting(
+        self.accepting = PoolAccepting(
             self.runtime, self.workers, self.states, self.suspension, scaling, tools.write_log
         )
         self._is_draining = False

@@ -25,7 +25,7 @@ from netd.model.service import Runs, Service
 from netd.model.socket_options import of_connections
 from netd.worker.build.link import DaemonLink
 from netd.worker.build.listener import BoundListener
-from netd.worker.build.replacement import Replacement
+from netd.worker.build.recycle_request import RecycleRequest
 from netd.worker.importing import load
 
 
@@ -56,7 +56,7 @@ class ServiceContext:
         os.close(start.scoreboard)  # the mapping stays
         self.index = start.index
         self.block = self.board.block(start.index)
-        self._replacement = Replacement(self.service, link)
+        self._recycle_request = RecycleRequest(self.service, link)
         self.asks_for_ancillary = False
         """Whether handlers of datagrams want their ancillary data. Set once the handler is
         imported, and before a source is built: the sources without it are cheaper."""
@@ -148,11 +148,11 @@ class ServiceContext:
     @property
     def recycle(self) -> Recycle | None:
         """Make what counts requests and memory, if the service bounds them. One for a process."""
-        return self._replacement.bounds()
+        return self._recycle_request.bounds()
 
     def hung(self, most: int, count: int) -> None:
         """*count* handlers, of *most* at a time, hang. In the reactor's thread."""
-        self._replacement.handlers_hung(most, count)
+        self._recycle_request.handlers_hung(most, count)
 
     def suspend(self) -> None:
         """Stop accepting in all processes: ``server.shutdown()``. Any thread."""

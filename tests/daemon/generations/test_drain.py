@@ -13,7 +13,7 @@ from netd.daemon.generations.drain import EMPTYING_INTERVAL, HANDSHAKE_TIME, Dra
 from netd.daemon.generations.generation import Generation
 from netd.daemon.workers.worker import END_DEADLINE
 from netd.ipc.worker import Drain, NeedsRecycling, Stop
-from netd.listening.binding import Listeners
+from netd.listening.listener import Listeners
 from netd.model.address import Transport, UnixAddress
 from netd.model.service import Program
 from tests.daemon.estates import Stage, configuration, pages, service

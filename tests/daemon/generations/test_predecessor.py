@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from netd.daemon.generations.predecessor import Predecessor
-from netd.listening.binding import Listeners, bind_all
+from netd.listening.binding import bind_all
 from netd.listening.handover import Handover
+from netd.listening.listener import Listeners
 from netd.model.address import Transport, UnixAddress
 from tests.daemon.estates import service
 from tests.daemon.fakes import FakeReactor

@@ -17,7 +17,7 @@ from netd.daemon.generations.reload import Outcome, Reload
 from netd.daemon.workers.pool import Pool
 from netd.daemon.workers.worker import START_DEADLINE
 from netd.ipc.worker import Drain, Resume, StartFailed, Stop
-from netd.listening.binding import Listeners
+from netd.listening.listener import Listeners
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Configuration, Plugin
 from tests.daemon.estates import Stage, configuration, service

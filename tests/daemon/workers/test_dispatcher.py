@@ -40,7 +40,7 @@ HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n"
 
 
 class Stage:
-    """An entrance at work."""
+    """A dispatcher at work."""
 
     def __init__(
         self, service: Service, undo: ExitStack, reactor: FakeReactor | None = None
@@ -55,15 +55,15 @@ class Stage:
         )
         self.said: list[tuple[str, str]] = []
         self.pause = Pause(lambda *line: self.said.append(line), self.reactor.callLater)
-        self.entrance = Dispatcher(service, ADDRESS, listener, pending, self.pause, self.reactor)
-        undo.callback(self.entrance.close)
+        self.dispatcher = Dispatcher(service, ADDRESS, listener, pending, self.pause, self.reactor)
+        undo.callback(self.dispatcher.close)
         self.refusals: list[tuple[str, str]] = []
         self.carried: list[Traffic] = []
-        self.entrance.tell(self._turned_away)
-        self.entrance.open()
+        self.dispatcher.tell(self._refused)
+        self.dispatcher.open()
         self._undo = undo
 
-    def _turned_away(self, client: str, reason: str, since: float, carried: Traffic) -> None:
+    def _refused(self, client: str, reason: str, since: float, carried: Traffic) -> None:
         self.refusals.append((client, reason))
         self.carried.append(carried)
 
@@ -72,7 +72,7 @@ class Stage:
         client = self._undo.enter_context(socket.create_connection(self.address, PATIENCE))
         client.sendall(words)
         assert select.select([self.listener], [], [], PATIENCE)[0]
-        self.entrance.watched.doRead()
+        self.dispatcher.watched.doRead()
         return client
 
     def let_read(self) -> None:
@@ -87,12 +87,12 @@ class Stage:
 
     def handed(self) -> HandoffMetadata:
         """What a worker is given next."""
-        descriptor, handed = receive_connection(self.entrance.queue)
+        descriptor, handed = receive_connection(self.dispatcher.queue)
         socket.close(descriptor)
         return handed
 
     def is_empty(self) -> bool:
-        return not select.select([self.entrance.queue], [], [], 0)[0]
+        return not select.select([self.dispatcher.queue], [], [], 0)[0]
 
 
 @pytest.fixture
@@ -103,62 +103,62 @@ def undo() -> Iterator[ExitStack]:
 
 def test_nobody_is_handed_on_before_he_has_begun(undo: ExitStack) -> None:
     """Nothing of what he says is received."""
-    door = Stage(SERVICE, undo)
-    client = door.connect()
-    assert door.is_empty()
-    assert not door.entrance.is_empty
-    door.say(client, b"\x16hello")
-    descriptor, handed = receive_connection(door.entrance.queue)
+    stage = Stage(SERVICE, undo)
+    client = stage.connect()
+    assert stage.is_empty()
+    assert not stage.dispatcher.is_empty
+    stage.say(client, b"\x16hello")
+    descriptor, handed = receive_connection(stage.dispatcher.queue)
     with socket.socket(fileno=descriptor) as connection:
         assert connection.recv(100) == b"\x16hello"
     assert handed.client_address == client.getsockname()
     assert handed.client == "{}:{}".format(*client.getsockname())
-    assert door.entrance.is_empty
-    assert door.refusals == []
+    assert stage.dispatcher.is_empty
+    assert stage.refusals == []
 
 
 def test_denied(undo: ExitStack) -> None:
     """The lists are asked at once."""
-    door = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
-    client = door.connect()
+    stage = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
+    client = stage.connect()
     assert client.recv(1) == b""
-    assert [reason for _, reason in door.refusals] == ["deny"]
-    assert door.entrance.refused == 1
+    assert [reason for _, reason in stage.refusals] == ["deny"]
+    assert stage.dispatcher.refused == 1
 
 
 def test_a_dry_run_is_for_the_worker_to_log(undo: ExitStack) -> None:
-    door = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",), dry_run=True)), undo)
-    door.connect(b"\x16")
-    door.let_read()
-    assert not door.is_empty()
+    stage = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",), dry_run=True)), undo)
+    stage.connect(b"\x16")
+    stage.let_read()
+    assert not stage.is_empty()
 
 
 class TestHeader:
     PROXIED = replace(SERVICE, proxies=("127.0.0.1",))
 
     def test_says_who_the_client_is(self, undo: ExitStack) -> None:
-        door = Stage(self.PROXIED, undo)
-        client = door.connect(HEADER)
-        door.let_read()
-        assert door.is_empty()
-        door.say(client, b"\x16")
-        handed = door.handed()
+        stage = Stage(self.PROXIED, undo)
+        client = stage.connect(HEADER)
+        stage.let_read()
+        assert stage.is_empty()
+        stage.say(client, b"\x16")
+        handed = stage.handed()
         assert (handed.client_address, handed.is_proxied) == (("192.0.2.1", 4711), True)
 
     def test_lists_speak_of_the_client(self, undo: ExitStack) -> None:
         access = Access(deny=("192.0.2.0/24",))
-        door = Stage(replace(self.PROXIED, access=access), undo)
-        door.connect(HEADER + b"\x16")
-        door.let_read()
-        assert door.refusals == [("192.0.2.1:4711", "deny")]
+        stage = Stage(replace(self.PROXIED, access=access), undo)
+        stage.connect(HEADER + b"\x16")
+        stage.let_read()
+        assert stage.refusals == [("192.0.2.1:4711", "deny")]
 
     def test_is_due(self, undo: ExitStack) -> None:
-        door = Stage(self.PROXIED, undo)
-        door.connect(b"\x16\x03\x01")
-        door.let_read()
-        ((_, reason),) = door.refusals
+        stage = Stage(self.PROXIED, undo)
+        stage.connect(b"\x16\x03\x01")
+        stage.let_read()
+        ((_, reason),) = stage.refusals
         assert reason.startswith("proxy-header, ")
-        ((received, sent, round_trip),) = door.carried
+        ((received, sent, round_trip),) = stage.carried
         assert (received, sent) == (3, 0)
         assert round_trip
 
@@ -166,43 +166,43 @@ class TestHeader:
 class TestBounds:
     def test_time(self, undo: ExitStack) -> None:
         """Who has not begun in time is turned away, and nobody else."""
-        door = Stage(SERVICE, undo)
-        client = door.connect()
-        door.reactor.advance(HANDSHAKE_TIMEOUT)
+        stage = Stage(SERVICE, undo)
+        client = stage.connect()
+        stage.reactor.advance(HANDSHAKE_TIMEOUT)
         assert client.recv(1) == b""
-        assert [reason for _, reason in door.refusals] == [TIMED_OUT]
+        assert [reason for _, reason in stage.refusals] == [TIMED_OUT]
 
     def test_crowd(self, undo: ExitStack) -> None:
         """The one that has been waited for longest makes room."""
-        door = Stage(replace(SERVICE, handshakes=2), undo)
-        first, *_ = [door.connect() for _ in range(3)]
+        stage = Stage(replace(SERVICE, handshakes=2), undo)
+        first, *_ = [stage.connect() for _ in range(3)]
         assert first.recv(1) == b""
-        assert [reason for _, reason in door.refusals] == [CROWDED]
+        assert [reason for _, reason in stage.refusals] == [CROWDED]
 
     def test_gone(self, undo: ExitStack) -> None:
-        door = Stage(SERVICE, undo)
-        door.connect().close()
-        door.let_read()
-        assert [reason for _, reason in door.refusals] == ["gone"]
+        stage = Stage(SERVICE, undo)
+        stage.connect().close()
+        stage.let_read()
+        assert [reason for _, reason in stage.refusals] == ["gone"]
 
     def test_full_queue(self, undo: ExitStack) -> None:
         """Who finds no room there is put into it as soon as there is some."""
-        door = Stage(SERVICE, undo)
-        door.entrance._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        clients = [door.connect(b"\x16") for _ in range(60)]
-        door.let_read()
-        assert not door.entrance.is_empty
-        assert door.entrance.watched not in door.reactor.readers
+        stage = Stage(SERVICE, undo)
+        stage.dispatcher._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        clients = [stage.connect(b"\x16") for _ in range(60)]
+        stage.let_read()
+        assert not stage.dispatcher.is_empty
+        assert stage.dispatcher.watched not in stage.reactor.readers
         handed = 0
         while handed < len(clients):
-            while not door.is_empty():
-                door.handed()
+            while not stage.is_empty():
+                stage.handed()
                 handed += 1
-            for writer in list(door.reactor.writers):
+            for writer in list(stage.reactor.writers):
                 writer.doWrite()
-            door.let_read()  # those in the backlog
-        assert door.entrance.is_empty
-        assert door.entrance.watched in door.reactor.readers
+            stage.let_read()  # those in the backlog
+        assert stage.dispatcher.is_empty
+        assert stage.dispatcher.watched in stage.reactor.readers
 
 
 class Reluctant(FakeReactor):
@@ -220,36 +220,36 @@ class TestListenerLasts:
     """Whatever happens after accept(2), the listener is not lost."""
 
     def test_a_bug_costs_one_connection(self, undo: ExitStack) -> None:
-        door = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
-        door.entrance.tell(raising)
+        stage = Stage(replace(SERVICE, access=Access(deny=("127.0.0.1",))), undo)
+        stage.dispatcher.tell(raising)
         with capturedLogs() as logged:
-            assert door.connect().recv(1) == b""
+            assert stage.connect().recv(1) == b""
         assert "ZeroDivisionError" in "".join(texts(logged))
-        door.entrance.tell(door._turned_away)
-        assert door.entrance.watched in door.reactor.readers
-        door.connect()
-        assert [reason for _, reason in door.refusals] == ["deny"]
+        stage.dispatcher.tell(stage._refused)
+        assert stage.dispatcher.watched in stage.reactor.readers
+        stage.connect()
+        assert [reason for _, reason in stage.refusals] == ["deny"]
 
     def test_no_room_to_watch(self, undo: ExitStack) -> None:
         """The connection is refused, as in a pool of threads."""
         reactor = Reluctant()
-        door = Stage(SERVICE, undo, reactor)
+        stage = Stage(SERVICE, undo, reactor)
         reactor.is_full = True
-        assert door.connect().recv(1) == b""
-        assert [reason.partition(",")[0] for _, reason in door.refusals] == ["unwatched"]
-        assert door.entrance.watched in reactor.readers
+        assert stage.connect().recv(1) == b""
+        assert [reason.partition(",")[0] for _, reason in stage.refusals] == ["unwatched"]
+        assert stage.dispatcher.watched in reactor.readers
         reactor.is_full = False
-        door.connect(b"\x16")
-        door.let_read()
-        assert not door.is_empty()
+        stage.connect(b"\x16")
+        stage.let_read()
+        assert not stage.is_empty()
 
     def test_dropped_by_the_reactor(self, undo: ExitStack) -> None:
         """As Twisted does on a hang-up, or after ``doRead`` has raised."""
-        door = Stage(SERVICE, undo)
-        door.reactor.removeReader(door.entrance.watched)
-        door.entrance.watched.connectionLost(Failure(OSError("shut down")))
-        door.reactor.advance(PAUSE)
-        assert door.entrance.watched in door.reactor.readers
+        stage = Stage(SERVICE, undo)
+        stage.reactor.removeReader(stage.dispatcher.watched)
+        stage.dispatcher.watched.connectionLost(Failure(OSError("shut down")))
+        stage.reactor.advance(PAUSE)
+        assert stage.dispatcher.watched in stage.reactor.readers
 
 
 def raising(*_: object) -> None:
@@ -259,30 +259,30 @@ def raising(*_: object) -> None:
 class TestEnd:
     def test_shut(self, undo: ExitStack) -> None:
         """Nobody new is taken; who has been taken goes on."""
-        door = Stage(SERVICE, undo)
-        client = door.connect()
-        door.entrance.shut()
-        assert door.entrance.watched not in door.reactor.readers
-        door.say(client, b"\x16")
-        assert not door.is_empty()
+        stage = Stage(SERVICE, undo)
+        client = stage.connect()
+        stage.dispatcher.shut()
+        assert stage.dispatcher.watched not in stage.reactor.readers
+        stage.say(client, b"\x16")
+        assert not stage.is_empty()
 
     def test_last_call(self, undo: ExitStack) -> None:
-        door = Stage(SERVICE, undo)
-        client = door.connect()
-        door.entrance.last_call()
-        assert door.entrance.is_expecting
-        door.reactor.advance(LAST_CALL)
+        stage = Stage(SERVICE, undo)
+        client = stage.connect()
+        stage.dispatcher.last_call()
+        assert stage.dispatcher.is_expecting
+        stage.reactor.advance(LAST_CALL)
         assert client.recv(1) == b""
-        assert not door.entrance.is_expecting
+        assert not stage.dispatcher.is_expecting
 
     def test_two_generations(self, undo: ExitStack) -> None:
         """The listener is the same, and the end of one is not the other's."""
-        door = Stage(SERVICE, undo)
-        pending = PendingConnections(10, 5.0, door.reactor)
-        other = Dispatcher(SERVICE, ADDRESS, door.listener, pending, door.pause, door.reactor)
+        stage = Stage(SERVICE, undo)
+        pending = PendingConnections(10, 5.0, stage.reactor)
+        other = Dispatcher(SERVICE, ADDRESS, stage.listener, pending, stage.pause, stage.reactor)
         other.open()
-        door.entrance.close()
-        assert door.listener.fileno() >= 0
-        assert [reader.fileno() for reader in door.reactor.readers] == [other.watched.fileno()]
+        stage.dispatcher.close()
+        assert stage.listener.fileno() >= 0
+        assert [reader.fileno() for reader in stage.reactor.readers] == [other.watched.fileno()]
         other.close()
-        assert door.reactor.readers == []
+        assert stage.reactor.readers == []

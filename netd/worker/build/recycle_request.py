@@ -7,7 +7,7 @@ from netd.model.service import Service
 from netd.worker.build.link import DaemonLink
 
 
-class Replacement:
+class RecycleRequest:
     """Asks the daemon to replace this process, once for each service. Any thread."""
 
     def __init__(self, service: Service, link: DaemonLink) -> None:

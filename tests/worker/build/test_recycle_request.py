@@ -1,4 +1,4 @@
-"""``netd.worker.build.replacement``: when a worker process asks to be replaced, or killed."""
+"""``netd.worker.build.recycle_request``: when a worker process asks to be replaced, or killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from netd.model.address import InetAddress, Transport
 from netd.model.service import Reference, Runs, Service
-from netd.worker.build.replacement import Replacement
+from netd.worker.build.recycle_request import RecycleRequest
 
 
 class FakeLink:
@@ -58,19 +58,19 @@ def link() -> FakeLink:
 
 def test_no_bounds(link: FakeLink) -> None:
     """Without a bound nothing is counted."""
-    assert Replacement(service(), link).bounds() is None
+    assert RecycleRequest(service(), link).bounds() is None
 
 
 @pytest.mark.parametrize("bounded", [service(max_requests=1), service(max_memory=1)])
 def test_bounds(link: FakeLink, bounded: Service) -> None:
     """A service with either bound asks for a successor once it is exceeded."""
-    recycle = Replacement(bounded, link).bounds()
+    recycle = RecycleRequest(bounded, link).bounds()
     assert recycle is not None
 
 
 def test_one_request(link: FakeLink) -> None:
     """The only request that the service allows is also the one that asks for a successor."""
-    recycle = Replacement(service(max_requests=1), link).bounds()
+    recycle = RecycleRequest(service(max_requests=1), link).bounds()
     assert recycle is not None
     assert recycle.took()
     assert link.asked == [("recycle", "time", "has taken 1 request")]
@@ -78,7 +78,7 @@ def test_one_request(link: FakeLink) -> None:
 
 def test_only_handler_hangs(link: FakeLink) -> None:
     """A process whose only handler hangs is killed."""
-    Replacement(service(), link).handlers_hung(1, 1)
+    RecycleRequest(service(), link).handlers_hung(1, 1)
     assert link.asked == [("hung", "time")]
 
 
@@ -92,7 +92,7 @@ def test_only_handler_hangs(link: FakeLink) -> None:
 def test_spare_threads(link: FakeLink, threads: int, why: str) -> None:
     """A process with more handlers is replaced once as many hang as it has spare threads."""
     one = service(threads=threads, handler_timeout=1.0)
-    replacement = Replacement(one, link)
+    request = RecycleRequest(one, link)
     for count in range(1, one.spare_threads + 3):
-        replacement.handlers_hung(threads, count)
+        request.handlers_hung(threads, count)
     assert link.asked == [("recycle", "time", why)]
