@@ -1,7 +1,7 @@
 """Connections that are accepted and not served yet: how many there may be, and how long each.
 
-Whoever waits for them, an epoll of threads or a reactor, counts them here, so a bound holds for
-every execution alike.
+An epoll of threads or a reactor waits for them. Both count them here, so the bound is the same for
+every execution.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from netd.model.peer import Credentials
 from netd.model.service import Access
 
 _UNKNOWN_ID: Final = 2**32 - 1
-"""A uid or gid that no entry matches, for a client of whom only the other one is given."""
+"""A uid or gid that no entry matches: for a client with only one of them given."""
 
 
 @dataclass(frozen=True)

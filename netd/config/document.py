@@ -24,8 +24,8 @@ TomlTable: TypeAlias = dict[str, TomlValue]
 """A table as ``tomllib`` returns it."""
 
 DEEPEST: Final = 100
-"""Most tables and lists inside each other. Nobody writes as many, and code that walks through them
-recursively stays far from the end of the stack."""
+"""The deepest nesting of tables and lists. Real files nest far less. Code that walks through a file
+recursively stays within Python's recursion limit."""
 
 _LOCATION: Final = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
 """How tomllib ends its messages; it has attributes for this from Python 3.14 only."""

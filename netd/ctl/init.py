@@ -117,7 +117,7 @@ def _twistd() -> str:
 
 
 def _user() -> str:
-    """Return the current user, who can read the directory and run this Python."""
+    """Return the current user, which can read the directory and run this Python."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

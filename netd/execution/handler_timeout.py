@@ -62,7 +62,7 @@ class HandlerTimeout:
         self._deadlines.set(thread, self._seconds, action)
 
     def end(self, thread: int) -> None:
-        """It has come back, perhaps too late."""
+        """The handler has returned, perhaps too late."""
         self._deadlines.met(thread)
         connection = self._taken_away.pop(thread, None)
         if connection is not None:
@@ -78,7 +78,7 @@ class HandlerTimeout:
         self._give_up(thread)
 
     def _end(self, thread: int, descriptor: int) -> None:
-        """End a connection: who waits for it comes back, and who uses it next gets an OSError.
+        """End a connection: a handler that waits for it wakes, and its next use raises OSError.
 
         The descriptor is taken from the handler's socket in one step, so that it cannot have
         become another connection's; and it stays open as long as the handler may be using it.

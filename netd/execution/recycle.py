@@ -71,7 +71,7 @@ class Recycle:
             self._tell(f"uses {resident >> 10} KiB of memory")
 
     def _tell(self, why: str) -> None:
-        # Whoever gets it keeps it, so of all threads one tells.
+        # The first thread keeps the lock, so only one thread tells.
         if self._told.acquire(blocking=False):
             self._worn(why)
 

@@ -297,7 +297,7 @@ def _ids(worker: int) -> Iterator[int]:
 
 
 class Scoreboard:
-    """A service's memory. Owns the mapping; whoever made the descriptor closes that."""
+    """A service's memory. Owns the mapping; the caller of ``make`` closes the descriptor."""
 
     def __init__(self, descriptor: int, geometry: Geometry) -> None:
         """Map it. Raises WrongLayout."""

@@ -18,7 +18,7 @@ _FIN_RECEIVED: Final = frozenset({6, 8, 9, 11})
 
 _CLOSE: Final = 7
 """Both ends have sent their FIN, and ours counts as a byte acknowledged; or the peer has reset
-the connection, and then nobody can tell whether its FIN came before."""
+the connection, and then the kernel does not tell whether its FIN came before."""
 
 
 def traffic(request: Any) -> Traffic:

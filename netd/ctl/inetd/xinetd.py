@@ -17,8 +17,8 @@ KEYWORDS: Final = frozenset({"service", "defaults", "include", "includedir"})
 """The first words of lines outside an entry."""
 
 DEEPEST: Final = 20
-"""Most levels of files that include each other. Nobody has as many, and it is far from the end of
-the stack."""
+"""The deepest chain of files that include each other. Real files have a few levels. The recursive
+reader stays within Python's recursion limit."""
 
 _ASSIGNMENT: Final = re.compile(
     r"\s*(?P<name>[^\s=]+)\s+(?P<operator>[+-]?=)(?P<values>.*)", re.ASCII

@@ -20,7 +20,7 @@ LONGEST: Final = 65536
 class LineReader:
     """Calls *received* with each line from *channel*, and *ended* when no more can come.
 
-    Unlike a transport of Twisted's it leaves *channel* to the caller, who closes it after ``stop``.
+    Unlike a transport of Twisted's it does not own *channel*: the caller closes it after ``stop``.
     In the reactor's thread.
     """
 

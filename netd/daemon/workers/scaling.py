@@ -107,7 +107,7 @@ class Scaling:
     def watch(self, sockets: Sequence[socket.socket]) -> None:
         """Look at the pool when a connection comes to *sockets*, and to no others.
 
-        They stay the caller's, who closes them after ``stop``.
+        The caller owns them, and closes them after ``stop``.
         """
         self._unwatch()
         if sockets:

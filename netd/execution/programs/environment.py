@@ -1,4 +1,4 @@
-"""The variables that name a connection to its program, as UCSPI and inetd have them."""
+"""The environment variables that describe a connection to its program, as in UCSPI and inetd."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _OF_A_CONNECTION: Final = (
     "UNIXREMOTEEUID", "UNIXREMOTEEGID", "UDPLOCALIP", "UDPLOCALPORT",
     "HTTPS", "SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI",
 )  # fmt: skip
-"""Names of UCSPI, of TLS, and of ours, of which none may be left over from whoever started the
-daemon."""
+"""Variables that describe a connection: those of UCSPI, of TLS, and netd's own. A program does not
+inherit them from the daemon's environment."""
 
 
 def _is_of_a_connection(name: str) -> bool:
@@ -30,7 +30,7 @@ def _is_of_a_connection(name: str) -> bool:
 def environment_of(
     transport: Transport, request: Request | None, local: Any, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """What a program finds in its environment; *taken* of None is for the listening socket.
+    """Make the environment of a program; a *request* of None is for the listening socket.
 
     *local* is the connection's own address. The names are those of ucspi-tcp and ucspi-unix.
     """

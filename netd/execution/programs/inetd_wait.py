@@ -1,7 +1,8 @@
-"""Programs that get the listening socket and take for themselves: inetd's ``wait``.
+"""Programs that get the listening socket and accept from it themselves: inetd's ``wait``.
 
-The socket is watched until somebody comes. Then the program is started with it as its standard
-input and output, and the socket is left alone until the program has ended. In the reactor's thread.
+netd watches the socket until a client connects or sends. Then it starts the program with the
+socket as standard input and output, and watches it again when the program has ended. In the
+reactor's thread.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class InetdWaitPrograms:
         self._stopped: Callable[[], None] | None = None
 
     def start(self, accepting: bool = True) -> None:
-        """Watch the listeners; without *taking*, after ``resume``."""
+        """Watch the listeners; without *accepting*, only after ``resume``."""
         if accepting:
             self.resume()
 
@@ -67,7 +68,7 @@ class InetdWaitPrograms:
             listener.watch(True)
 
     def stop(self, stopped: Callable[[], None]) -> None:
-        """Have the programs end (SIGTERM); *stopped* is called when they have."""
+        """Ask the programs to end (SIGTERM); *stopped* is called when all have ended."""
         busy = set(self._listeners)
 
         def ended(listener: InetdWaitProgram) -> None:
@@ -79,13 +80,13 @@ class InetdWaitPrograms:
             listener.end(ended)
 
     def recheck(self, lists: AccessLists) -> None:
-        """Nothing to do: whom a program serves, only it knows."""
+        """Nothing to do: netd does not know which clients a program serves."""
 
     def disconnect(self, connection: int) -> None:
         """Nothing to do: a connection is the program's own."""
 
     def kill(self) -> None:
-        """End the programs at once."""
+        """End the programs immediately (SIGKILL)."""
         for listener in self._listeners:
             listener.kill()
 
@@ -118,7 +119,7 @@ class InetdWaitProgram:
         self._told_to_end: Callable[[InetdWaitProgram], None] | None = None
 
     def watch(self, on: bool) -> None:
-        """Start the program when somebody comes, or not."""
+        """With *on*, start the program when a client comes."""
         self._watching = on
         self._watch()
 
@@ -129,7 +130,7 @@ class InetdWaitProgram:
             self._reactor.removeReader(self)
 
     def doRead(self) -> None:
-        """Somebody has come."""
+        """A client has come: start the program."""
         self._reactor.removeReader(self)
         try:
             running = start(self._program, self.fileno(), self._environment)
@@ -144,8 +145,8 @@ class InetdWaitProgram:
     def _ended(self, code: int, seconds: float) -> None:
         """The program has ended: log that, and watch the listener again.
 
-        One that ends at once, without taking anybody, would be started for ever; so each time
-        later. If nobody waits any more it has taken somebody.
+        A program that ends without serving a client would be started again immediately, without
+        end, so it is started with increasing delay. It has served one if no client waits now.
         """
         # All programs of a service are followed by the reactor's thread, which has the first lane.
         lane = self._block.lanes[0]
@@ -158,16 +159,16 @@ class InetdWaitProgram:
         if self._told_to_end is not None:
             self._told_to_end(self)
         else:
-            served = 0 if self._somebody_waits() else 1
+            served = 0 if self._client_waits() else 1
             self._reactor.callLater(self._backoff.died(seconds, served), self._watch)
 
-    def _somebody_waits(self) -> bool:
+    def _client_waits(self) -> bool:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     def end(self, ended: Callable[[InetdWaitProgram], None]) -> None:
-        """Have the program end; *ended* is called when it has."""
+        """Ask the program to end (SIGTERM); *ended* is called when it has."""
         self.watch(False)
         self._told_to_end = ended
         if self._running is not None:
@@ -176,7 +177,7 @@ class InetdWaitProgram:
             self._reactor.callLater(0, ended, self)
 
     def kill(self) -> None:
-        """End the program at once."""
+        """End the program immediately (SIGKILL)."""
         if self._running is not None:
             self._running.running.end(signal.SIGKILL)
 
@@ -188,7 +189,7 @@ class InetdWaitProgram:
 
 
 class _Followed:
-    """A running program: what it says is logged, and its end is told. Closes its descriptors."""
+    """A running program. Logs its output, reports its end, and closes its descriptors."""
 
     def __init__(
         self, running: Running, reactor: Any, say: Say, ended: Callable[[int, float], None]

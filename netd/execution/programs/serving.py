@@ -53,23 +53,23 @@ class ProgramServing(Serving):
         self._environment = environment
         self._lock = threading.Lock()
         self._running: dict[int, tuple[Running, Request]] = {}
-        """By pid, those that are not reaped, and for whom they run; under the lock, for a pid is
-        another's after that."""
+        """By pid: the programs that are not reaped, each with its request. Under the lock, because
+        the system gives a reaped program's pid to another process."""
         self._over = False
 
     def kill(self) -> None:
-        """End all programs at once, those too that are started from now on. Any thread."""
+        """End all programs immediately, and each that is started later. Any thread."""
         with self._lock:
             self._over = True
             for running, request in self._running.values():
-                _end_at_once(running, request)
+                _end_immediately(running, request)
 
     def _expel(self, request: Request, why: str) -> None:
         """End the program, which has the connection."""
         with self._lock:
             for running, of in self._running.values():
                 if of is request:
-                    _end_at_once(running, request)
+                    _end_immediately(running, request)
                     self._say_expelled(request, why)
                     return
         super()._expel(request, why)  # it is not started yet
@@ -89,7 +89,7 @@ class ProgramServing(Serving):
             self._record(lane, request.client, FAILED, started, UNKNOWN)
             return
         finally:
-            # Not shut down: the program has it.
+            # Closed but not shut down, because the program has a copy.
             with suppress(OSError):
                 connection.close()
         code = self._wait(running, request, relay)
@@ -98,7 +98,7 @@ class ProgramServing(Serving):
         self._record(lane, request.client, _outcome(code, running.pid), started, carried)
 
     def _let_go(self, request: Request, relay: Relay | None) -> None:
-        """End a TLS connection, which the program does not have."""
+        """End a TLS connection. The program has only the relay's socket."""
         if relay is not None:
             relay.close()
             self._close(request, "shutdown_request")
@@ -109,12 +109,12 @@ class ProgramServing(Serving):
         environment = environment_of(self._of, request, local, self._environment)
         if isinstance(request.raw, TlsSocket):
             environment |= _tls_environment(request.raw, request.certificate)
-        # The interpreter's lock is held meanwhile in any case, so nobody waits longer for this one.
+        # Starting a program holds the interpreter's lock, so no thread waits longer for this one.
         with self._lock:
             running = start(self._program, connection.fileno(), environment)
             self._running[running.pid] = running, request
             if self._over:
-                _end_at_once(running, request)
+                _end_immediately(running, request)
         return running
 
     def _wait(self, running: Running, request: Request, relay: Relay | None) -> int:
@@ -193,7 +193,7 @@ def _outcome(code: int, pid: int) -> Outcome:
     return Outcome(Verdict.FAILED, f"ended with {ending(code)} (pid {pid})")
 
 
-def _end_at_once(running: Running, request: Request) -> None:
+def _end_immediately(running: Running, request: Request) -> None:
     """Kill a program, and end its client's connection if the program does not have that itself."""
     running.end(signal.SIGKILL)
     if isinstance(request.raw, TlsSocket):

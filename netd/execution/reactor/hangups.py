@@ -1,9 +1,9 @@
-"""Clients that go while nobody reads from them.
+"""Clients that close while their connection is not read.
 
-The reactor watches a connection for reading or writing. While its protocol has paused reading, or
-after the client has finished sending, and nothing waits to be sent, it is not watched at all, so
-nobody would learn that the client has gone, and whoever serves it would go on for ever. These
-connections are watched here, for that only.
+The reactor watches a connection for reading or writing. It watches neither if the protocol has
+paused reading or the client has finished sending, and nothing waits to be sent. Then the handler
+would not learn that the client has closed, and would run without end. These connections are
+watched here, for that only.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Connection(Protocol):
     """A connection that may be watched."""
 
     def fileno(self) -> int:
-        """Its descriptor; -1 when somebody has closed it."""
+        """Its descriptor; -1 when it is closed."""
 
     def hung_up(self, *, broken: bool) -> None:
-        """Both directions have ended, *broken* by an error. It is not watched any more."""
+        """Both directions have ended, *broken* by an error. It is no longer watched."""
 
 
 @implementer(IReadDescriptor)
@@ -44,7 +44,7 @@ class Hangups:
         self._epoll: select.epoll | None = None
         self._watched: dict[int, Connection] = {}
         self._numbers: dict[Connection, int] = {}
-        """Of those that are watched: a closed one could not say any more."""
+        """The descriptor of each watched connection, which a closed one no longer tells."""
 
     def watch(self, connection: Connection) -> None:
         """Tell *connection* when its client goes. Does nothing where the system has no room."""
@@ -62,7 +62,7 @@ class Hangups:
             self._unwatch(connection)
 
     def close(self) -> None:
-        """Watch nobody any more."""
+        """Watch no connection, and close the epoll descriptor."""
         if self._epoll is not None:
             self._reactor.removeReader(self)
             self._epoll.close()

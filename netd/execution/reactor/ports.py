@@ -1,8 +1,8 @@
 """Twisted's transports for datagrams, around a copy of a listener that processes share.
 
-The kernel's socket is the same in all processes of the service, and it is blocking (O_NONBLOCK
-belongs to the open file): so what would change it for everybody is left out, and what might block
-says MSG_DONTWAIT.
+All processes of the service share the kernel's socket. It is blocking, because O_NONBLOCK belongs
+to the open file. So these transports do not change its state, and pass MSG_DONTWAIT to each call
+that might block.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ReactorListenerSocket(ListenerSocket):
         return self.send_at_once(data, sum(flags), receiver(address))
 
     def send_at_once(self, data: Any, flags: int, address: Any) -> int:
-        """Send to whoever that is. Raises OSError."""
+        """Send to *address*, of any kind. Raises OSError."""
         if isinstance(address, Sender):
             return answer(super(ListenerSocket, self), data, flags | _DONTWAIT, address)
         return socket.socket.sendto(self, data, flags | _DONTWAIT, address)
@@ -54,7 +54,7 @@ class ReactorListenerSocket(ListenerSocket):
 
 
 class Receiver(Protocol):
-    """Who receives when a transport can be read."""
+    """Receives when a transport can be read."""
 
     service: str
 
@@ -78,7 +78,7 @@ class DatagramTransport(udp.Port):
     """What Twisted's two datagram transports have in common here."""
 
     answered: Any = None
-    """The address of the datagram that has been handed over last."""
+    """The address of the datagram that the protocol received last."""
 
     _receiver: Receiver
 
@@ -97,11 +97,11 @@ class DatagramTransport(udp.Port):
             self.reactor.addReader(self)
 
     def connect(self, host: str, port: int) -> None:
-        """Raise: the socket would hear nobody else, in no process."""
+        """Raise: the socket would receive from that peer only, in all processes."""
         raise RuntimeError("a listener that processes share cannot be connected")
 
     def stopListening(self) -> Any:
-        """Receive and send nothing more, in this process; others receive what comes."""
+        """Receive and send nothing more in this process; the other processes go on."""
         if self.connected:
             self._receiver.say("warn", f"stopListening(): {self._where()} hears nobody any more")
         return super().stopListening()  # type: ignore[no-untyped-call]
@@ -151,8 +151,8 @@ class UdpTransport(DatagramTransport, udp.MulticastPort):
     def write(self, datagram: bytes, addr: Any = None) -> None:
         """Send; what there is no room for is lost, as it may be anywhere on its way.
 
-        Twisted looks whether the address is one, since a name would have to be looked up. That
-        of the packet that is being answered is; but if its port is 0, nobody wants an answer
+        Twisted checks that the address is not a name, which would have to be resolved. The
+        address of the packet being answered needs no check. A packet from port 0 wants no answer
         (RFC 768).
         """
         if isinstance(addr, Proxied):

@@ -54,7 +54,7 @@ class StartTls:
         elif reason:
             self._why = reason
             connection.say_handshake_failed(reason)
-            # Whoever waits hears of the end of the connection, and then why.
+            # The handler, which waits, is told of the end of the connection, and then why.
             connection.loseConnection()
         elif not self.done.called:
             self._give_up(self.done)

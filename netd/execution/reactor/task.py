@@ -1,7 +1,7 @@
 """A coroutine that runs by itself in the reactor's thread, awaiting Deferreds.
 
 ``Deferred.fromCoroutine`` does the same and more: the result is a Deferred, which can be chained.
-There is a task for every connection of an asynchronous handler, and nobody wants its result; this
+There is a task for every connection of an asynchronous handler, and its result is not used. This
 one costs a third of the time, and can be cancelled from within.
 """
 

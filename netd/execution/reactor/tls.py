@@ -1,9 +1,9 @@
-"""TLS by the reactor: Twisted's transport, with a beginning and an end of its own.
+"""TLS in the reactor: Twisted's transport, with another start and another end.
 
-Twisted connects a protocol before the handshake, waits for the other side's good-bye for ever, and
-takes a client that has finished sending for one that has gone. Here the protocol is connected when
-the handshake is done and the rules have been asked; whoever does not say good-bye is given LINGER
-seconds; and each direction ends by itself, as over TCP (RFC 8446, 6.1).
+Twisted connects a protocol before the handshake, waits for the client's ``close_notify`` without a
+limit, and treats a client that has finished sending as closed. Here the protocol is connected
+after the handshake, and after the access rules have admitted the client. A client has LINGER
+seconds to send its ``close_notify``. Each direction ends separately, as over TCP (RFC 8446, 6.1).
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self._cut()
 
     def _cut(self) -> None:
-        """The stream has ended without TLS's own end, so that nobody knows whether it is whole."""
+        """The stream has ended without ``close_notify``, so it may be incomplete."""
         self.transport.say_truncated()
         self._has_finished = True
         if not self._tls.suppresses_ragged_eofs:
@@ -200,7 +200,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self.hang_up()
 
     def writeConnectionLost(self) -> None:
-        """The connection below has ended from our side; nobody here does that."""
+        """netd does not shut down the sending half of the connection below."""
 
     # What goes.
 
@@ -263,7 +263,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self._shutdownTLS()
 
     def stopProducing(self) -> None:
-        """Somebody who is sent what comes here wants nothing more."""
+        """Close: the consumer of what the client sends wants no more."""
         self.loseConnection()
 
     def _shutdownTLS(self) -> None:
@@ -280,7 +280,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self.transport.loseConnection()
 
     def abortConnection(self) -> None:
-        """Close at once, and send nothing more."""
+        """Close immediately, and send nothing more."""
         self._aborted = True
         self.disconnecting = True
         self.transport.abortConnection()
@@ -301,7 +301,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self._tell("")
 
     def peer_certificate(self) -> PeerCertificate | None:
-        """Who the client is by its certificate; None without one, and where nobody asks.
+        """Return the client's certificate; None without one, or if netd does not ask for one.
 
         Raises ValueError for one that cannot be read.
         """

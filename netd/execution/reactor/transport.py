@@ -185,7 +185,7 @@ class StreamTransport(WatchingServer):
         return StartTls(self, tls)
 
     def wait(self) -> None:
-        """Read no more before ``open``; nobody reads yet where there is no TLS."""
+        """Stop reading until ``open``. Without TLS, reading has not started."""
         if self._may_read:
             self._may_read = False
             self.stopReading()  # type: ignore[no-untyped-call]

@@ -20,8 +20,8 @@ from netd.model.address import Transport, client_text
 from netd.proxy.datagrams import Proxied, text_of
 
 IN_A_ROW: Final = 16
-"""Failures without a request between them after which taking rests: ``get_request()`` may fail
-without taking anybody, and would be called again at once, for ever."""
+"""Failures without a request between them, after which accepting pauses. ``get_request()`` may fail
+without accepting, and netd would call it again immediately, without end."""
 
 Say = Callable[[str, str], None]
 """Given a level and a text for the log, from any thread."""
@@ -39,8 +39,8 @@ class GetRequestSource:
         self, server: BaseServer, listener: socket.socket, transport: Transport, say: Say
     ) -> None:
         self.transport = transport
-        # A datagram that another thread is about to receive is reported to nobody else: the
-        # socket blocks, and who came second would wait for the next datagram.
+        # A datagram that one thread is about to receive is reported to no other thread: the
+        # socket blocks, and the second thread would wait for the next datagram.
         self.may_block = not transport.is_datagram
         self.fileno = listener.fileno
         self._server = server
@@ -50,7 +50,7 @@ class GetRequestSource:
         self._failures = 0
 
     def next_request(self) -> Request:
-        """Take one request. Raises BlockingIOError when there was none, or its client was lost.
+        """Accept one request. Raises BlockingIOError if there was none, or its client was lost.
 
         Raises TooLong where UDPServer's own ``get_request`` would have cut a datagram.
         """
@@ -63,7 +63,7 @@ class GetRequestSource:
         return Request(request, address, self._shown(address), peer)
 
     def _shown(self, address: Any) -> str:
-        """An address for people, be it none that a socket has."""
+        """Write an address, or whatever the override returned as one, for people."""
         try:
             return text_of(address) if isinstance(address, Proxied) else self._text(address)
         except Exception:
@@ -73,7 +73,7 @@ class GetRequestSource:
         try:
             request = self._server.get_request()
         except BlockingIOError:
-            if self._somebody_waits():  # whom the override has not taken
+            if self._client_waits():  # the override has not accepted it
                 self._count_failure()
             raise
         except TooLarge as error:
@@ -95,7 +95,7 @@ class GetRequestSource:
             return request
 
     def _failed(self, level: str, text: str) -> NoReturn:
-        """Log it and go on with the next client, or after a rest."""
+        """Log it, and go on with the next client, perhaps after a pause."""
         self._say(level, text)
         self._count_failure()
         raise BlockingIOError(errno.EAGAIN, "no request")
@@ -105,7 +105,7 @@ class GetRequestSource:
         if self._failures % IN_A_ROW == 0:
             raise OSError(f"get_request() has failed {self._failures} times in a row")
 
-    def _somebody_waits(self) -> bool:
+    def _client_waits(self) -> bool:
         queue = select.poll()
         queue.register(self._listener, select.POLLIN)
         return bool(queue.poll(0))

@@ -18,11 +18,11 @@ _SOON: Final = 0.001
 
 
 class LoopHooks:
-    """Calls the overrides of one server object while nobody else does.
+    """Calls the overrides of one server object, one at a time.
 
     *actions* calls ``service_actions`` under the server's lock, *timed_out* ``handle_timeout``;
-    None where there is no override. Both raise nothing. *last_request* says when a request was
-    taken last; it and *clock* are in seconds of the monotonic clock.
+    None where there is no override. Both raise nothing. *last_request* returns when the last
+    request was accepted; it and *clock* are in seconds of the monotonic clock.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class LoopHooks:
         self._last_request = last_request
         self._clock = clock
         self._since = clock()
-        """When a request, or the last time-out, was."""
+        """When the last request or time-out was."""
 
     def start(self) -> None:
-        """Begin to call."""
+        """Start to call the overrides."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Call no more; one that is under way goes on."""
+        """Make no more calls; a call that is running goes on."""
         raise NotImplementedError
 
     def time_out(self) -> float:

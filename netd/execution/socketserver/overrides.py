@@ -1,10 +1,10 @@
-"""One request under a server class of a user's: its overrides are called as ``socketserver`` does.
+"""One request under a user's server class: calls its overrides as ``socketserver`` does.
 
 ``verify_request``, ``process_request``, ``service_actions`` and ``handle_timeout`` are called by
-one thread at a time for each server object, since there they run in the loop of ``serve_forever``.
-What ``process_request`` passes on, by its ``super()``, runs when that has returned: in the thread
-that took the request, outside the lock. If it is passed on later, from a thread of the user's, it
-goes to netd's pool.
+one thread at a time for each server object, since in ``socketserver`` the loop of
+``serve_forever`` calls them. A request that ``process_request`` passes on, by its ``super()``, is
+handled after that has returned: in the thread that accepted the request, outside the lock. A
+request that is passed on later, from a thread of the user's, goes to netd's pool.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class OverridingServing(Serving):
         self._processing: int | None = None
         """The thread that is in ``process_request``, under the lock."""
         self._passes_on: Callable[[Any, Any], None]
-        """What its ``super()`` comes to."""
+        """What the ``super()`` of ``process_request`` calls."""
         self._current = threading.local()
         self._overrides: Overrides
         self._acts = False
@@ -74,7 +74,7 @@ class OverridingServing(Serving):
         self.serve_by(server, _way_to_handle(server, self._overrides))
 
     def get_what_is_taken(self) -> None:
-        """Call ``get_request`` for each connection that is taken, where TLS comes first on it."""
+        """Call ``get_request`` for each accepted connection, once its TLS handshake is done."""
         self._gets_what_was_taken = True
 
     @property
@@ -82,7 +82,7 @@ class OverridingServing(Serving):
         """The overrides of the server object."""
         return self._overrides
 
-    # The thread that took the request.
+    # The thread that accepted the request.
 
     def serve(self, thread: int, request: Request, is_admitted: bool = False) -> None:
         if self._gets_what_was_taken:
@@ -91,7 +91,7 @@ class OverridingServing(Serving):
             super().serve(thread, request)
 
     def _get(self, thread: int, request: Request) -> None:
-        """Let ``get_request`` accept what was taken for what comes first on it."""
+        """Let ``get_request`` accept a connection that netd has accepted already."""
         since = time.monotonic()
         try:
             with offering(request.raw, request.client_address):
@@ -110,7 +110,7 @@ class OverridingServing(Serving):
                 self._forget(request.raw)
 
     def _note(self, before: Request, after: Request) -> None:
-        """An override goes on with a request: with another socket, perhaps, by which it ends."""
+        """Follow a request whose socket an override has replaced: netd closes the new socket."""
         if not isinstance(before.raw, socket.socket):
             return
         if isinstance(after.raw, socket.socket) and after.raw is not before.raw:
@@ -133,7 +133,7 @@ class OverridingServing(Serving):
 
     def after_fork(self) -> None:
         super().after_fork()
-        # ``service_actions`` is of the loop, which the worker goes on with.
+        # ``service_actions`` belongs to the loop, which goes on in the worker.
         self._acts = False
 
     def child_forked(self) -> None:
@@ -181,7 +181,7 @@ class OverridingServing(Serving):
             self._note(request, one)
             self._handle(one, lane, started)
         if not passed_on:
-            # The server serves it by its own means, or passes it on later.
+            # The server serves it itself, or passes it on later.
             self._record(lane, request.client, KEPT, started, NOTHING)
 
     def _call_process_request(self, request: Request, passed_on: list[Request]) -> None:
@@ -208,7 +208,7 @@ class OverridingServing(Serving):
         finally:
             self._current.request = None
 
-    # The thread between requests (Ticks).
+    # The thread that calls the loop hooks.
 
     def act(self) -> None:
         """Call ``service_actions``. Raises nothing."""
@@ -235,7 +235,7 @@ class OverridingServing(Serving):
             self._passes_on(request, client_address)
         elif self._overrides.process_request:
             self.handed.put(self._made_up(request, client_address))
-        else:  # nobody takes what is handed over
+        else:  # no thread of netd's waits for it
             server.finish_request(request, client_address)
             server.shutdown_request(request)
 
@@ -249,7 +249,7 @@ class OverridingServing(Serving):
             self._say_raised(request, error, what)
 
     def _made_up(self, request: Any, client_address: Any) -> Request:
-        """A request that comes from a user's code."""
+        """Make a request of what user code passed on."""
         return Request(request, client_address, self._text(client_address), peer_of(request))
 
     def suspend(self) -> None:
@@ -264,7 +264,7 @@ def _distinct(requests: list[Request]) -> list[Request]:
 
 
 def _way_to_handle(server: BaseServer, overrides: Overrides) -> Handler:
-    """The first of the overrides that ``process_request`` would come to."""
+    """The first override that ``process_request`` would call."""
     if overrides.process_request_thread and isinstance(server, ThreadingMixIn):
         return _process
     return _finish if overrides.finish_request else _handle

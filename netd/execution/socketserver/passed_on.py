@@ -1,4 +1,4 @@
-"""Requests that a server class held back, and hands to netd's pool by a thread of its own."""
+"""Requests that a server class kept, and passes on to netd's pool from a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLAGS: Final = os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC
 class PassedOnRequests:
     """A source (``netd.execution.interfaces.Source``) that is filled from within the process.
 
-    ``put`` is for any thread. Holds no more than has been taken from the service's listeners.
+    ``put`` is for any thread. Holds no more than the threads have accepted from the listeners.
     """
 
     may_block = False
@@ -34,12 +34,12 @@ class PassedOnRequests:
         return self._event
 
     def put(self, request: Request) -> None:
-        """Hand over a request, which whoever takes it closes."""
+        """Pass a request on. The thread that serves it closes it."""
         self._requests.append(request)
         os.eventfd_write(self._event, 1)
 
     def next_request(self) -> Request:
-        """Take the oldest request. Raises BlockingIOError when there is none."""
+        """Remove and return the oldest request. Raises BlockingIOError when there is none."""
         os.eventfd_read(self._event)
         return self._requests.popleft()
 
